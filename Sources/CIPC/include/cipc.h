@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/// CIPC: shared memory, robust locks, framed messages and child processes for
+/// programs of more than one process on Linux.
+///
+/// Every function returns 0 or a positive result on success and a negative
+/// status on failure (`cipc/status.h`), never aborts and never prints.
+#ifndef CIPC_H
+#define CIPC_H
+
+#include "cipc/cell.h"
+#include "cipc/clock.h"
+#include "cipc/connection.h"
+#include "cipc/frame.h"
+#include "cipc/mutex.h"
+#include "cipc/participant.h"
+#include "cipc/process.h"
+#include "cipc/segment.h"
+#include "cipc/status.h"
+#include "cipc/waiter.h"
+
+#endif

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CIPC_WAITER_H
+#define CIPC_WAITER_H
+
+#include "status.h"
+
+#endif

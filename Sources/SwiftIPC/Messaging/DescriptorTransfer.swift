@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CIPC
+internal import Glibc
+internal import Synchronization
+
+/// The descriptors that leave this process with one message.
+///
+/// A shared object that is encoded into a message puts its descriptor in here and an index in the
+/// message's bytes. The descriptors stay open until the message was sent, since each entry keeps
+/// its owner.
+package final class DescriptorOutbox: Sendable {
+  private struct State {
+    var descriptors: [Int32] = []
+    var owners: [any Sendable & AnyObject] = []
+    var whenSent: [@Sendable () -> Void] = []
+  }
+  private let state = Mutex(State())
+
+  package init() {}
+
+  /// Adds a descriptor and returns its index. `owner` is kept until the outbox is gone, and with it
+  /// the descriptor open.
+  package func enclose(_ descriptor: Int32, keeping owner: any Sendable & AnyObject) -> Int {
+    state.withLock { state in
+      state.descriptors.append(descriptor)
+      state.owners.append(owner)
+      return state.descriptors.count - 1
+    }
+  }
+
+  /// Has `action` called once the message is sent whole: how a connection that was given away
+  /// closes here. Not called when sending fails, so that a failed send moves nothing.
+  package func whenSent(_ action: @escaping @Sendable () -> Void) {
+    state.withLock { $0.whenSent.append(action) }
+  }
+
+  /// The descriptors, in the order of their indices.
+  package var descriptors: [Int32] { state.withLock { $0.descriptors } }
+
+  /// Says that the message was sent: runs what `whenSent` collected, once.
+  package func sent() {
+    let actions = state.withLock { state in
+      defer { state.whenSent = [] }
+      return state.whenSent
+    }
+    for action in actions { action() }
+  }
+}
+
+/// The descriptors that arrived with one message. Whatever nobody took is closed with it.
+package final class DescriptorInbox: Sendable {
+  private let descriptors: Mutex<[Int32]>
+
+  /// Takes over the descriptors given.
+  package init(_ descriptors: [Int32]) { self.descriptors = Mutex(descriptors) }
+
+  deinit {
+    descriptors.withLock { for descriptor in $0 where descriptor >= 0 { close(descriptor) } }
+  }
+
+  /// Hands out the descriptor at an index that came from the message's bytes; the caller owns it.
+  ///
+  /// - Throws: `malformedMessage` for an index out of bounds or taken already.
+  package func take(_ index: Int) throws(IPCError) -> Int32 {
+    let descriptor = descriptors.withLock { descriptors -> Int32? in
+      guard descriptors.indices.contains(index), descriptors[index] >= 0 else { return nil }
+      defer { descriptors[index] = -1 }
+      return descriptors[index]
+    }
+    guard let descriptor else {
+      throw IPCError(
+        .malformedMessage, context: "descriptor index \(index): none of that index came along")
+    }
+    return descriptor
+  }
+}
+
+extension CodingUserInfoKey {
+  /// Where the message encoder keeps its `DescriptorOutbox`.
+  package static let descriptorOutbox = CodingUserInfoKey(rawValue: "SwiftIPC.descriptorOutbox")!
+  /// Where the message decoder keeps its `DescriptorInbox`.
+  package static let descriptorInbox = CodingUserInfoKey(rawValue: "SwiftIPC.descriptorInbox")!
+}
+
+extension Encoder {
+  /// The outbox of the message being encoded.
+  ///
+  /// - Throws: `notTransferable` when this encoder does not write a message between processes.
+  package func descriptorOutbox(for type: Any.Type) throws(IPCError) -> DescriptorOutbox {
+    guard let outbox = userInfo[.descriptorOutbox] as? DescriptorOutbox else {
+      throw IPCError(
+        .notTransferable,
+        context: "\(type) travels only as an argument of a child or over a Connection")
+    }
+    return outbox
+  }
+}
+
+extension Decoder {
+  /// The inbox of the message being decoded.
+  ///
+  /// - Throws: `notTransferable` when this decoder does not read a message between processes.
+  package func descriptorInbox(for type: Any.Type) throws(IPCError) -> DescriptorInbox {
+    guard let inbox = userInfo[.descriptorInbox] as? DescriptorInbox else {
+      throw IPCError(
+        .notTransferable,
+        context: "\(type) travels only as an argument of a child or over a Connection")
+    }
+    return inbox
+  }
+}
