@@ -1,7 +1,169 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/// Cells: one value in shared memory, updated as a whole.
+///
+/// Two slots and a sequence word behind a mutex. An update writes the slot that is not in use and
+/// then stores the sequence: that store is the commit point. A process
+/// killed before it has changed nothing, one killed after it has changed everything. Readers take
+/// no lock: they copy the current slot and look whether the sequence has moved.
+///
+/// The size is the caller's, in its private memory: nothing in the shared bytes
+/// can make an access leave the cell.
+///
+/// Also here: lock-free atomic integers of 1, 2, 4 and 8 bytes.
 #ifndef CIPC_CELL_H
 #define CIPC_CELL_H
 
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "clock.h"
+#include "mutex.h"
 #include "status.h"
+
+CIPC_BEGIN_DECLS
+
+/// A cell, to be placed in shared memory at an address divisible by 64, with
+/// `cipc_cell_footprint` bytes of room. The members are private.
+typedef struct cipc_cell {
+  cipc_mutex_t mutex;
+  /// Updates so far; its lowest bit names the current slot. Written by the owner of the mutex;
+  /// storing it is the commit point of an update.
+  uint64_t sequence;
+  // Both slots follow, each of `size` rounded up to 8 bytes. The current one is only read.
+} cipc_cell_t;
+
+/// Reads without a lock are tried this often before the lock is taken.
+#define CIPC_CELL_RETRIES 64
+
+/// Bytes that a cell for values of `size` bytes needs; SIZE_MAX when that cannot be represented.
+CIPC_API size_t cipc_cell_footprint(size_t size);
+
+/// Makes a cell that holds `value` in memory that no one uses yet. CIPC_ENOMEM.
+CIPC_API CIPC_CHECKED int cipc_cell_init(cipc_cell_t *cell, const void *value, size_t size);
+
+/// Takes the cell's mutex for an update and copies the current value to `value`.
+///
+/// 0: the caller owns the cell and ends with `cipc_cell_commit` or `cipc_cell_cancel`. The death of
+/// an earlier owner is settled here: its unfinished update never happened. Otherwise as
+/// `cipc_mutex_lock`, CIPC_OWNER_DIED excepted.
+CIPC_API CIPC_CHECKED int cipc_cell_begin(cipc_cell_t *cell, void *value, size_t size,
+                                          cipc_deadline_t deadline);
+
+/// Makes `value` the cell's value and releases the cell. By the owner only.
+///
+/// Commit point: the release store of `sequence`. CIPC_EPERM: the caller is not the owner; nothing
+/// changed.
+CIPC_API CIPC_CHECKED int cipc_cell_commit(cipc_cell_t *cell, const void *value, size_t size);
+
+/// Releases the cell and leaves the value as it is. CIPC_EPERM: the caller is not the owner.
+CIPC_API CIPC_CHECKED int cipc_cell_cancel(cipc_cell_t *cell);
+
+/// Copies the value under the mutex: for readers that writers have overtaken
+/// CIPC_CELL_RETRIES times. As `cipc_mutex_lock`, CIPC_OWNER_DIED excepted.
+CIPC_API CIPC_CHECKED int cipc_cell_read_locked(cipc_cell_t *cell, void *value, size_t size,
+                                                cipc_deadline_t deadline);
+
+/// Private: the slot that a sequence names.
+static inline uint64_t *cipc_cell_slot(const cipc_cell_t *cell, uint64_t sequence, size_t size) {
+  return (uint64_t *)(uintptr_t)(cell + 1) + (sequence & 1) * ((size + 7) / 8);
+}
+
+/// Private: copies out of shared words, each read once.
+static inline void cipc_cell_copy_out(void *value, const uint64_t *slot, size_t size) {
+  size_t words = size / 8;
+  char *out = (char *)value;
+  for (size_t i = 0; i < words; i++) {
+    uint64_t word = __atomic_load_n(&slot[i], __ATOMIC_RELAXED);
+    memcpy(out + i * 8, &word, 8);
+  }
+  if (size % 8 != 0) {
+    uint64_t word = __atomic_load_n(&slot[words], __ATOMIC_RELAXED);
+    memcpy(out + words * 8, &word, size % 8);
+  }
+}
+
+/// Private: one try of `cipc_cell_read`. Nonzero when `value` was not torn.
+static inline int cipc_cell_try_read(const cipc_cell_t *cell, void *value, size_t size) {
+  uint64_t before = __atomic_load_n(&cell->sequence, __ATOMIC_ACQUIRE);
+  cipc_cell_copy_out(value, cipc_cell_slot(cell, before, size), size);
+  // Orders the copy before the second look; pairs with the release fence of the writer.
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  return __atomic_load_n(&cell->sequence, __ATOMIC_RELAXED) == before;
+}
+
+/// Copies the last committed value to `value`, without a lock unless writers overtake the reader
+/// CIPC_CELL_RETRIES times. Never sees a part of an update.
+///
+/// 0. CIPC_ETIMEDOUT: overtaken, and the lock was not to be had before the deadline; `value` is
+/// undefined. Otherwise as `cipc_mutex_lock`, CIPC_OWNER_DIED excepted.
+CIPC_CHECKED static inline int cipc_cell_read(cipc_cell_t *cell, void *value, size_t size,
+                                              cipc_deadline_t deadline) {
+  for (int i = 0; i < CIPC_CELL_RETRIES; i++) {
+    if (cipc_cell_try_read(cell, value, size)) return 0;
+  }
+  return cipc_cell_read_locked(cell, value, size, deadline);
+}
+
+/// Private: dispatches on the width, which is a constant wherever this is inlined.
+#define CIPC_ATOMIC_DISPATCH(width, EXPRESSION) \
+  switch (width) { \
+    case 1: EXPRESSION(uint8_t); \
+    case 2: EXPRESSION(uint16_t); \
+    case 4: EXPRESSION(uint32_t); \
+    default: EXPRESSION(uint64_t); \
+  }
+
+/// The atomic integer of `width` bytes (1, 2, 4 or 8) at `word`, which is aligned to its
+/// width. Sequentially consistent, as are all that follow; lock-free; never fails; nothing to
+/// repair when a process is killed. The commit point of each is its one instruction.
+static inline uint64_t cipc_atomic_load(const void *word, size_t width) {
+#define CIPC_ATOMIC_LOAD(type) return __atomic_load_n((const type *)word, __ATOMIC_SEQ_CST)
+  CIPC_ATOMIC_DISPATCH(width, CIPC_ATOMIC_LOAD)
+#undef CIPC_ATOMIC_LOAD
+}
+
+/// Stores the low bytes of `value`.
+static inline void cipc_atomic_store(void *word, size_t width, uint64_t value) {
+#define CIPC_ATOMIC_STORE(type) \
+  __atomic_store_n((type *)word, (type)value, __ATOMIC_SEQ_CST); \
+  return
+  CIPC_ATOMIC_DISPATCH(width, CIPC_ATOMIC_STORE)
+#undef CIPC_ATOMIC_STORE
+}
+
+/// Adds, wrapping around; returns the value before.
+static inline uint64_t cipc_atomic_add(void *word, size_t width, uint64_t value) {
+#define CIPC_ATOMIC_ADD(type) \
+  return __atomic_fetch_add((type *)word, (type)value, __ATOMIC_SEQ_CST)
+  CIPC_ATOMIC_DISPATCH(width, CIPC_ATOMIC_ADD)
+#undef CIPC_ATOMIC_ADD
+}
+
+/// Stores `value`; returns the value before.
+static inline uint64_t cipc_atomic_exchange(void *word, size_t width, uint64_t value) {
+#define CIPC_ATOMIC_EXCHANGE(type) \
+  return __atomic_exchange_n((type *)word, (type)value, __ATOMIC_SEQ_CST)
+  CIPC_ATOMIC_DISPATCH(width, CIPC_ATOMIC_EXCHANGE)
+#undef CIPC_ATOMIC_EXCHANGE
+}
+
+/// Stores `value` if the integer is `*expected`; otherwise puts what it is there. Nonzero
+/// when it stored.
+static inline int cipc_atomic_compare_exchange(void *word, size_t width, uint64_t *expected,
+                                               uint64_t value) {
+#define CIPC_ATOMIC_COMPARE(type) \
+  do { \
+    type found = (type)*expected; \
+    int stored = __atomic_compare_exchange_n((type *)word, &found, (type)value, 0, \
+                                             __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+    *expected = found; \
+    return stored; \
+  } while (0)
+  CIPC_ATOMIC_DISPATCH(width, CIPC_ATOMIC_COMPARE)
+#undef CIPC_ATOMIC_COMPARE
+}
+
+CIPC_END_DECLS
 
 #endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+// The bytes that processes share, and the assertions that keep them where they are. What changes
+// here changes CIPC_LAYOUT_VERSION.
+//
+// The other shared structures stand in public headers, since users place them: `cipc_mutex_t`
+// and `cipc_cell_t`.
+#ifndef CIPC_LAYOUT_H
+#define CIPC_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cipc/cell.h"
+#include "cipc/mutex.h"
+#include "cipc/segment.h"
+
+#define CIPC_LAYOUT_MAGIC UINT64_C(0x0031474553504943)  // "CIPSEG1" in memory, little-endian
+#define CIPC_LAYOUT_VERSION 1u
+#define CIPC_LAYOUT_READY UINT64_C(0x59444145520a0d1a)
+
+enum { CIPC_LIBC_GLIBC = 1, CIPC_LIBC_MUSL = 2 };
+
+// At the start of a typed segment. Written by the creator before anyone else can see the segment,
+// never changed afterwards. A reader copies it whole, then checks the copy.
+typedef struct cipc_layout_header {
+  uint64_t magic;
+  uint32_t layout;
+  uint32_t kind;
+  uint32_t kind_version;
+  uint32_t mutex_size;
+  uint32_t mutex_alignment;
+  uint32_t libc;
+  uint64_t element_size;
+  uint64_t stride;
+  uint64_t alignment;
+  uint64_t count;
+  uint64_t fingerprint;
+  uint64_t pid_namespace;
+  uint64_t payload_size;
+  uint64_t reserved[4];
+  // Commit point of creation: stored last, with release.
+  uint64_t ready;
+} cipc_layout_header_t;
+
+_Static_assert(sizeof(cipc_layout_header_t) == CIPC_SEGMENT_HEADER_SIZE, "header size");
+_Static_assert(offsetof(cipc_layout_header_t, element_size) == 32, "no padding in the header");
+_Static_assert(offsetof(cipc_layout_header_t, ready) == 120, "ready is the last word");
+_Static_assert(offsetof(cipc_mutex_t, dirty) == sizeof(pthread_mutex_t), "mutex layout");
+_Static_assert(sizeof(cipc_mutex_t) == sizeof(pthread_mutex_t) + 24, "mutex layout");
+_Static_assert(sizeof(cipc_cell_t) == sizeof(cipc_mutex_t) + 8, "the slots follow the sequence");
+
+#endif
