@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "participant.h"
 
 // The dead owner had not signed yet.
 #define CASUALTY_UNKNOWN UINT32_MAX
@@ -54,22 +55,27 @@ static int lock_slowly(pthread_mutex_t *native, cipc_deadline_t deadline) {
   }
 }
 
+// Takes what the death of an owner left behind, as the next owner.
+static int inherit(cipc_mutex_t *mutex) {
+  // Commit point of telling that an owner died. Before pthread_mutex_consistent, so that whoever
+  // is killed between the two leaves the kernel's mark, and after it ours: it is never lost.
+  pid_t casualty = cipc_participant_pid(mutex->holder);
+  __atomic_store_n(&mutex->dirty, casualty != 0 ? (uint32_t)casualty : CASUALTY_UNKNOWN,
+                   __ATOMIC_RELEASE);
+  mutex->depth = 0;
+  return pthread_mutex_consistent(&mutex->native);
+}
+
 int cipc_mutex_lock(cipc_mutex_t *mutex, cipc_deadline_t deadline) {
   int error = pthread_mutex_trylock(&mutex->native);
-  if (error == EBUSY) error = lock_slowly(&mutex->native, deadline);
-  if (error == EOWNERDEAD) {
-    // Commit point of telling that an owner died. Before pthread_mutex_consistent, so that whoever
-    // is killed between the two leaves the kernel's mark, and after it ours: the mark never gets lost.
-    pid_t casualty = cipc_participant_pid(mutex->holder);
-    __atomic_store_n(&mutex->dirty, casualty != 0 ? (uint32_t)casualty : CASUALTY_UNKNOWN,
-                     __ATOMIC_RELEASE);
-    mutex->depth = 0;
-    error = pthread_mutex_consistent(&mutex->native);
+  if (__builtin_expect(error != 0, 0)) {
+    if (error == EBUSY) error = lock_slowly(&mutex->native, deadline);
+    if (error == EOWNERDEAD) error = inherit(mutex);
+    if (error != 0) return -error;
   }
-  if (error != 0) return -error;
   if (mutex->depth++ == 0) {
     __atomic_store_n(&mutex->thread, this_thread(), __ATOMIC_RELAXED);
-    __atomic_store_n(&mutex->holder, cipc_participant_self(), __ATOMIC_RELAXED);
+    __atomic_store_n(&mutex->holder, cipc_participant_current(), __ATOMIC_RELAXED);
   }
   return mutex->dirty != 0 ? CIPC_OWNER_DIED : 0;
 }
@@ -81,7 +87,7 @@ int cipc_mutex_trylock(cipc_mutex_t *mutex) {
 
 bool cipc_mutex_is_owned(const cipc_mutex_t *mutex) {
   return __atomic_load_n(&mutex->thread, __ATOMIC_RELAXED) == this_thread() &&
-         __atomic_load_n(&mutex->holder, __ATOMIC_RELAXED) == cipc_participant_self();
+         __atomic_load_n(&mutex->holder, __ATOMIC_RELAXED) == cipc_participant_current();
 }
 
 int cipc_mutex_recover(cipc_mutex_t *mutex) {

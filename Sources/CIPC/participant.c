@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cipc/participant.h"
+#include "participant.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -49,34 +49,31 @@ int cipc_participant_of(pid_t pid, cipc_participant_t *participant) {
   return 0;
 }
 
-// A page that a forked child finds empty, so that it reads its own identity. NULL until first
-// asked for, MAP_FAILED where the kernel has no such pages.
+cipc_participant_t *cipc_participant_page;
+
+// NULL where the kernel has no pages that are wiped on fork: then nothing is kept.
 static cipc_participant_t *identity_page(void) {
-  static cipc_participant_t *page;
-  cipc_participant_t *found = __atomic_load_n(&page, __ATOMIC_ACQUIRE);
+  cipc_participant_t *found = __atomic_load_n(&cipc_participant_page, __ATOMIC_ACQUIRE);
   if (found != NULL) return found;
-  void *fresh = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (fresh != MAP_FAILED && madvise(fresh, (size_t)sysconf(_SC_PAGESIZE), MADV_WIPEONFORK) < 0) {
-    (void)munmap(fresh, sizeof *page);
-    fresh = MAP_FAILED;
+  size_t length = (size_t)sysconf(_SC_PAGESIZE);
+  void *page = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) return NULL;
+  if (madvise(page, length, MADV_WIPEONFORK) == 0 &&
+      __atomic_compare_exchange_n(&cipc_participant_page, &found, (cipc_participant_t *)page, 0,
+                                  __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+    return page;
   }
-  if (__atomic_compare_exchange_n(&page, &found, (cipc_participant_t *)fresh, 0, __ATOMIC_ACQ_REL,
-                                  __ATOMIC_ACQUIRE)) {
-    return fresh;
-  }
-  if (fresh != MAP_FAILED) (void)munmap(fresh, sizeof *page);
+  (void)munmap(page, length);
   return found;
 }
 
 cipc_participant_t cipc_participant_self(void) {
   cipc_participant_t *page = identity_page();
   cipc_participant_t self = CIPC_PARTICIPANT_NOBODY;
-  if (page != MAP_FAILED) {
-    self = __atomic_load_n(page, __ATOMIC_RELAXED);
-    if (self != CIPC_PARTICIPANT_NOBODY) return self;
-  }
+  if (page != NULL) self = __atomic_load_n(page, __ATOMIC_RELAXED);
+  if (self != CIPC_PARTICIPANT_NOBODY) return self;
   if (cipc_participant_of(getpid(), &self) < 0) return CIPC_PARTICIPANT_NOBODY;
-  if (page != MAP_FAILED) __atomic_store_n(page, self, __ATOMIC_RELAXED);
+  if (page != NULL) __atomic_store_n(page, self, __ATOMIC_RELAXED);
   return self;
 }
 
