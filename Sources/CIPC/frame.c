@@ -18,6 +18,8 @@
 
 /// SCM_MAX_FD of the kernel.
 #define BATCH 253
+/// Up to this size a frame is put together first: a copy costs less than a vector.
+#define SMALL 1024
 /// A parked body starts with this much memory and doubles from there.
 #define PARKED_START 65536
 /// One batch of descriptors and whatever a foreign socket has switched on besides.
@@ -186,6 +188,12 @@ int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind) {
     ssize_t done;
     if (kind == CIPC_FRAME_PIPE) {
       done = pipe_write(fd, vector, pieces);
+    } else if (writer->count == 0 && total <= SMALL) {
+      uint8_t frame[SMALL];
+      memcpy(frame, writer->header, writer->header_size);
+      if (writer->length > 0) memcpy(frame + writer->header_size, writer->body, writer->length);
+      done = send(fd, frame + writer->sent, (size_t)(total - writer->sent),
+                  MSG_NOSIGNAL | MSG_DONTWAIT);
     } else {
       union {
         char bytes[CMSG_SPACE(BATCH * sizeof(int))];
