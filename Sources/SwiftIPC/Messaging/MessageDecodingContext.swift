@@ -45,6 +45,11 @@ final class MessageDecodingContext {
     var array: [S] = []
     array.reserveCapacity(children.count)
     for child in children {
+      if S.self == Double.self, tape.elements[child].tag == PickleOpcode.binFloat {
+        // Without a call for each of the usual list of floats.
+        array.append(cast(tape.float(tape.elements[child])))
+        continue
+      }
       guard let value = S.read(tape.elements[child], tape, conversion) else {
         let outer = key().map { MessageCodingPath(path, $0) } ?? path
         throw tape.mismatch(
