@@ -21,6 +21,9 @@ final class Segment: @unchecked Sendable {
   /// How many elements the header said that there are, checked against the size.
   let count: Int
 
+  /// CIPC_SEGMENT_ANY_COUNT, a macro that Swift does not see.
+  static let anyCount = UInt64.max
+
   private init(handle: OpaquePointer) {
     unsafe self.handle = unsafe handle
     unsafe address = unsafe cipc_segment_address(handle)
