@@ -25,6 +25,9 @@ ifeq ($(origin CXX),default)
   CXX := $(shell command -v g++ || command -v c++ || command -v clang++ || true)
 endif
 
+# SwiftPM would build with a CC from the environment, which need not be a clang.
+unexport CC CXX AR
+
 include Make/library.mk
 include Make/install.mk
 include Make/test.mk
