@@ -51,7 +51,7 @@ static int lock_slowly(pthread_mutex_t *native, cipc_deadline_t deadline) {
   for (;;) {
     cipc_deadline_t slice = cipc_clock_slice(deadline);
     int error = lock_for_a_slice(native, slice);
-    if (error != ETIMEDOUT || slice == deadline) return error;
+    if (error != ETIMEDOUT || slice >= deadline) return error;
   }
 }
 
