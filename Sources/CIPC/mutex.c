@@ -47,6 +47,19 @@ static int lock_for_a_slice(pthread_mutex_t *native, cipc_deadline_t slice) {
 #endif
 }
 
+// EBUSY: somebody holds it; with musl also when that is the caller.
+static int lock_if_free(pthread_mutex_t *native) {
+#if defined(__GLIBC__)
+  // pthread_mutex_trylock of glibc leaves a mutex that is not recoverable locked for good when it
+  // says so (2.36, tried): the next caller would wait for ever instead of being told.
+  static const struct timespec over = {0, 0};
+  int error = pthread_mutex_clocklock(native, CLOCK_MONOTONIC, &over);
+  return error == ETIMEDOUT ? EBUSY : error;
+#else
+  return pthread_mutex_trylock(native);
+#endif
+}
+
 static int lock_slowly(pthread_mutex_t *native, cipc_deadline_t deadline) {
   for (;;) {
     cipc_deadline_t slice = cipc_clock_slice(deadline);
@@ -67,7 +80,7 @@ static int inherit(cipc_mutex_t *mutex) {
 }
 
 int cipc_mutex_lock(cipc_mutex_t *mutex, cipc_deadline_t deadline) {
-  int error = pthread_mutex_trylock(&mutex->native);
+  int error = lock_if_free(&mutex->native);
   if (__builtin_expect(error != 0, 0)) {
     if (error == EBUSY) error = lock_slowly(&mutex->native, deadline);
     if (error == EOWNERDEAD) error = inherit(mutex);
