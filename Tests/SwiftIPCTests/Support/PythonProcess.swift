@@ -54,7 +54,7 @@ struct PythonInterpreter: Sendable, CustomStringConvertible {
         paths.append("\(directory)/python3")
       }
     }
-    return paths.filter { access($0, X_OK) == 0 }
+    return paths.filter { unsafe access($0, X_OK) == 0 }
   }
 }
 
