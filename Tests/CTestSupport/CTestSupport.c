@@ -105,6 +105,8 @@ int test_wait(pid_t child) {
 
 int test_kill(pid_t child) { return kill(child, SIGKILL); }
 
+int test_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
+
 int test_memfd(const void *bytes, size_t size, int sealed) {
   int descriptor = memfd_create("crafted", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (descriptor < 0 || ftruncate(descriptor, (off_t)size) < 0 ||

@@ -39,6 +39,9 @@ pid_t test_fork_atomic_increments(void *word, size_t width, int rounds);
 int test_wait(pid_t child);
 int test_kill(pid_t child);
 
+// pipe2(2) with O_CLOEXEC, which Swift does not see.
+int test_pipe(int ends[2]);
+
 // A memfd of these bytes, sealed against resizing if asked for.
 int test_memfd(const void *bytes, size_t size, int sealed);
 
