@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CIPC
 import CTestSupport
+import Glibc
 import SwiftIPC
 import Testing
 
@@ -40,11 +41,18 @@ import Testing
     // The array's elements, behind its mutex, rank and extent.
     let shared = unsafe (words + 128).assumingMemoryBound(to: UInt64.self)
     unsafe shared.pointee = 0
-    let rounds = 50_000
+    let rounds = 20_000
     let children = (0..<3).map { _ in
       unsafe test_fork_increments(mutex, shared, Int32(rounds))
     }
-    for _ in 0..<rounds { try lock.withLock { unsafe shared.pointee += 1 } }
+    for round in 0..<rounds {
+      try lock.withLock {
+        let before = unsafe shared.pointee
+        // The children come to run just here, and would lose an update if they were let in.
+        if round % 16 == 0 { sched_yield() }
+        unsafe shared.pointee = before + 1
+      }
+    }
     for child in children { #expect(test_wait(child) == 0) }
     #expect(unsafe shared.pointee == UInt64(4 * rounds))
   }
