@@ -118,6 +118,42 @@ import Testing
         == .malformedMessage)
   }
 
+  private struct Everything: Codable {
+    var lock: Lock
+    var recursive: RecursiveLock
+    var value: Value<Double>
+    var atomic: SharedAtomic<Int32>
+    var arrays: [SharedArray<Int32>]
+    var text: SharedString
+    var nothing: Value<Int>?
+  }
+
+  @Test func allTravelTogetherInOneMessage() throws {
+    let sent = try Everything(
+      lock: Lock(), recursive: RecursiveLock(), value: Value(1.5), atomic: SharedAtomic(7),
+      arrays: [SharedArray(0..<6, shape: 2, 3), SharedArray(6..<9)],
+      text: SharedString("hello", capacity: 10), nothing: nil)
+    let (bytes, outbox) = try MessageEncoder().encodeWithDescriptors(sent)
+    let descriptors = try #require(outbox).descriptors
+    #expect(descriptors.count == 7)
+    let inbox = DescriptorInbox(descriptors.map(duplicate))
+    let got = try MessageDecoder().decode(Everything.self, from: bytes, inbox: inbox)
+    try got.value.store(2.5)
+    got.atomic.add(1)
+    got.arrays[0][1, 2] = 50
+    got.arrays[1][0] = 60
+    try got.text.store("there")
+    #expect(sent.value.value == 2.5 && sent.atomic.load() == 8)
+    #expect(sent.arrays[0][5] == 50 && sent.arrays[1][0] == 60 && sent.text.value == "there")
+    #expect(try sent.lock.withLock { errorCode { try got.lock.withLock {} } } == .alreadyLocked)
+    #expect(try sent.recursive.withLock { try got.recursive.withLock { true } })
+    // Without a message around them they do not go.
+    #expect(errorCode { _ = try MessageEncoder().encode(sent) } == .notTransferable)
+    #expect(
+      errorCode { _ = try MessageDecoder().decode(Everything.self, from: bytes) }
+        == .notTransferable)
+  }
+
   /// The runtime names private types by an address, which differs in every process.
   @Test func privateElementTypesTravel() throws {
     struct Local: BitwiseCopyable, Sendable { var x = 0 }
