@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cipc/mutex.h"
 
+#include <limits.h>
+#include <linux/futex.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
+#include "futex.h"
 
 // The dead owner had not signed yet.
 #define CASUALTY_UNKNOWN UINT32_MAX
@@ -44,7 +48,7 @@ static int wait_for(pthread_mutex_t *native, cipc_deadline_t deadline) {
   for (;;) {
     cipc_deadline_t slice = cipc_clock_slice(deadline);
     int error = lock_for_a_slice(native, slice);
-    if (error != ETIMEDOUT || slice == deadline) return error;
+    if (error != ETIMEDOUT || slice >= deadline) return error;
   }
 }
 
@@ -62,7 +66,23 @@ static int inherit(cipc_mutex_t *mutex) {
   return pthread_mutex_consistent(&mutex->native);
 }
 
+// pthread_mutex_trylock of glibc (2.36, tried) takes the lock word of a mutex that is not
+// recoverable and keeps it: everybody else would wait for ever instead of being told.
+static void give_back(pthread_mutex_t *native) {
+#if defined(__GLIBC__)
+  uint32_t *word = (uint32_t *)&native->__data.__lock;
+  if ((__atomic_load_n(word, __ATOMIC_RELAXED) & FUTEX_TID_MASK) == (uint32_t)gettid()) {
+    __atomic_store_n(word, 0, __ATOMIC_RELEASE);
+    // Whether anybody was there does not matter.
+    (void)cipc_futex_wake(word, INT_MAX);
+  }
+#else
+  (void)native;
+#endif
+}
+
 int cipc_mutex_lock_slowly(cipc_mutex_t *mutex, int error, cipc_deadline_t deadline) {
+  if (error == ENOTRECOVERABLE) give_back(&mutex->native);
   if (error == EBUSY) error = wait_for(&mutex->native, deadline);
   if (error == EOWNERDEAD) error = inherit(mutex);
   return -error;

@@ -2,7 +2,6 @@
 #include "cipc/cell.h"
 
 #include "child.h"
-#include "mutex.h"
 
 static const size_t sizes[] = {1, 7, 8, 9, 63, 64, 65, 1000, 4096, 4097};
 #define SIZE_COUNT (sizeof sizes / sizeof sizes[0])
