@@ -55,7 +55,7 @@ static int wait_for(cipc_mutex_t *mutex, cipc_deadline_t deadline) {
     int error = lock_for_a_slice(&mutex->native, slice);
     if (error == 0 || error == EOWNERDEAD) return error;
     if (is_lost(mutex)) return ENOTRECOVERABLE;
-    if (error != ETIMEDOUT || slice == deadline) return error;
+    if (error != ETIMEDOUT || slice >= deadline) return error;
   }
 }
 
