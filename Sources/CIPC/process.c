@@ -2,14 +2,13 @@
 #include "cipc/process.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -34,10 +33,14 @@ extern char **environ;
 
 #define VARIABLE "CIPC_BOOTSTRAP"
 #define DESCRIPTORS_MAX 250
+// P_PIDFD, which older libc headers lack.
+#define WAIT_PIDFD 3
 #define OWN_FILE "/proc/self/exe"
 
-/// The first bytes on a child's connection, written before it is started so that
-/// the child never waits for them.
+/// The first bytes on a child's connection, there before the child is started, so
+/// that it can tell at once whether it is one. One byte follows when the parent
+/// has the child's pidfd: the child goes on only then, since a child that ends
+/// earlier, and whose parent ignores SIGCHLD, is gone without a trace.
 typedef struct greeting {
   char magic[8];
   uint32_t version;
@@ -120,6 +123,12 @@ static int greeting_take(int *connection, greeting_t *greeting) {
     return 0;
   }
   if (from_parent < 0 || greeting->version != GREETING_VERSION) _exit(CIPC_PROCESS_NO_ENTRY);
+  char go;
+  do {
+    size = recv(descriptor, &go, sizeof go, 0);
+  } while (size < 0 && errno == EINTR);
+  // The end of the stream: the parent has died, or could not finish the start.
+  if (size != 1) _exit(CIPC_PROCESS_NO_ENTRY);
   // /proc/self/environ shows these bytes still; they came with execve, so they are ours to write.
   memset(value - sizeof VARIABLE, 0, sizeof VARIABLE + strlen(value));
   (void)fcntl(descriptor, F_SETFD, FD_CLOEXEC);
@@ -215,7 +224,7 @@ static int try_reap(cipc_process_t *process) {
   // finds the child reaped by another one finds the status too.
   int result;
   do {
-    result = waitid((idtype_t)P_PIDFD, (id_t)process->pidfd, &info, WEXITED | WNOHANG | WNOWAIT);
+    result = waitid((idtype_t)WAIT_PIDFD, (id_t)process->pidfd, &info, WEXITED | WNOHANG | WNOWAIT);
   } while (result < 0 && errno == EINTR);
   uint64_t ended;
   if (result == 0) {
@@ -232,7 +241,7 @@ static int try_reap(cipc_process_t *process) {
   __atomic_compare_exchange_n(&process->ended, &running, ended, 0, __ATOMIC_ACQ_REL,
                               __ATOMIC_ACQUIRE);
   if (result == 0) {
-    (void)waitid((idtype_t)P_PIDFD, (id_t)process->pidfd, &info, WEXITED | WNOHANG);
+    (void)waitid((idtype_t)WAIT_PIDFD, (id_t)process->pidfd, &info, WEXITED | WNOHANG);
   }
   return 1;
 }
@@ -441,18 +450,25 @@ out_environment:
   return -status;
 }
 
-/// Watches over the child that was just started, or ends it.
-static int adopt(cipc_process_t *process) {
+/// Watches over the child that was just started and lets it go on, or ends it.
+static int adopt(cipc_process_t *process, int connection) {
   process->pidfd = pidfd_open_of(process->pid);
-  if (process->pidfd >= 0) return CIPC_OK;
-  int status = process->pidfd;
-  // Only somebody else's wait, or an ignored SIGCHLD, can have taken it away already.
-  if (status == CIPC_ESRCH) return CIPC_ECHILD;
-  // Not reaped, so the number is still the child's.
-  (void)kill(process->pid, SIGKILL);
-  while (waitpid(process->pid, NULL, 0) < 0 && errno == EINTR) {
+  if (process->pidfd == CIPC_ESRCH) {
+    // Another program that was quick, and whose status somebody else took already.
+    process->ended = ended_word(CIPC_PROCESS_UNKNOWN, 0);
+    process->pidfd = eventfd(1, EFD_CLOEXEC);  // readable, as a pidfd is then
+    return process->pidfd < 0 ? -errno : CIPC_OK;
   }
-  return status;
+  if (process->pidfd < 0) {
+    int status = process->pidfd;
+    (void)kill(process->pid, SIGKILL);
+    while (waitpid(process->pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+    return status;
+  }
+  // Fails only when the child has died, which its status will say.
+  (void)send(connection, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+  return CIPC_OK;
 }
 
 int cipc_process_spawn(cipc_process_t **process, int *connection, cipc_process_entry_t entry,
@@ -505,7 +521,7 @@ int cipc_process_spawn(cipc_process_t **process, int *connection, cipc_process_e
     }
   }
   status = spawn_file(&made->pid, options, sources, count, is_open);
-  if (status == CIPC_OK) status = adopt(made);
+  if (status == CIPC_OK) status = adopt(made, ends[0]);
 
 out:
   for (size_t i = 0; i < copied; i++) close(sources[i]);

@@ -115,7 +115,6 @@ typedef struct cipc_process_options {
 /// program holds the entry; CIPC_ENOBOOTSTRAP when `cipc_process_bootstrap` was
 /// not called in this program (the child would run the program again) and no
 /// other program is named; CIPC_EBADF for a descriptor that is not open;
-/// CIPC_ECHILD when the child ended at once and somebody else took its status;
 /// CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM, CIPC_EAGAIN and what execve and
 /// pidfd_open say. No child is left behind when it fails.
 CIPC_API CIPC_CHECKED int cipc_process_spawn(cipc_process_t **process, int *connection,
