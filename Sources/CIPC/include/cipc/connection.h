@@ -1,7 +1,197 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/// Connections: one end of a stream of messages, for any number of threads.
+///
+/// A connection owns its descriptor. Any function but `free` may be called from
+/// several threads at once; senders take turns frame by frame, and so do
+/// receivers, first come first served, and waiting for one's turn counts against
+/// the deadline. `close` wakes whoever is inside with CIPC_ECLOSED.
+///
+/// What ends a connection: a malformed, truncated or incomplete message is told
+/// once; from then on, in both directions, every call says CIPC_ECLOSED. So does
+/// every call after a send that ended in the middle of its frame (its deadline
+/// passed, say), since the peer could not tell where the next frame begins. A
+/// send that ended before the first byte, and a receive that ended anywhere,
+/// changed nothing: what had arrived is kept for the next receive.
+///
+/// A connection reads ahead. What it has read is its own: a duplicate of it, and
+/// a forked child's copy, do not have it. Where a description is shared
+/// (CIPC_CONNECTION_SHARED, and both sides of `duplicate`) reads go exactly to
+/// the end of a frame, so that the other holder loses nothing.
+///
+/// After a fork the child may use a connection that no other thread of the
+/// parent was inside of; both then hold the same stream.
 #ifndef CIPC_CONNECTION_H
 #define CIPC_CONNECTION_H
 
+#include <stddef.h>
+#include <stdint.h>
+
+#include "clock.h"
+#include "frame.h"
 #include "status.h"
+
+CIPC_BEGIN_DECLS
+
+typedef struct cipc_connection cipc_connection_t;
+
+/// The connection receives.
+#define CIPC_CONNECTION_READABLE 1u
+/// The connection sends.
+#define CIPC_CONNECTION_WRITABLE 2u
+/// Others hold the same description: do not read ahead.
+#define CIPC_CONNECTION_SHARED 4u
+
+/// A message up to this many bytes can be received straight into the caller's
+/// memory on the word of its header; a longer one is collected in memory that
+/// grows as the bytes arrive.
+#define CIPC_CONNECTION_DIRECT (UINT64_C(1) << 20)
+
+/// Makes two connected duplex ends (a socketpair). `maximum` is the longest
+/// message in either direction, in bytes; 0 stands for CIPC_FRAME_MAXIMUM. Both
+/// are the caller's to free. CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM.
+CIPC_API CIPC_CHECKED int cipc_connection_pair(cipc_connection_t **first,
+                                               cipc_connection_t **second, uint64_t maximum);
+
+/// The same for one direction: what `writer` sends, `reader` receives.
+CIPC_API CIPC_CHECKED int cipc_connection_pipe(cipc_connection_t **reader,
+                                               cipc_connection_t **writer, uint64_t maximum);
+
+/// Makes a connection of a descriptor: a pipe or a connected stream socket. On
+/// success the descriptor is the connection's (and close-on-exec), on failure it
+/// stays the caller's. `flags`: CIPC_CONNECTION_...; with neither direction
+/// given, a socket has both and a pipe the one that it is open for.
+/// CIPC_EBADF: not open, or not for that direction. CIPC_EOPNOTSUPP: neither a
+/// pipe nor a stream socket. CIPC_EINVAL: unknown flags. CIPC_ENOMEM.
+CIPC_API CIPC_CHECKED int cipc_connection_adopt(cipc_connection_t **connection, int fd,
+                                                unsigned flags, uint64_t maximum);
+
+/// Makes a second connection for the same end. Neither reads ahead from then on;
+/// what was read ahead stays with the original. CIPC_EBUSY: another thread
+/// receives, or part of a message has been read or written: finish that first.
+/// CIPC_ECLOSED, CIPC_EMFILE, CIPC_ENOMEM.
+CIPC_API CIPC_CHECKED int cipc_connection_duplicate(cipc_connection_t *connection,
+                                                    cipc_connection_t **duplicate);
+
+/// Closes the connection and wakes whoever is inside; the last one out closes the
+/// descriptor. Later calls say CIPC_ECLOSED. Closing twice does nothing. Does not
+/// block. Not for signal handlers.
+CIPC_API void cipc_connection_close(cipc_connection_t *connection);
+
+/// Closes the connection and frees it once nobody is inside any more. The caller
+/// makes no further call. NULL does nothing.
+CIPC_API void cipc_connection_free(cipc_connection_t *connection);
+
+/// CIPC_CONNECTION_READABLE and CIPC_CONNECTION_WRITABLE, as it was made.
+CIPC_API unsigned cipc_connection_flags(const cipc_connection_t *connection);
+
+/// The longest message, in bytes.
+CIPC_API uint64_t cipc_connection_maximum(const cipc_connection_t *connection);
+
+/// 1 once closed or broken, otherwise 0.
+CIPC_API int cipc_connection_closed(const cipc_connection_t *connection);
+
+/// Sends one message, and waits until all of it is with the kernel.
+///
+/// The descriptors stay the caller's. CIPC_ETIMEDOUT before the first byte:
+/// nothing changed; in the middle of the frame: the connection is closed.
+/// CIPC_EBUSY: with CIPC_IMMEDIATELY, and somebody else is sending.
+/// CIPC_EFRAMETOOLONG: longer than the maximum. CIPC_ENOTWRITABLE.
+/// CIPC_EPEERCLOSED: nobody reads any more. CIPC_ECLOSED. CIPC_EOPNOTSUPP: not
+/// an AF_UNIX socket, so no descriptors. CIPC_EDESCRIPTORCOUNT: more than
+/// CIPC_FRAME_DESCRIPTORS, or more than a body that short can carry (1012 with
+/// an empty one). CIPC_EBADF: one of them is not open. These changed nothing.
+CIPC_API CIPC_CHECKED int cipc_connection_send(cipc_connection_t *connection, const void *bytes,
+                                               size_t length, const int *descriptors, size_t count,
+                                               cipc_deadline_t deadline);
+
+/// Sends without waiting, in steps: for callers that wait elsewhere.
+///
+/// `*progress` is 0 before the first step; pass the same arguments at every step.
+/// 0: sent. CIPC_EAGAIN: wait until writable, then call again. -ETOOMANYREFS:
+/// wait a little, then call again. CIPC_EBUSY: somebody else is sending.
+/// Everything else as with cipc_connection_send. While `*progress` is above 0 the
+/// turn stays with the caller: go on, or call cipc_connection_abandon.
+CIPC_API CIPC_CHECKED int cipc_connection_send_step(cipc_connection_t *connection,
+                                                    const void *bytes, size_t length,
+                                                    const int *descriptors, size_t count,
+                                                    uint64_t *progress);
+
+/// Gives up a send in steps. With a progress of 0 nothing happens; otherwise the
+/// connection is closed, since it stands in the middle of a frame.
+CIPC_API void cipc_connection_abandon(cipc_connection_t *connection, uint64_t progress);
+
+/// Waits for the next message and tells its length. The message stays: pass a
+/// buffer of that size to cipc_connection_receive_into. One longer than
+/// CIPC_CONNECTION_DIRECT is waited for whole, so a buffer is never allocated on
+/// the word of the peer. Statuses as below.
+CIPC_API CIPC_CHECKED int cipc_connection_receive_length(cipc_connection_t *connection,
+                                                         size_t *length, cipc_deadline_t deadline);
+
+/// Receives one message into the caller's memory.
+///
+/// `*length` is told whenever it is known. With `descriptors` not NULL,
+/// `*descriptors` is an array from malloc (NULL where `*count` is 0) of
+/// close-on-exec descriptors, all the caller's; with NULL they are closed.
+///
+/// CIPC_EMSGSIZE: the message is longer than `capacity`; it is kept.
+/// CIPC_ETIMEDOUT: what has arrived is kept. CIPC_EBUSY: with CIPC_IMMEDIATELY,
+/// and somebody else is receiving. CIPC_ENOTREADABLE. CIPC_EPEERCLOSED: the
+/// peer closed between two messages; later calls say so again. CIPC_ECLOSED.
+/// These end the connection: CIPC_ETRUNCATED, CIPC_EFRAMELENGTH,
+/// CIPC_EFRAMETOOLONG, CIPC_EDESCRIPTORSLOST, CIPC_EDESCRIPTORCOUNT, CIPC_ENOMEM,
+/// and errors of the kernel that are not named here.
+CIPC_API CIPC_CHECKED int cipc_connection_receive_into(cipc_connection_t *connection, void *buffer,
+                                                       size_t capacity, size_t *length,
+                                                       int **descriptors, size_t *count,
+                                                       cipc_deadline_t deadline);
+
+/// Receives one message into fresh memory: `*bytes` is from malloc, never NULL on
+/// success, the caller's to free, and grew with the bytes that arrived. The rest
+/// as above.
+CIPC_API CIPC_CHECKED int cipc_connection_receive(cipc_connection_t *connection, uint8_t **bytes,
+                                                  size_t *length, int **descriptors, size_t *count,
+                                                  cipc_deadline_t deadline);
+
+/// Waits until there is something to receive: a message or the beginning of one,
+/// or the end of the stream. 0, CIPC_ETIMEDOUT, CIPC_ENOTREADABLE, CIPC_ECLOSED.
+CIPC_API CIPC_CHECKED int cipc_connection_poll(cipc_connection_t *connection,
+                                               cipc_deadline_t deadline);
+
+/// A duplicate of the descriptor, for waiting on; the caller's to close.
+/// Readiness says nothing about messages that were read ahead: try first.
+/// CIPC_ECLOSED, CIPC_EMFILE.
+CIPC_API CIPC_CHECKED int cipc_connection_descriptor(cipc_connection_t *connection, int *fd);
+
+/// A connection on its way to another process.
+typedef struct cipc_connection_state {
+  int descriptor;          ///< a duplicate
+  unsigned flags;          ///< CIPC_CONNECTION_...
+  uint64_t maximum;        ///< bytes
+  uint8_t *unread;         ///< what was read of the stream and not received
+  size_t unread_length;    ///< bytes
+  int *descriptors;        ///< duplicates of those that came along with it
+  uint64_t *offsets;       ///< for each, the position in `unread` where it came
+  size_t descriptor_count;
+} cipc_connection_state_t;
+
+/// Copies what another process needs to go on where this connection stands. The
+/// connection stays as it is; close it once the state has arrived, and receive
+/// nothing in between. `*state` is the caller's to dispose of. CIPC_EBUSY:
+/// somebody is inside, or a send in steps is in the middle. CIPC_ECLOSED,
+/// CIPC_ENOMEM, CIPC_EMFILE.
+CIPC_API CIPC_CHECKED int cipc_connection_export(cipc_connection_t *connection,
+                                                 cipc_connection_state_t *state);
+
+/// Makes a connection of a state, which may come from a hostile peer. On success
+/// its descriptors are the connection's and the state is emptied; on failure
+/// nothing changed. Statuses as with cipc_connection_adopt; CIPC_EINVAL also for
+/// offsets that do not rise or are beyond the unread bytes.
+CIPC_API CIPC_CHECKED int cipc_connection_import(cipc_connection_t **connection,
+                                                 cipc_connection_state_t *state);
+
+/// Closes and frees what is in a state.
+CIPC_API void cipc_connection_state_dispose(cipc_connection_state_t *state);
+
+CIPC_END_DECLS
 
 #endif

@@ -1,0 +1,741 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cipc/connection.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "frame.h"
+
+/// A receiver that had to wait the last time waits first; every so often it looks first all the
+/// same, since only then can it learn that messages come faster than it takes them.
+#define GUESSES 16
+
+/// One thread that waits for its turn; on its own stack.
+struct turn_waiter {
+  struct turn_waiter *next;
+  pthread_cond_t granted;
+  bool has_turn;
+};
+
+/// The right to send, or to receive: passed on in the order of asking.
+struct turn {
+  bool taken;
+  struct turn_waiter *first;
+};
+
+struct cipc_connection {
+  // Set when made, never changed.
+  int fd;
+  int kind;
+  unsigned flags;
+  uint64_t maximum;
+
+  pthread_mutex_t guard;  ///< for all up to the next comment; never held while waiting
+  bool closed;            ///< written under guard, also read without it
+  bool freed;
+  unsigned users;         ///< threads inside: the last one out closes and frees
+  unsigned pollers;       ///< of these, the ones that poll
+  int wake;               ///< eventfd, or -1 until somebody has to wait; also read without guard
+  unsigned wake_fork;     ///< `forks` when it was made
+  struct turn sending;
+  struct turn receiving;
+  uint64_t partial;       ///< progress of the send in steps that keeps the turn
+
+  // Belongs to who has the receiving turn.
+  cipc_frame_reader_t reader;
+  unsigned guess;  ///< above 0: wait before reading
+};
+
+// MARK: Fork
+
+/// How many forks lie between this process and the first. An eventfd from before the last one is
+/// the parent's.
+static unsigned forks;
+static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
+static void count_fork(void) { forks++; }
+static void watch_forks(void) { (void)pthread_atfork(NULL, NULL, count_fork); }
+
+// MARK: Making and ending
+
+static int make(cipc_connection_t **made, int fd, int kind, unsigned flags, uint64_t maximum) {
+  *made = NULL;
+  (void)pthread_once(&forks_once, watch_forks);
+  cipc_connection_t *connection = calloc(1, sizeof *connection);
+  if (connection == NULL) return CIPC_ENOMEM;
+  int error = pthread_mutex_init(&connection->guard, NULL);
+  if (error != 0) {
+    free(connection);
+    return -error;
+  }
+  connection->fd = fd;
+  connection->kind = kind;
+  connection->flags = flags & (CIPC_CONNECTION_READABLE | CIPC_CONNECTION_WRITABLE);
+  connection->maximum = maximum == 0 ? CIPC_FRAME_MAXIMUM : maximum;
+  if (connection->maximum > PTRDIFF_MAX) connection->maximum = PTRDIFF_MAX;
+  connection->wake = -1;
+  cipc_frame_reader_init(&connection->reader, connection->maximum,
+                         (flags & CIPC_CONNECTION_SHARED) != 0);
+  *made = connection;
+  return 0;
+}
+
+static int make_two(cipc_connection_t **first, unsigned first_flags, cipc_connection_t **second,
+                    unsigned second_flags, uint64_t maximum) {
+  *first = *second = NULL;
+  int fds[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) return -errno;
+  int status = 0;
+  // Half-shut, so that a writer finds out that its reader went, and nothing flows backwards.
+  if (first_flags == CIPC_CONNECTION_READABLE && shutdown(fds[0], SHUT_WR) < 0) status = -errno;
+  if (status == 0) status = make(first, fds[0], CIPC_FRAME_UNIX, first_flags, maximum);
+  if (status == 0) status = make(second, fds[1], CIPC_FRAME_UNIX, second_flags, maximum);
+  if (status < 0) {
+    // The first descriptor is the connection's already if that was made.
+    if (*first != NULL) {
+      cipc_connection_free(*first);
+    } else {
+      (void)close(fds[0]);
+    }
+    (void)close(fds[1]);
+    *first = NULL;
+  }
+  return status;
+}
+
+int cipc_connection_pair(cipc_connection_t **first, cipc_connection_t **second, uint64_t maximum) {
+  unsigned both = CIPC_CONNECTION_READABLE | CIPC_CONNECTION_WRITABLE;
+  return make_two(first, both, second, both, maximum);
+}
+
+int cipc_connection_pipe(cipc_connection_t **reader, cipc_connection_t **writer, uint64_t maximum) {
+  return make_two(reader, CIPC_CONNECTION_READABLE, writer, CIPC_CONNECTION_WRITABLE, maximum);
+}
+
+/// Checks a descriptor against the directions wanted, and fills them in where none is given.
+static int inspect(int fd, unsigned *flags, int *kind) {
+  const unsigned both = CIPC_CONNECTION_READABLE | CIPC_CONNECTION_WRITABLE;
+  if (*flags & ~(both | CIPC_CONNECTION_SHARED)) return CIPC_EINVAL;
+  *kind = cipc_frame_kind(fd);
+  if (*kind < 0) return *kind;
+  int mode = fcntl(fd, F_GETFL);
+  if (mode < 0) return -errno;
+  unsigned possible = both;
+  if ((mode & O_ACCMODE) == O_RDONLY) possible = CIPC_CONNECTION_READABLE;
+  if ((mode & O_ACCMODE) == O_WRONLY) possible = CIPC_CONNECTION_WRITABLE;
+  if (mode & O_PATH) possible = 0;
+  if ((*flags & both) == 0) *flags |= possible;
+  return (*flags & both & ~possible) || possible == 0 ? CIPC_EBADF : 0;
+}
+
+int cipc_connection_adopt(cipc_connection_t **connection, int fd, unsigned flags,
+                          uint64_t maximum) {
+  *connection = NULL;
+  int kind;
+  int status = inspect(fd, &flags, &kind);
+  if (status < 0) return status;
+  int descriptor_flags = fcntl(fd, F_GETFD);
+  if (descriptor_flags < 0) return -errno;
+  status = make(connection, fd, kind, flags, maximum);
+  if (status < 0) return status;
+  if (!(descriptor_flags & FD_CLOEXEC)) (void)fcntl(fd, F_SETFD, descriptor_flags | FD_CLOEXEC);
+  return 0;
+}
+
+/// With the guard, which it releases. The last one out of a closed connection closes the descriptor
+/// and frees what is to be freed; the connection may be gone afterwards.
+static void release(cipc_connection_t *connection) {
+  bool last = connection->closed && connection->users == 0;
+  bool freed = connection->freed;
+  // Under the guard, or somebody could free the connection while its descriptors are closed.
+  if (last && connection->fd >= 0) {
+    (void)close(connection->fd);
+    if (connection->wake >= 0) (void)close(connection->wake);
+    connection->fd = connection->wake = -1;
+    cipc_frame_reader_destroy(&connection->reader);
+  }
+  (void)pthread_mutex_unlock(&connection->guard);
+  if (last && freed) {
+    (void)pthread_mutex_destroy(&connection->guard);
+    free(connection);
+  }
+}
+
+static void raise_wake(int wake) {
+  uint64_t one = 1;
+  // It can fail only when the counter is full, and then it is readable anyway.
+  if (wake >= 0 && write(wake, &one, sizeof one) < 0) return;
+}
+
+static void wake_turn(struct turn *turn) {
+  for (struct turn_waiter *waiter = turn->first; waiter != NULL; waiter = waiter->next) {
+    (void)pthread_cond_signal(&waiter->granted);
+  }
+}
+
+/// With the guard.
+static void close_locked(cipc_connection_t *connection) {
+  if (connection->closed) return;
+  __atomic_store_n(&connection->closed, true, __ATOMIC_RELEASE);
+  if (connection->wake_fork == forks) raise_wake(connection->wake);
+  wake_turn(&connection->sending);
+  wake_turn(&connection->receiving);
+}
+
+void cipc_connection_close(cipc_connection_t *connection) {
+  (void)pthread_mutex_lock(&connection->guard);
+  close_locked(connection);
+  release(connection);
+}
+
+void cipc_connection_free(cipc_connection_t *connection) {
+  if (connection == NULL) return;
+  (void)pthread_mutex_lock(&connection->guard);
+  close_locked(connection);
+  connection->freed = true;
+  release(connection);
+}
+
+unsigned cipc_connection_flags(const cipc_connection_t *connection) { return connection->flags; }
+
+uint64_t cipc_connection_maximum(const cipc_connection_t *connection) {
+  return connection->maximum;
+}
+
+int cipc_connection_closed(const cipc_connection_t *connection) {
+  return __atomic_load_n(&connection->closed, __ATOMIC_ACQUIRE) ? 1 : 0;
+}
+
+// MARK: Coming in and going out
+
+/// With the guard: waits for the turn. The caller counts as a user already.
+static int take_turn(cipc_connection_t *connection, struct turn *turn, cipc_deadline_t deadline) {
+  if (!turn->taken) {
+    turn->taken = true;
+    return 0;
+  }
+  if (deadline == CIPC_IMMEDIATELY) return CIPC_EBUSY;
+  struct turn_waiter self = {.next = NULL, .has_turn = false};
+  pthread_condattr_t attributes;
+  if (pthread_condattr_init(&attributes) != 0) return CIPC_ENOMEM;
+  (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+  int error = pthread_cond_init(&self.granted, &attributes);
+  (void)pthread_condattr_destroy(&attributes);
+  if (error != 0) return -error;
+
+  struct turn_waiter **place = &turn->first;
+  while (*place != NULL) place = &(*place)->next;
+  *place = &self;
+  int status = 0;
+  struct timespec until = cipc_clock_timespec(deadline);
+  while (!self.has_turn && !connection->closed) {
+    error = deadline == CIPC_NO_DEADLINE
+                ? pthread_cond_wait(&self.granted, &connection->guard)
+                : pthread_cond_timedwait(&self.granted, &connection->guard, &until);
+    if (error == ETIMEDOUT && !self.has_turn && !connection->closed) {
+      status = CIPC_ETIMEDOUT;
+      break;
+    }
+  }
+  if (connection->closed) status = CIPC_ECLOSED;
+  if (!self.has_turn) {
+    for (place = &turn->first; *place != &self;) place = &(*place)->next;
+    *place = self.next;
+  }
+  (void)pthread_cond_destroy(&self.granted);
+  return status;
+}
+
+/// With the guard.
+static void pass_turn(struct turn *turn) {
+  struct turn_waiter *next = turn->first;
+  turn->taken = next != NULL;
+  if (next == NULL) return;
+  turn->first = next->next;
+  next->has_turn = true;
+  (void)pthread_cond_signal(&next->granted);
+}
+
+/// With the guard, which it releases; the connection may be gone afterwards.
+static void leave_locked(cipc_connection_t *connection) {
+  connection->users--;
+  release(connection);
+}
+
+/// Makes the caller a user that has the turn.
+static int enter(cipc_connection_t *connection, struct turn *turn, unsigned direction,
+                 cipc_deadline_t deadline) {
+  (void)pthread_mutex_lock(&connection->guard);
+  connection->users++;
+  int status = 0;
+  if (connection->closed) {
+    status = CIPC_ECLOSED;
+  } else if (!(connection->flags & direction)) {
+    status = direction == CIPC_CONNECTION_READABLE ? CIPC_ENOTREADABLE : CIPC_ENOTWRITABLE;
+  } else {
+    status = take_turn(connection, turn, deadline);
+  }
+  if (status < 0) {
+    leave_locked(connection);
+  } else {
+    (void)pthread_mutex_unlock(&connection->guard);
+  }
+  return status;
+}
+
+/// Whether a send that failed after `sent` bytes leaves a stream that cannot go on. Where the peer
+/// is gone a socket needs no ending, and what the peer had sent before can still be received.
+static bool breaks(const cipc_connection_t *connection, int status, uint64_t sent) {
+  return status < 0 && sent > 0 &&
+         (status != CIPC_EPEERCLOSED || connection->kind == CIPC_FRAME_PIPE);
+}
+
+/// Ends the connection: one side or the other no longer knows where a frame begins. Shutting the
+/// socket down tells it to those who hold the same description as well.
+static void break_locked(cipc_connection_t *connection) {
+  if (connection->closed) return;
+  if (connection->kind != CIPC_FRAME_PIPE) (void)shutdown(connection->fd, SHUT_RDWR);
+  close_locked(connection);
+}
+
+/// The eventfd that wakes who waits inside, made when it is first needed. -1: there is none to be
+/// had.
+static int wake_descriptor(cipc_connection_t *connection) {
+  int wake = __atomic_load_n(&connection->wake, __ATOMIC_ACQUIRE);
+  if (wake >= 0 && connection->wake_fork == forks) return wake;
+  (void)pthread_mutex_lock(&connection->guard);
+  if (connection->wake >= 0 && connection->wake_fork != forks) {
+    (void)close(connection->wake);
+    connection->wake = -1;
+  }
+  if (connection->wake < 0) {
+    connection->wake_fork = forks;
+    wake = eventfd(connection->closed ? 1 : 0, EFD_CLOEXEC | EFD_NONBLOCK);
+    __atomic_store_n(&connection->wake, wake, __ATOMIC_RELEASE);
+  }
+  wake = connection->wake;
+  (void)pthread_mutex_unlock(&connection->guard);
+  return wake;
+}
+
+/// Waits until the descriptor is ready. With `fd` -1, until woken or the deadline.
+/// 0, CIPC_ETIMEDOUT, CIPC_ECLOSED, -errno; CIPC_EAGAIN when woken and still open.
+static int wait_ready(cipc_connection_t *connection, int fd, short events,
+                      cipc_deadline_t deadline) {
+  for (;;) {
+    int wake = deadline == CIPC_IMMEDIATELY ? -1 : wake_descriptor(connection);
+    struct pollfd entries[2] = {{.fd = fd, .events = events}, {.fd = wake, .events = POLLIN}};
+    // Without an eventfd (no descriptors left) look up now and then.
+    cipc_deadline_t until = wake < 0 ? cipc_clock_slice(deadline) : deadline;
+    int count = poll(entries, 2, cipc_clock_poll_timeout(until));
+    if (count < 0 && errno != EINTR) return -errno;
+    if (count > 0 && entries[1].revents != 0) {
+      uint64_t drained;
+      (void)pthread_mutex_lock(&connection->guard);
+      bool closed = connection->closed;
+      // Never drained once closed, so that everybody sees it.
+      if (!closed && read(wake, &drained, sizeof drained) < 0) drained = 0;
+      (void)pthread_mutex_unlock(&connection->guard);
+      return closed ? CIPC_ECLOSED : CIPC_EAGAIN;
+    }
+    if (count > 0) return 0;
+    if (cipc_connection_closed(connection)) return CIPC_ECLOSED;
+    if (deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline) return CIPC_ETIMEDOUT;
+  }
+}
+
+// MARK: Sending
+
+int cipc_connection_send(cipc_connection_t *connection, const void *bytes, size_t length,
+                         const int *descriptors, size_t count, cipc_deadline_t deadline) {
+  int status = enter(connection, &connection->sending, CIPC_CONNECTION_WRITABLE, deadline);
+  if (status < 0) return status;
+  cipc_frame_writer_t writer = {.sent = 0};
+  status = length > connection->maximum
+               ? CIPC_EFRAMETOOLONG
+               : cipc_frame_writer_init(&writer, connection->kind, bytes, length, descriptors,
+                                        count, 0);
+  int64_t pause = 1000000;
+  while (status == 0) {
+    status = cipc_frame_writer_step(&writer, connection->fd, connection->kind);
+    if (status == CIPC_EAGAIN) {
+      status = deadline == CIPC_IMMEDIATELY
+                   ? CIPC_ETIMEDOUT
+                   : wait_ready(connection, connection->fd, POLLOUT, deadline);
+    } else if (status == -ETOOMANYREFS) {
+      // Nothing tells when descriptors leave the queues of this user.
+      cipc_deadline_t until = cipc_clock_deadline(pause);
+      if (pause < 50000000) pause *= 2;
+      status = deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline
+                   ? CIPC_ETIMEDOUT
+                   : wait_ready(connection, -1, 0, until < deadline ? until : deadline);
+      if (status == CIPC_ETIMEDOUT && (deadline == CIPC_NO_DEADLINE || until < deadline)) {
+        status = 0;
+      }
+    } else {
+      break;
+    }
+    if (status == CIPC_EAGAIN) status = 0;
+  }
+  (void)pthread_mutex_lock(&connection->guard);
+  if (breaks(connection, status, writer.sent)) break_locked(connection);
+  pass_turn(&connection->sending);
+  leave_locked(connection);
+  return status;
+}
+
+int cipc_connection_send_step(cipc_connection_t *connection, const void *bytes, size_t length,
+                              const int *descriptors, size_t count, uint64_t *progress) {
+  (void)pthread_mutex_lock(&connection->guard);
+  connection->users++;
+  int status = 0;
+  if (connection->closed) {
+    status = CIPC_ECLOSED;
+  } else if (!(connection->flags & CIPC_CONNECTION_WRITABLE)) {
+    status = CIPC_ENOTWRITABLE;
+  } else if (*progress > 0) {
+    if (*progress != connection->partial) status = CIPC_EINVAL;
+  } else {
+    status = take_turn(connection, &connection->sending, CIPC_IMMEDIATELY);
+  }
+  if (status < 0) {
+    leave_locked(connection);
+    return status;
+  }
+  (void)pthread_mutex_unlock(&connection->guard);
+
+  cipc_frame_writer_t writer = {.sent = *progress};
+  status = length > connection->maximum
+               ? CIPC_EFRAMETOOLONG
+               : cipc_frame_writer_init(&writer, connection->kind, bytes, length, descriptors,
+                                        count, *progress);
+  if (status == 0) {
+    status = cipc_frame_writer_step(&writer, connection->fd, connection->kind);
+    *progress = writer.sent;
+  }
+
+  (void)pthread_mutex_lock(&connection->guard);
+  bool more = status == CIPC_EAGAIN || status == -ETOOMANYREFS;
+  if (!more && breaks(connection, status, *progress)) break_locked(connection);
+  connection->partial = more ? *progress : 0;
+  if (connection->partial == 0) pass_turn(&connection->sending);
+  leave_locked(connection);
+  return status;
+}
+
+void cipc_connection_abandon(cipc_connection_t *connection, uint64_t progress) {
+  if (progress == 0) return;
+  (void)pthread_mutex_lock(&connection->guard);
+  connection->users++;
+  if (!connection->closed && connection->partial == progress) {
+    break_locked(connection);
+    connection->partial = 0;
+    pass_turn(&connection->sending);
+  }
+  leave_locked(connection);
+}
+
+// MARK: Receiving
+
+/// With the receiving turn: waits for a header.
+static int await_header(cipc_connection_t *connection, uint64_t *length,
+                        cipc_deadline_t deadline) {
+  cipc_frame_reader_t *reader = &connection->reader;
+  bool empty = reader->begin == reader->end && !reader->in_body;
+  bool waited = false;
+  int status = CIPC_EAGAIN;
+  if (connection->guess > 0 && empty && deadline != CIPC_IMMEDIATELY) {
+    connection->guess--;
+    status = wait_ready(connection, connection->fd, POLLIN, deadline);
+    if (status < 0 && status != CIPC_EAGAIN) return status;
+  }
+  for (;;) {
+    status = cipc_frame_reader_header(reader, connection->fd, connection->kind, length);
+    if (status != CIPC_EAGAIN) break;
+    if (deadline == CIPC_IMMEDIATELY) return CIPC_ETIMEDOUT;
+    waited = true;
+    status = wait_ready(connection, connection->fd, POLLIN, deadline);
+    if (status < 0 && status != CIPC_EAGAIN) return status;
+  }
+  if (waited) connection->guess = GUESSES;
+  // More than one message at once: they come faster than they are taken.
+  if (reader->end - reader->begin > reader->length) connection->guess = 0;
+  return status;
+}
+
+/// With the receiving turn: waits for a body; keeps what arrived if that fails.
+static int await_body(cipc_connection_t *connection, uint8_t *destination,
+                      cipc_deadline_t deadline) {
+  cipc_frame_reader_t *reader = &connection->reader;
+  for (;;) {
+    int status =
+        cipc_frame_reader_body(reader, connection->fd, connection->kind, destination);
+    if (status == CIPC_EAGAIN) {
+      status = deadline == CIPC_IMMEDIATELY
+                   ? CIPC_ETIMEDOUT
+                   : wait_ready(connection, connection->fd, POLLIN, deadline);
+      if (status == 0 || status == CIPC_EAGAIN) continue;
+      if (destination != NULL && cipc_frame_reader_park(reader, destination) < 0) {
+        return CIPC_ENOMEM;
+      }
+    }
+    return status;
+  }
+}
+
+static bool is_fatal(int status) {
+  switch (status) {
+    case CIPC_ETIMEDOUT:
+    case CIPC_EMSGSIZE:
+    case CIPC_EPEERCLOSED:
+    case CIPC_ECLOSED: return false;
+    default: return status < 0;
+  }
+}
+
+static void leave_receiving(cipc_connection_t *connection, int status) {
+  // Read with the turn, before it is passed on.
+  bool buffered = cipc_frame_reader_buffered(&connection->reader);
+  (void)pthread_mutex_lock(&connection->guard);
+  if (is_fatal(status)) break_locked(connection);
+  // Their message is no longer in the socket, where they look.
+  if (connection->pollers > 0 && buffered && connection->wake_fork == forks) {
+    raise_wake(connection->wake);
+  }
+  pass_turn(&connection->receiving);
+  leave_locked(connection);
+}
+
+int cipc_connection_receive_length(cipc_connection_t *connection, size_t *length,
+                                   cipc_deadline_t deadline) {
+  *length = 0;
+  int status = enter(connection, &connection->receiving, CIPC_CONNECTION_READABLE, deadline);
+  if (status < 0) return status;
+  uint64_t claimed = 0;
+  status = await_header(connection, &claimed, deadline);
+  if (status == 0 && claimed > CIPC_CONNECTION_DIRECT) {
+    status = await_body(connection, NULL, deadline);
+  }
+  if (status == 0) *length = (size_t)claimed;
+  leave_receiving(connection, status);
+  return status;
+}
+
+int cipc_connection_receive_into(cipc_connection_t *connection, void *buffer, size_t capacity,
+                                 size_t *length, int **descriptors, size_t *count,
+                                 cipc_deadline_t deadline) {
+  *length = 0;
+  if (descriptors != NULL) *descriptors = NULL;
+  if (count != NULL) *count = 0;
+  int status = enter(connection, &connection->receiving, CIPC_CONNECTION_READABLE, deadline);
+  if (status < 0) return status;
+  uint64_t claimed = 0;
+  uint8_t nothing = 0;
+  status = await_header(connection, &claimed, deadline);
+  if (status == 0) {
+    *length = (size_t)claimed;
+    status = claimed > capacity
+                 ? CIPC_EMSGSIZE
+                 : await_body(connection, buffer != NULL ? buffer : &nothing, deadline);
+  }
+  if (status == 0) status = cipc_frame_reader_take(&connection->reader, descriptors, count);
+  leave_receiving(connection, status);
+  return status;
+}
+
+int cipc_connection_receive(cipc_connection_t *connection, uint8_t **bytes, size_t *length,
+                            int **descriptors, size_t *count, cipc_deadline_t deadline) {
+  *bytes = NULL;
+  *length = 0;
+  if (descriptors != NULL) *descriptors = NULL;
+  if (count != NULL) *count = 0;
+  int status = enter(connection, &connection->receiving, CIPC_CONNECTION_READABLE, deadline);
+  if (status < 0) return status;
+  cipc_frame_reader_t *reader = &connection->reader;
+  uint64_t claimed = 0;
+  status = await_header(connection, &claimed, deadline);
+  if (status == 0) status = await_body(connection, NULL, deadline);
+  if (status == 0) status = cipc_frame_reader_take(reader, descriptors, count);
+  if (status == 0) {
+    *bytes = reader->parked;
+    *length = (size_t)claimed;
+    reader->parked = NULL;
+    reader->parked_capacity = 0;
+  }
+  leave_receiving(connection, status);
+  return status;
+}
+
+int cipc_connection_poll(cipc_connection_t *connection, cipc_deadline_t deadline) {
+  for (;;) {
+    (void)pthread_mutex_lock(&connection->guard);
+    int status = 0;
+    if (connection->closed) {
+      status = CIPC_ECLOSED;
+    } else if (!(connection->flags & CIPC_CONNECTION_READABLE)) {
+      status = CIPC_ENOTREADABLE;
+    }
+    // While somebody receives, the reader is theirs; they wake us when they leave a message.
+    bool ready = status == 0 && !connection->receiving.taken &&
+                 cipc_frame_reader_buffered(&connection->reader);
+    if (status < 0 || ready) {
+      (void)pthread_mutex_unlock(&connection->guard);
+      return status;
+    }
+    connection->users++;
+    connection->pollers++;
+    (void)pthread_mutex_unlock(&connection->guard);
+    status = wait_ready(connection, connection->fd, POLLIN, deadline);
+    (void)pthread_mutex_lock(&connection->guard);
+    connection->pollers--;
+    leave_locked(connection);
+    if (status != CIPC_EAGAIN) return status;
+  }
+}
+
+// MARK: Moving
+
+static int duplicate_descriptor(int fd, int *copy) {
+  *copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  return *copy < 0 ? -errno : 0;
+}
+
+int cipc_connection_descriptor(cipc_connection_t *connection, int *fd) {
+  *fd = -1;
+  (void)pthread_mutex_lock(&connection->guard);
+  int status = connection->closed ? CIPC_ECLOSED : duplicate_descriptor(connection->fd, fd);
+  (void)pthread_mutex_unlock(&connection->guard);
+  return status;
+}
+
+int cipc_connection_duplicate(cipc_connection_t *connection, cipc_connection_t **duplicate) {
+  *duplicate = NULL;
+  (void)pthread_mutex_lock(&connection->guard);
+  int status = 0;
+  if (connection->closed) {
+    status = CIPC_ECLOSED;
+  } else if (connection->receiving.taken || connection->partial > 0 ||
+             cipc_frame_reader_inside(&connection->reader)) {
+    status = CIPC_EBUSY;
+  }
+  int fd = -1;
+  if (status == 0) status = duplicate_descriptor(connection->fd, &fd);
+  if (status == 0) {
+    status = make(duplicate, fd, connection->kind, connection->flags | CIPC_CONNECTION_SHARED,
+                  connection->maximum);
+    if (status < 0) (void)close(fd);
+  }
+  if (status == 0) connection->reader.exact = true;
+  (void)pthread_mutex_unlock(&connection->guard);
+  return status;
+}
+
+void cipc_connection_state_dispose(cipc_connection_state_t *state) {
+  if (state->descriptor >= 0) (void)close(state->descriptor);
+  for (size_t i = 0; i < state->descriptor_count; i++) {
+    if (state->descriptors[i] >= 0) (void)close(state->descriptors[i]);
+  }
+  free(state->unread);
+  free(state->descriptors);
+  free(state->offsets);
+  memset(state, 0, sizeof *state);
+  state->descriptor = -1;
+}
+
+static int copy_reader(const cipc_frame_reader_t *reader, cipc_connection_state_t *state) {
+  uint8_t header[CIPC_FRAME_HEADER_SIZE];
+  size_t header_size = 0;
+  size_t have = reader->in_body ? (size_t)reader->have : 0;
+  size_t available = reader->end - reader->begin;
+  if (reader->in_body) {
+    int size = cipc_frame_encode_header(header, reader->length);
+    if (size < 0) return size;
+    header_size = (size_t)size;
+  }
+  size_t total = header_size + have + available;
+  if (total > 0) {
+    state->unread = malloc(total);
+    if (state->unread == NULL) return CIPC_ENOMEM;
+    memcpy(state->unread, header, header_size);
+    if (have > 0) memcpy(state->unread + header_size, reader->parked, have);
+    if (available > 0) {
+      memcpy(state->unread + header_size + have, reader->ahead + reader->begin, available);
+    }
+    state->unread_length = total;
+  }
+  size_t count = reader->descriptor_count;
+  if (count == 0) return 0;
+  state->descriptors = malloc(count * sizeof *state->descriptors);
+  state->offsets = malloc(count * sizeof *state->offsets);
+  if (state->descriptors == NULL || state->offsets == NULL) return CIPC_ENOMEM;
+  for (size_t i = 0; i < count; i++) {
+    int status = duplicate_descriptor(reader->descriptors[i], &state->descriptors[i]);
+    if (status < 0) return status;
+    state->descriptor_count++;
+    // Counted from the end: a header that was long for its length gets shorter here.
+    uint64_t back = reader->received - reader->arrivals[i];
+    state->offsets[i] = back <= total ? total - back : 0;
+  }
+  return 0;
+}
+
+int cipc_connection_export(cipc_connection_t *connection, cipc_connection_state_t *state) {
+  memset(state, 0, sizeof *state);
+  state->descriptor = -1;
+  (void)pthread_mutex_lock(&connection->guard);
+  int status = 0;
+  if (connection->closed) {
+    status = CIPC_ECLOSED;
+  } else if (connection->receiving.taken || connection->sending.taken) {
+    status = CIPC_EBUSY;
+  }
+  if (status == 0) status = duplicate_descriptor(connection->fd, &state->descriptor);
+  if (status == 0) status = copy_reader(&connection->reader, state);
+  if (status == 0) {
+    state->flags = connection->flags | (connection->reader.exact ? CIPC_CONNECTION_SHARED : 0u);
+    state->maximum = connection->maximum;
+  }
+  (void)pthread_mutex_unlock(&connection->guard);
+  if (status < 0) cipc_connection_state_dispose(state);
+  return status;
+}
+
+int cipc_connection_import(cipc_connection_t **connection, cipc_connection_state_t *state) {
+  *connection = NULL;
+  size_t count = state->descriptor_count;
+  if (count > CIPC_FRAME_DESCRIPTORS || state->maximum == 0) return CIPC_EINVAL;
+  for (size_t i = 0; i < count; i++) {
+    if (state->offsets[i] >= state->unread_length) return CIPC_EINVAL;
+    if (i > 0 && state->offsets[i] < state->offsets[i - 1]) return CIPC_EINVAL;
+  }
+  cipc_frame_reader_t reader;
+  cipc_frame_reader_init(&reader, state->maximum, false);
+  size_t capacity =
+      state->unread_length > CIPC_FRAME_AHEAD ? state->unread_length : CIPC_FRAME_AHEAD;
+  reader.ahead = malloc(capacity);
+  if (reader.ahead == NULL) return CIPC_ENOMEM;
+  if (state->unread_length > 0) memcpy(reader.ahead, state->unread, state->unread_length);
+  int status = cipc_connection_adopt(connection, state->descriptor, state->flags, state->maximum);
+  if (status < 0) {
+    free(reader.ahead);
+    return status;
+  }
+  cipc_frame_reader_t *target = &(*connection)->reader;
+  target->ahead = reader.ahead;
+  target->ahead_capacity = capacity;
+  target->end = state->unread_length;
+  target->received = state->unread_length;
+  target->descriptors = state->descriptors;
+  target->arrivals = state->offsets;
+  target->descriptor_count = target->descriptor_capacity = count;
+  free(state->unread);
+  memset(state, 0, sizeof *state);
+  state->descriptor = -1;
+  return 0;
+}
