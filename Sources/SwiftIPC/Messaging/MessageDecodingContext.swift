@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What all parts of one message being decoded have in common.
+final class MessageDecodingContext {
+  let tape: PickleTape
+  let conversion: MessageDecoder.NumberConversion
+  private let given: [CodingUserInfoKey: any Sendable]
+  private let inbox: DescriptorInbox?
+
+  init(
+    _ tape: PickleTape, _ conversion: MessageDecoder.NumberConversion,
+    _ userInfo: [CodingUserInfoKey: any Sendable], _ inbox: DescriptorInbox?
+  ) {
+    self.tape = tape
+    self.conversion = conversion
+    given = userInfo
+    self.inbox = inbox
+  }
+
+  var userInfo: [CodingUserInfoKey: Any] {
+    var userInfo: [CodingUserInfoKey: Any] = given
+    if let inbox { userInfo[.descriptorInbox] = inbox }
+    return userInfo
+  }
+
+  @inline(__always)
+  func scalar<S: PickleScalar>(
+    _ type: S.Type, _ node: PickleNode, _ path: MessageCodingPath?,
+    _ key: @autoclosure () -> (any CodingKey)?
+  ) throws(IPCError) -> S {
+    guard let value = S.read(node, tape, conversion) else {
+      throw tape.mismatch(node, expected: "\(S.self)", path, key())
+    }
+    return value
+  }
+
+  /// A list, tuple or set of scalars.
+  func array<S: PickleScalar>(
+    _ type: S.Type, _ node: PickleNode, _ path: MessageCodingPath?,
+    _ key: @autoclosure () -> (any CodingKey)?
+  ) throws(IPCError) -> [S] {
+    guard let children = tape.sequence(node) else {
+      throw tape.mismatch(node, expected: "a list", path, key())
+    }
+    var array: [S] = []
+    array.reserveCapacity(children.count)
+    for child in children {
+      guard let value = S.read(tape.elements[child], tape, conversion) else {
+        let outer = key().map { MessageCodingPath(path, $0) } ?? path
+        throw tape.mismatch(
+          tape.elements[child], expected: "\(S.self)", outer,
+          MessageIndexKey(child - children.lowerBound))
+      }
+      array.append(value)
+    }
+    return array
+  }
+
+  /// Bytes, or a list of integers that fit.
+  private func bytes(
+    _ node: PickleNode, _ path: MessageCodingPath?, _ key: @autoclosure () -> (any CodingKey)?
+  ) throws(IPCError) -> [UInt8] {
+    if let bytes = tape.byteArray(node) { return bytes }
+    return try array(UInt8.self, node, path, key())
+  }
+
+  /// Decodes a value of any type.
+  func decode<T: Decodable>(
+    _ type: T.Type, _ node: PickleNode, _ path: MessageCodingPath?,
+    _ key: @autoclosure () -> (any CodingKey)?
+  ) throws -> T {
+    // Arrays, dictionaries and sets are one word, so most structs are done with this test.
+    if MemoryLayout<T>.size == MemoryLayout<Int>.size {
+      if let value = try word(type, node, path, key()) { return value }
+    } else if T.self == String.self {
+      return cast(try scalar(String.self, node, path, key()))
+    } else if T.self == MessageValue.self {
+      return cast(try tape.value(node))
+    }
+    let inner = key().map { MessageCodingPath(path, $0) } ?? path
+    return try T(from: MessageDecoding(context: self, node: node, path: inner))
+  }
+
+  private func word<T: Decodable>(
+    _ type: T.Type, _ node: PickleNode, _ path: MessageCodingPath?,
+    _ key: @autoclosure () -> (any CodingKey)?
+  ) throws -> T? {
+    if T.self == Int.self { return cast(try scalar(Int.self, node, path, key())) }
+    if T.self == Double.self { return cast(try scalar(Double.self, node, path, key())) }
+    if T.self == [Double].self { return cast(try array(Double.self, node, path, key())) }
+    if T.self == [UInt8].self { return cast(try bytes(node, path, key())) }
+    if T.self == [String].self { return cast(try array(String.self, node, path, key())) }
+    if T.self == [Int].self { return cast(try array(Int.self, node, path, key())) }
+    if T.self == [Float].self { return cast(try array(Float.self, node, path, key())) }
+    if T.self == [Bool].self { return cast(try array(Bool.self, node, path, key())) }
+    if T.self == [Int8].self { return cast(try array(Int8.self, node, path, key())) }
+    if T.self == [Int16].self { return cast(try array(Int16.self, node, path, key())) }
+    if T.self == [Int32].self { return cast(try array(Int32.self, node, path, key())) }
+    if T.self == [Int64].self { return cast(try array(Int64.self, node, path, key())) }
+    if T.self == [UInt].self { return cast(try array(UInt.self, node, path, key())) }
+    if T.self == [UInt16].self { return cast(try array(UInt16.self, node, path, key())) }
+    if T.self == [UInt32].self { return cast(try array(UInt32.self, node, path, key())) }
+    if T.self == [UInt64].self { return cast(try array(UInt64.self, node, path, key())) }
+    if let dictionary = type as? any PickleReadableDictionary.Type {
+      let inner = key().map { MessageCodingPath(path, $0) } ?? path
+      let decoder = MessageDecoding(context: self, node: node, path: inner)
+      return try dictionary.read(node, decoder) as? T
+    }
+    if let set = type as? any PickleSet.Type {
+      let inner = key().map { MessageCodingPath(path, $0) } ?? path
+      return try set.read(node, MessageDecoding(context: self, node: node, path: inner)) as? T
+    }
+    return nil
+  }
+
+  /// The value as the type that the caller has found it to have.
+  @inline(__always)
+  private func cast<T, U>(_ value: U) -> T {
+    // The types were compared, and they are one and the same.
+    unsafe unsafeBitCast(value, to: T.self)
+  }
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A value of a message whose type is not known beforehand: what Python's plain data can be.
+///
+/// ```swift
+/// try connection.send([42, nil, "hello"] as MessageValue)
+/// let answer = try connection.receive()
+/// if case .string(let text)? = answer["name"] { print(text) }
+/// print(answer)                         // ["name": "bob", "scores": [1, 2.5]]
+/// ```
+///
+/// It is Codable: inside another type it stands for any value. With the message coder all cases
+/// pass; other coders take those that they know, and throw for complex numbers, integers beyond 64
+/// bits and dictionaries with keys that are not strings.
+public enum MessageValue: Hashable, Sendable {
+  /// Python's `None`.
+  case null
+  /// A truth value.
+  case bool(Bool)
+  /// An integer that fits 64 bits.
+  case integer(Int64)
+  /// An integer that does not fit 64 bits. `init(integer:)` picks the right one of the two.
+  case bigInteger(BigInteger)
+  /// A floating-point number: Python's `float`.
+  case double(Double)
+  /// Text.
+  case string(String)
+  /// Python's `bytes`. A `bytearray` arrives as this too.
+  case bytes([UInt8])
+  /// Python's `list`.
+  case array([MessageValue])
+  /// Python's `tuple`.
+  case tuple([MessageValue])
+  /// Python's `dict`, in its order.
+  case dictionary(MessageDictionary)
+  /// Python's `set`.
+  case set(Set<MessageValue>)
+  /// Python's `frozenset`.
+  case frozenSet(Set<MessageValue>)
+  /// A complex number.
+  indirect case complex(real: Double, imaginary: Double)
+
+  /// The integer given, as `integer` or `bigInteger`.
+  public init(integer value: some BinaryInteger) {
+    if let small = Int64(exactly: value) {
+      self = .integer(small)
+    } else {
+      self = .bigInteger(BigInteger(value))
+    }
+  }
+
+  /// The value of a key of a dictionary; `nil` when there is none or this is no dictionary.
+  public subscript(key: MessageValue) -> MessageValue? {
+    if case .dictionary(let dictionary) = self { dictionary[key] } else { nil }
+  }
+
+  /// The element at an index of an array or tuple; `nil` beyond the end or when this is neither.
+  public subscript(index: Int) -> MessageValue? {
+    switch self {
+    case .array(let values), .tuple(let values):
+      values.indices.contains(index) ? values[index] : nil
+    case .dictionary(let dictionary): dictionary[.integer(Int64(index))]
+    default: nil
+    }
+  }
+
+  /// Whether Python takes the value as a key of a dictionary or an element of a set.
+  var isHashableInPython: Bool {
+    switch self {
+    case .array, .dictionary, .set: false
+    case .tuple(let values): values.allSatisfy(\.isHashableInPython)
+    // The elements of a frozen set were looked at when it was made.
+    default: true
+    }
+  }
+}
+
+extension MessageValue: ExpressibleByNilLiteral, ExpressibleByBooleanLiteral,
+  ExpressibleByIntegerLiteral, ExpressibleByFloatLiteral, ExpressibleByStringLiteral,
+  ExpressibleByStringInterpolation, ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral
+{
+  public init(nilLiteral: ()) { self = .null }
+  public init(booleanLiteral value: Bool) { self = .bool(value) }
+  public init(integerLiteral value: Int128) { self.init(integer: value) }
+  public init(floatLiteral value: Double) { self = .double(value) }
+  public init(stringLiteral value: String) { self = .string(value) }
+  public init(arrayLiteral elements: MessageValue...) { self = .array(elements) }
+  public init(dictionaryLiteral elements: (MessageValue, MessageValue)...) {
+    self = .dictionary(MessageDictionary(elements))
+  }
+}
+
+extension MessageValue: CustomStringConvertible {
+  /// The value as a Swift literal where there is one: `[42, nil, "hello"]`.
+  public var description: String {
+    func list(_ values: some Sequence<MessageValue>) -> String {
+      values.map(\.description).joined(separator: ", ")
+    }
+    switch self {
+    case .null: return "nil"
+    case .bool(let value): return value.description
+    case .integer(let value): return value.description
+    case .bigInteger(let value): return value.description
+    case .double(let value): return value.description
+    case .string(let value): return value.debugDescription
+    case .bytes(let value):
+      let digits = value.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
+      return "<" + digits.joined(separator: " ") + ">"
+    case .array(let values): return "[" + list(values) + "]"
+    case .tuple(let values): return "(" + list(values) + (values.count == 1 ? ",)" : ")")
+    case .dictionary(let dictionary): return dictionary.description
+    case .set(let values): return "Set([" + list(values) + "])"
+    case .frozenSet(let values): return "FrozenSet([" + list(values) + "])"
+    case .complex(let real, let imaginary): return "(\(real) + \(imaginary)i)"
+    }
+  }
+}

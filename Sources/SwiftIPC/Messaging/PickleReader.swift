@@ -1,0 +1,600 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Reads message bytes into a tape: checks every opcode, bound and reference, and runs nothing.
+///
+/// Pickle is a program for a stack machine. This one knows the instructions that make data; it
+/// follows them once, from front to back, without recursion.
+struct PickleReader {
+  private var stack: [PickleNode] = []
+  private var marks: [Int] = []
+  private var memo: [PickleNode] = []
+  /// Memo entries beyond the dense ones, so that an index of 4 billion costs one entry.
+  private var sparseMemo: [UInt32: PickleNode] = [:]
+  private var elements: [PickleNode] = []
+  private var containers: [PickleContainer] = []
+  private var chunks: [PickleChunk] = []
+  private var sawGlobal = false
+  private var opcode: UInt8 = 0
+  private var opcodeOffset = 0
+
+  /// What a name in a message may stand for. Recognised, never looked up.
+  private enum Global: Int {
+    case set, frozenSet, byteArray, complex, encode
+  }
+
+  /// Reads a whole message.
+  ///
+  /// - Throws: `malformedMessage` with the opcode and the offset.
+  static func read(_ bytes: [UInt8], limits: PickleLimits) throws(IPCError) -> PickleTape {
+    var reader = PickleReader()
+    reader.stack.reserveCapacity(32)
+    reader.elements.reserveCapacity(32)
+    reader.containers.reserveCapacity(4)
+    let root: PickleNode
+    do {
+      root = unsafe try bytes.withUnsafeBytes { unsafe try reader.run($0) }
+    } catch let error as IPCError {
+      throw error
+    } catch {
+      throw IPCError(.malformedMessage, context: "\(error)")
+    }
+    try reader.checkShape(root, byteCount: bytes.count, limits: limits)
+    return PickleTape(
+      bytes: bytes, elements: reader.elements, containers: reader.containers, root: root)
+  }
+
+  // The offsets used below are checked against `raw.count` before each load.
+  private mutating func run(_ raw: UnsafeRawBufferPointer) throws(IPCError) -> PickleNode {
+    let end = raw.count
+    guard end >= 2, unsafe raw[0] == PickleOpcode.proto else {
+      throw IPCError(
+        .malformedMessage,
+        context: end == 0
+          ? "no bytes" : "offset 0: not a message of Python's: it does not begin with PROTO")
+    }
+    guard unsafe 3...5 ~= raw[1] else {
+      throw unsafe IPCError(
+        .malformedMessage, context: "protocol \(raw[1]) at offset 1: 3, 4 and 5 are read")
+    }
+    guard end <= Int(UInt32.max) else {
+      throw IPCError(.malformedMessage, context: "\(end) bytes: more than can be indexed")
+    }
+    var position = 2
+    while position < end {
+      opcode = unsafe raw[position]
+      opcodeOffset = position
+      position += 1
+      switch opcode {
+      case PickleOpcode.binFloat:
+        try need(8, position, end)
+        stack.append(PickleNode(opcode, position))
+        position += 8
+      case PickleOpcode.binInt1:
+        try need(1, position, end)
+        stack.append(PickleNode(opcode, position))
+        position += 1
+      case PickleOpcode.binInt2:
+        try need(2, position, end)
+        stack.append(PickleNode(opcode, position))
+        position += 2
+      case PickleOpcode.binInt:
+        try need(4, position, end)
+        stack.append(PickleNode(opcode, position))
+        position += 4
+      case PickleOpcode.none, PickleOpcode.newTrue, PickleOpcode.newFalse:
+        stack.append(PickleNode(opcode, position))
+
+      case PickleOpcode.shortBinUnicode, PickleOpcode.shortBinBytes, PickleOpcode.long1:
+        try need(1, position, end)
+        let length = unsafe Int(raw[position])
+        try need(length, position + 1, end)
+        if opcode == PickleOpcode.shortBinUnicode {
+          unsafe try checkUTF8(raw, position + 1, length)
+        }
+        stack.append(PickleNode(opcode, position))
+        position += 1 + length
+      case PickleOpcode.binUnicode, PickleOpcode.binBytes, PickleOpcode.long4:
+        try need(4, position, end)
+        let length = unsafe Int(raw.loadUnaligned(fromByteOffset: position, as: UInt32.self).littleEndian)
+        // LONG4 has a signed length: a negative one is beyond any message here.
+        try need(length, position + 4, end)
+        if opcode == PickleOpcode.binUnicode { unsafe try checkUTF8(raw, position + 4, length) }
+        stack.append(PickleNode(opcode, position))
+        position += 4 + length
+      case PickleOpcode.binUnicode8, PickleOpcode.binBytes8, PickleOpcode.byteArray8:
+        try need(8, position, end)
+        let claimed = unsafe raw.loadUnaligned(fromByteOffset: position, as: UInt64.self).littleEndian
+        let length = Int(clamping: claimed)
+        try need(length, position + 8, end)
+        if opcode == PickleOpcode.binUnicode8 { unsafe try checkUTF8(raw, position + 8, length) }
+        stack.append(PickleNode(opcode, position))
+        position += 8 + length
+
+      case PickleOpcode.emptyList, PickleOpcode.emptyDictionary, PickleOpcode.emptySet:
+        try pushContainer(opcode, from: stack.count)
+      case PickleOpcode.emptyTuple:
+        try pushContainer(PickleOpcode.emptyTuple, from: stack.count)
+      case PickleOpcode.tuple1, PickleOpcode.tuple2, PickleOpcode.tuple3:
+        let count = Int(opcode - PickleOpcode.tuple1) + 1
+        try needOnStack(count)
+        try pushContainer(PickleOpcode.emptyTuple, from: stack.count - count)
+      case PickleOpcode.mark:
+        marks.append(stack.count)
+      case PickleOpcode.tuple:
+        try pushContainer(PickleOpcode.emptyTuple, from: popMark())
+      case PickleOpcode.frozenSet:
+        try pushContainer(PickleOpcode.frozenSet, from: popMark())
+
+      case PickleOpcode.append:
+        try needOnStack(2)
+        try add(from: stack.count - 1, to: PickleOpcode.emptyList)
+      case PickleOpcode.appends:
+        try add(from: popMark(), to: PickleOpcode.emptyList)
+      case PickleOpcode.setItem:
+        try needOnStack(3)
+        try add(from: stack.count - 2, to: PickleOpcode.emptyDictionary)
+      case PickleOpcode.setItems:
+        let first = try popMark()
+        if (stack.count - first) % 2 != 0 { throw malformed("a key without a value") }
+        try add(from: first, to: PickleOpcode.emptyDictionary)
+      case PickleOpcode.addItems:
+        try add(from: popMark(), to: PickleOpcode.emptySet)
+
+      case PickleOpcode.memoize:
+        try memoize(UInt32(memo.count + sparseMemo.count))
+      case PickleOpcode.binPut:
+        try need(1, position, end)
+        try memoize(unsafe UInt32(raw[position]))
+        position += 1
+      case PickleOpcode.longBinPut:
+        try need(4, position, end)
+        try memoize(unsafe raw.loadUnaligned(fromByteOffset: position, as: UInt32.self).littleEndian)
+        position += 4
+      case PickleOpcode.binGet:
+        try need(1, position, end)
+        try fetch(unsafe UInt32(raw[position]))
+        position += 1
+      case PickleOpcode.longBinGet:
+        try need(4, position, end)
+        try fetch(unsafe raw.loadUnaligned(fromByteOffset: position, as: UInt32.self).littleEndian)
+        position += 4
+
+      case PickleOpcode.pop:
+        if let mark = marks.last, mark == stack.count {
+          marks.removeLast()
+        } else {
+          try needOnStack(1)
+          stack.removeLast()
+        }
+      case PickleOpcode.popMark:
+        let mark = try popMark()
+        stack.removeLast(stack.count - mark)
+
+      case PickleOpcode.frame:
+        // Frames say how much to read ahead; here all of it was read. One that claims more than
+        // there is means that the message was cut off.
+        try need(8, position, end)
+        let claimed = unsafe raw.loadUnaligned(fromByteOffset: position, as: UInt64.self).littleEndian
+        try need(Int(clamping: claimed), position + 8, end)
+        position += 8
+
+      case PickleOpcode.global:
+        let module = unsafe try line(raw, &position)
+        let name = unsafe try line(raw, &position)
+        try unsafe pushGlobal(raw, module, name)
+      case PickleOpcode.stackGlobal:
+        try needOnStack(2)
+        let name = stack.removeLast()
+        let module = stack.removeLast()
+        guard module.isString, name.isString else { throw malformed("a name that is not a string") }
+        try unsafe pushGlobal(raw, PickleTape.span(of: module, in: raw), PickleTape.span(of: name, in: raw))
+      case PickleOpcode.reduce:
+        unsafe try reduce(raw)
+
+      case PickleOpcode.stop:
+        guard position == end else {
+          throw malformed("\(end - position) bytes after the end of the message")
+        }
+        guard marks.isEmpty, stack.count == 1 else {
+          throw malformed(
+            "\(stack.count) values and \(marks.count) marks left, where one value is the message")
+        }
+        return stack[0]
+      default:
+        throw malformed("not allowed in a message, which is data only")
+      }
+    }
+    throw IPCError(.malformedMessage, context: "the message ends at offset \(end) without STOP")
+  }
+
+  private func malformed(_ problem: String) -> IPCError {
+    IPCError(
+      .malformedMessage,
+      context: "opcode \(PickleOpcode.describe(opcode)) at offset \(opcodeOffset): \(problem)")
+  }
+
+  @inline(__always)
+  private func need(_ count: Int, _ position: Int, _ end: Int) throws(IPCError) {
+    if count > end - position {
+      throw malformed("\(count) bytes wanted, \(max(0, end - position)) left")
+    }
+  }
+
+  /// Values below the last mark belong to somebody else.
+  @inline(__always)
+  private func needOnStack(_ count: Int) throws(IPCError) {
+    if stack.count - (marks.last ?? 0) < count { throw malformed("too few values before it") }
+  }
+
+  private mutating func popMark() throws(IPCError) -> Int {
+    guard let mark = marks.popLast() else { throw malformed("no mark before it") }
+    return mark
+  }
+
+  // MARK: Containers
+
+  private mutating func pushContainer(_ tag: UInt8, from first: Int) throws(IPCError) {
+    let container = PickleContainer(
+      start: UInt32(elements.count), count: UInt32(stack.count - first),
+      offset: UInt32(opcodeOffset), tag: tag)
+    if container.count > 0 { takeElements(from: first) }
+    push(container)
+  }
+
+  private mutating func push(_ container: PickleContainer) {
+    stack.append(PickleNode(container.tag, containers.count))
+    containers.append(container)
+  }
+
+  private mutating func takeElements(from first: Int) {
+    elements.append(contentsOf: stack[first...])
+    stack.removeLast(stack.count - first)
+  }
+
+  private mutating func add(from first: Int, to tag: UInt8) throws(IPCError) {
+    guard first > (marks.last ?? 0) else { throw malformed("nothing before it to add to") }
+    let target = stack[first - 1]
+    guard target.tag == tag else { throw malformed("what it adds to is of another kind") }
+    let index = target.payload
+    if containers[index].isFrozen { throw malformed("what it adds to was made by REDUCE") }
+    let count = UInt32(stack.count - first)
+    guard count > 0 else { return }
+    let start = UInt32(elements.count)
+    takeElements(from: first)
+    if containers[index].count == 0 {
+      containers[index].start = start
+    } else if containers[index].head == PickleContainer.noChunk {
+      if containers[index].start + containers[index].count != start {
+        containers[index].head = UInt32(chunks.count)
+        containers[index].tail = UInt32(chunks.count + 1)
+        chunks.append(
+          PickleChunk(
+            start: containers[index].start, count: containers[index].count,
+            next: UInt32(chunks.count + 1)))
+        chunks.append(PickleChunk(start: start, count: count))
+      }
+    } else {
+      let tail = Int(containers[index].tail)
+      if chunks[tail].start + chunks[tail].count == start {
+        chunks[tail].count += count
+      } else {
+        chunks[tail].next = UInt32(chunks.count)
+        containers[index].tail = UInt32(chunks.count)
+        chunks.append(PickleChunk(start: start, count: count))
+      }
+    }
+    containers[index].count += count
+  }
+
+  // MARK: Memo
+
+  private mutating func memoize(_ index: UInt32) throws(IPCError) {
+    try needOnStack(1)
+    let node = stack[stack.count - 1]
+    if sparseMemo.isEmpty && Int(index) == memo.count {
+      memo.append(node)
+    } else if Int(index) < memo.count {
+      memo[Int(index)] = node
+    } else {
+      sparseMemo[index] = node
+    }
+  }
+
+  private mutating func fetch(_ index: UInt32) throws(IPCError) {
+    let entry = Int(index) < memo.count ? memo[Int(index)] : sparseMemo[index]
+    guard var node = entry else { throw malformed("memo entry \(index) was never made") }
+    if node.isContainer {
+      containers[node.payload].isShared = true
+    } else {
+      node.markShared()
+    }
+    stack.append(node)
+  }
+
+  // MARK: Names
+
+  private func line(
+    _ raw: UnsafeRawBufferPointer, _ position: inout Int
+  ) throws(IPCError) -> Range<Int> {
+    let start = position
+    while position < raw.count, unsafe raw[position] != 0x0a { position += 1 }
+    guard position < raw.count else { throw malformed("a name without an end") }
+    defer { position += 1 }
+    return start..<position
+  }
+
+  private mutating func pushGlobal(
+    _ raw: UnsafeRawBufferPointer, _ module: Range<Int>, _ name: Range<Int>
+  ) throws(IPCError) {
+    func text(_ range: Range<Int>) -> String {
+      // A name is shown in an error: a hostile one is cut.
+      unsafe String(decoding: raw[range.prefix(64)], as: UTF8.self)
+    }
+    let known: Global? =
+      switch (text(module), text(name)) {
+      case ("builtins", "set"): .set
+      case ("builtins", "frozenset"): .frozenSet
+      case ("builtins", "bytearray"): .byteArray
+      case ("builtins", "complex"): .complex
+      case ("_codecs", "encode"): .encode
+      default: nil
+      }
+    guard let known else {
+      throw malformed("names \(text(module)).\(text(name)), and a message is data only")
+    }
+    sawGlobal = true
+    stack.append(PickleNode(PickleOpcode.global, known.rawValue))
+  }
+
+  private mutating func reduce(_ raw: UnsafeRawBufferPointer) throws(IPCError) {
+    try needOnStack(2)
+    let arguments = stack.removeLast()
+    let callee = stack.removeLast()
+    guard callee.tag == PickleOpcode.global, let global = Global(rawValue: callee.payload & 0xff)
+    else { throw malformed("calls something, and a message is data only") }
+    guard arguments.tag == PickleOpcode.emptyTuple else { throw malformed("no tuple of arguments") }
+    let tuple = containers[arguments.payload]
+    // Tuples are made in one piece, so they have no chunks.
+    func argument(_ index: Int) -> PickleNode { elements[Int(tuple.start) + index] }
+
+    switch (global, tuple.count) {
+    case (.set, 0), (.frozenSet, 0):
+      try pushContainer(
+        global == .set ? PickleOpcode.emptySet : PickleOpcode.frozenSet, from: stack.count)
+    case (.set, 1), (.frozenSet, 1):
+      guard
+        argument(0).tag == PickleOpcode.emptyList || argument(0).tag == PickleOpcode.emptyTuple
+      else { throw malformed("a set is made of a list") }
+      var container = containers[argument(0).payload]
+      container.tag = global == .set ? PickleOpcode.emptySet : PickleOpcode.frozenSet
+      container.isFrozen = true
+      container.isShared = false
+      container.offset = UInt32(opcodeOffset)
+      push(container)
+    case (.byteArray, 0):
+      try pushContainer(PickleNode.latin1, from: stack.count)
+    case (.byteArray, 1):
+      switch argument(0).tag {
+      case PickleOpcode.shortBinBytes, PickleOpcode.binBytes, PickleOpcode.binBytes8,
+        PickleOpcode.byteArray8:
+        stack.append(argument(0))
+      default: throw malformed("a bytearray is made of bytes")
+      }
+    case (.complex, 2):
+      guard argument(0).tag == PickleOpcode.binFloat, argument(1).tag == PickleOpcode.binFloat
+      else { throw malformed("a complex number is made of two floats") }
+      push(
+        PickleContainer(
+          start: tuple.start, count: 2, offset: UInt32(opcodeOffset), tag: PickleNode.complex,
+          isFrozen: true))
+    case (.encode, 2):
+      guard argument(0).isString, argument(1).isString,
+        ["latin1", "latin-1"].contains(
+          unsafe String(
+            decoding: raw[PickleTape.span(of: argument(1), in: raw).prefix(8)], as: UTF8.self))
+      else { throw malformed("_codecs.encode is for text in Latin-1") }
+      for unsafe byte in unsafe raw[PickleTape.span(of: argument(0), in: raw)] where byte > 0xc3 {
+        throw malformed("a character beyond Latin-1")
+      }
+      push(
+        PickleContainer(
+          start: tuple.start, count: 1, offset: UInt32(opcodeOffset), tag: PickleNode.latin1,
+          isFrozen: true))
+    default:
+      throw malformed("\(tuple.count) arguments where a message never has them")
+    }
+  }
+
+  // MARK: Text
+
+  private func checkUTF8(
+    _ raw: UnsafeRawBufferPointer, _ start: Int, _ count: Int
+  ) throws(IPCError) {
+    var position = start
+    let end = start + count
+    while end - position >= 8 {
+      let word = unsafe raw.loadUnaligned(fromByteOffset: position, as: UInt64.self)
+      if word & 0x8080_8080_8080_8080 != 0 { break }
+      position += 8
+    }
+    while position < end {
+      let lead = unsafe raw[position]
+      if lead < 0x80 {
+        position += 1
+        continue
+      }
+      // The second byte's range rules out overlong forms, surrogates and what is beyond 0x10ffff.
+      let (length, second): (Int, ClosedRange<UInt8>) =
+        switch lead {
+        case 0xc2...0xdf: (2, 0x80...0xbf)
+        case 0xe0: (3, 0xa0...0xbf)
+        case 0xed: (3, 0x80...0x9f)
+        case 0xe1...0xef: (3, 0x80...0xbf)
+        case 0xf0: (4, 0x90...0xbf)
+        case 0xf1...0xf3: (4, 0x80...0xbf)
+        case 0xf4: (4, 0x80...0x8f)
+        default: (0, 0x80...0xbf)
+        }
+      guard length > 0, end - position >= length, unsafe second.contains(raw[position + 1]) else {
+        let isSurrogate = lead == 0xed && end - position >= 2
+        throw malformed(
+          "\(isSurrogate ? "a lone surrogate" : "not UTF-8") at offset \(position)")
+      }
+      for next in 2..<max(2, length) where unsafe raw[position + next] & 0xc0 != 0x80 {
+        throw malformed("not UTF-8 at offset \(position)")
+      }
+      position += length
+    }
+  }
+
+  // MARK: The shape of the whole
+
+  private struct Visit {
+    var container: Int
+    var chunk: UInt32
+    /// The next element, and how many are left in this chunk and in all.
+    var next: Int
+    var leftInChunk: Int
+    var left: Int
+    var size: Int
+    var height: Int
+  }
+
+  /// Refuses cycles, depth, too many values once shared parts are written out, and names left over;
+  /// then puts the elements of every container next to each other.
+  private mutating func checkShape(
+    _ root: PickleNode, byteCount: Int, limits: PickleLimits
+  ) throws(IPCError) {
+    if root.tag == PickleOpcode.global { throw leftOver() }
+    guard root.isContainer else { return }
+    // The usual small message: one container of scalars.
+    if containers.count == 1 && !sawGlobal && !containers[0].isShared { return }
+
+    let maximum = limits.values(byteCount: byteCount)
+    /// 0 for what was not seen, -1 for what is being visited, otherwise the number of values in it.
+    var sizes = [Int](repeating: 0, count: containers.count)
+    var heights = [UInt16](repeating: 0, count: containers.count)
+    var path: [Visit] = []
+    var visited = 0
+
+    func begin(_ index: Int) -> Visit {
+      let container = containers[index]
+      let isChunked = container.head != PickleContainer.noChunk
+      let chunk = isChunked ? chunks[Int(container.head)] : PickleChunk(start: container.start, count: container.count)
+      return Visit(
+        container: index, chunk: isChunked ? chunk.next : PickleContainer.noChunk,
+        next: Int(chunk.start), leftInChunk: Int(chunk.count), left: Int(container.count), size: 1,
+        height: 1)
+    }
+
+    sizes[root.payload] = -1
+    path.append(begin(root.payload))
+    while var visit = path.popLast() {
+      var descended = false
+      while visit.left > 0 {
+        if visit.leftInChunk == 0 {
+          let chunk = chunks[Int(visit.chunk)]
+          visit.chunk = chunk.next
+          visit.next = Int(chunk.start)
+          visit.leftInChunk = Int(chunk.count)
+        }
+        let node = elements[visit.next]
+        visit.next += 1
+        visit.leftInChunk -= 1
+        visit.left -= 1
+        visited += 1
+        if !node.isContainer {
+          if node.tag == PickleOpcode.global { throw leftOver() }
+          // A shared long integer is copied each time.
+          visit.size += node.tag == PickleOpcode.long4 && node.isShared ? 1 + byteCount / 8 : 1
+          continue
+        }
+        let size = sizes[node.payload]
+        if size < 0 {
+          throw IPCError(
+            .malformedMessage,
+            context: "the container made at offset \(containers[node.payload].offset) contains itself")
+        }
+        if size == 0 {
+          if path.count + 2 > limits.depth {
+            throw tooDeep(containers[node.payload].offset, limits)
+          }
+          sizes[node.payload] = -1
+          // This element is counted when its container is finished.
+          path.append(visit)
+          path.append(begin(node.payload))
+          descended = true
+          break
+        }
+        visit.size = visit.size &+ size
+        visit.height = max(visit.height, Int(heights[node.payload]) + 1)
+        if visit.height + path.count > limits.depth {
+          throw tooDeep(containers[node.payload].offset, limits)
+        }
+        if visit.size > maximum { throw tooMany(maximum) }
+      }
+      if descended { continue }
+      if visit.size > maximum || visited > maximum { throw tooMany(maximum) }
+      sizes[visit.container] = visit.size
+      heights[visit.container] = UInt16(visit.height)
+      if var parent = path.popLast() {
+        parent.size += visit.size
+        parent.height = max(parent.height, visit.height + 1)
+        path.append(parent)
+      }
+      if containers[visit.container].head != PickleContainer.noChunk {
+        joinChunks(visit.container)
+      }
+    }
+  }
+
+  private mutating func joinChunks(_ index: Int) {
+    let start = elements.count
+    var left = Int(containers[index].count)
+    var next = containers[index].head
+    while left > 0 {
+      let chunk = chunks[Int(next)]
+      // The list that a set was made of may have grown since.
+      let count = min(left, Int(chunk.count))
+      // One by one: a slice of the array would have it copied whole before it grows.
+      for element in Int(chunk.start)..<Int(chunk.start) + count {
+        elements.append(elements[element])
+      }
+      left -= count
+      next = chunk.next
+    }
+    containers[index].start = UInt32(start)
+    containers[index].head = PickleContainer.noChunk
+  }
+
+  private func leftOver() -> IPCError {
+    IPCError(.malformedMessage, context: "a name stands where a value should, and a message is data only")
+  }
+
+  private func tooDeep(_ offset: UInt32, _ limits: PickleLimits) -> IPCError {
+    IPCError(
+      .malformedMessage,
+      context: "nested more than \(limits.depth) deep by the container made at offset \(offset)")
+  }
+
+  private func tooMany(_ maximum: Int) -> IPCError {
+    IPCError(
+      .malformedMessage,
+      context: "shared parts written out make more than \(maximum) values")
+  }
+}
+
+/// What a message may spell.
+struct PickleLimits {
+  /// How deep containers may be nested: each level costs stack in the type that is decoded.
+  var depth = 512
+  /// How many values a message may be once shared parts are written out; `nil` for the rule that
+  /// goes with its size.
+  var values: Int?
+
+  func values(byteCount: Int) -> Int {
+    // Without sharing there are never more values than bytes. 16,384 lets a short message say
+    // `[[0] * 100] * 100`.
+    values ?? max(16_384, byteCount * 8)
+  }
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A type that is one opcode in a message: written and read without going through Codable's
+/// containers, in arrays and sets and as keys of dictionaries.
+protocol PickleScalar: Codable, Hashable {
+  func write(to writer: PickleWriter)
+
+  /// The value of a node, or `nil` where the node is another kind or does not fit.
+  static func read(_ node: PickleNode, _ tape: PickleTape, _ conversion: MessageDecoder.NumberConversion)
+    -> Self?
+}
+
+protocol PickleInteger: PickleScalar, FixedWidthInteger {}
+
+extension PickleInteger {
+  @inline(__always)
+  func write(to writer: PickleWriter) { writer.integer(self) }
+
+  @inline(__always)
+  static func read(
+    _ node: PickleNode, _ tape: PickleTape, _ conversion: MessageDecoder.NumberConversion
+  ) -> Self? {
+    if let value = tape.smallInteger(node) { return Self(exactly: value) }
+    return readSeldom(node, tape, conversion)
+  }
+
+  @inline(never)
+  private static func readSeldom(
+    _ node: PickleNode, _ tape: PickleTape, _ conversion: MessageDecoder.NumberConversion
+  ) -> Self? {
+    if let value = tape.bigInteger(node) { return Self(exactly: value) }
+    guard conversion == .lenient else { return nil }
+    switch node.tag {
+    case PickleOpcode.binFloat: return Self(exactly: tape.float(node))
+    case PickleOpcode.newTrue: return 1
+    case PickleOpcode.newFalse: return 0
+    default: return nil
+    }
+  }
+}
+
+extension Int: PickleInteger {}
+extension Int8: PickleInteger {}
+extension Int16: PickleInteger {}
+extension Int32: PickleInteger {}
+extension Int64: PickleInteger {}
+extension Int128: PickleInteger {}
+extension UInt: PickleInteger {}
+extension UInt8: PickleInteger {}
+extension UInt16: PickleInteger {}
+extension UInt32: PickleInteger {}
+extension UInt64: PickleInteger {}
+extension UInt128: PickleInteger {}
+
+extension Double: PickleScalar {
+  @inline(__always)
+  func write(to writer: PickleWriter) { writer.float(self) }
+
+  @inline(__always)
+  static func read(
+    _ node: PickleNode, _ tape: PickleTape, _ conversion: MessageDecoder.NumberConversion
+  ) -> Double? {
+    if node.tag == PickleOpcode.binFloat { return tape.float(node) }
+    // Whoever writes a list of floats in Python writes `[1, 2.5]`.
+    if let value = tape.smallInteger(node) { return Double(value) }
+    return tape.bigInteger(node).flatMap { Int128(exactly: $0) }.map { Double($0) }
+  }
+}
+
+extension Float: PickleScalar {
+  @inline(__always)
+  func write(to writer: PickleWriter) { writer.float(Double(self)) }
+
+  @inline(__always)
+  static func read(
+    _ node: PickleNode, _ tape: PickleTape, _ conversion: MessageDecoder.NumberConversion
+  ) -> Float? {
+    guard let value = Double.read(node, tape, conversion) else { return nil }
+    let rounded = Float(value)
+    // Rounding is what a Float is for; turning a number into infinity is not.
+    return rounded.isInfinite && !value.isInfinite ? nil : rounded
+  }
+}
+
+extension Bool: PickleScalar {
+  @inline(__always)
+  func write(to writer: PickleWriter) { writer.bool(self) }
+
+  @inline(__always)
+  static func read(
+    _ node: PickleNode, _ tape: PickleTape, _ conversion: MessageDecoder.NumberConversion
+  ) -> Bool? {
+    switch node.tag {
+    case PickleOpcode.newTrue: return true
+    case PickleOpcode.newFalse: return false
+    default:
+      guard conversion == .lenient else { return nil }
+      switch tape.smallInteger(node) {
+      case 0: return false
+      case 1: return true
+      default: return nil
+      }
+    }
+  }
+}
+
+extension String: PickleScalar {
+  @inline(__always)
+  func write(to writer: PickleWriter) { writer.string(self) }
+
+  @inline(__always)
+  static func read(
+    _ node: PickleNode, _ tape: PickleTape, _ conversion: MessageDecoder.NumberConversion
+  ) -> String? {
+    tape.string(node)
+  }
+}

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// A message that was read: its values in an order that can be indexed, over its bytes.
+///
+/// It owns the bytes, so that a decoder which outlives `decode` still reads memory that is there.
+final class PickleTape {
+  let bytes: [UInt8]
+  let elements: [PickleNode]
+  let containers: [PickleContainer]
+  let root: PickleNode
+
+  /// Where the last key was found: types ask for keys in the order in which they were written.
+  var keyContainer = -1
+  var nextKey = 0
+
+  /// Values that the message spells once and uses often are made once.
+  private var strings: [Int: String] = [:]
+  private var byteArrays: [Int: [UInt8]] = [:]
+  private var values: [Int: MessageValue] = [:]
+
+  init(
+    bytes: [UInt8], elements: [PickleNode], containers: [PickleContainer], root: PickleNode
+  ) {
+    self.bytes = bytes
+    self.elements = elements
+    self.containers = containers
+    self.root = root
+  }
+
+  // MARK: Raw access. The reader checked that every operand lies within the bytes.
+
+  @inline(__always)
+  private func load<I: FixedWidthInteger>(_ offset: Int, as: I.Type) -> I {
+    unsafe bytes.withUnsafeBytes {
+      unsafe I(littleEndian: $0.loadUnaligned(fromByteOffset: offset, as: I.self))
+    }
+  }
+
+  @inline(__always)
+  func float(_ node: PickleNode) -> Double {
+    Double(bitPattern: load(node.payload, as: UInt64.self).byteSwapped)
+  }
+
+  /// Where the bytes of a string, of bytes or of a long integer are.
+  static func span(of node: PickleNode, in raw: UnsafeRawBufferPointer) -> Range<Int> {
+    let offset = node.payload
+    switch node.tag {
+    case PickleOpcode.shortBinUnicode, PickleOpcode.shortBinBytes, PickleOpcode.long1:
+      return unsafe offset + 1..<offset + 1 + Int(raw[offset])
+    case PickleOpcode.binUnicode, PickleOpcode.binBytes, PickleOpcode.long4:
+      let count = unsafe raw.loadUnaligned(fromByteOffset: offset, as: UInt32.self).littleEndian
+      return offset + 4..<offset + 4 + Int(count)
+    default:
+      let count = unsafe raw.loadUnaligned(fromByteOffset: offset, as: UInt64.self).littleEndian
+      return offset + 8..<offset + 8 + Int(count)
+    }
+  }
+
+  @inline(__always)
+  func span(of node: PickleNode) -> Range<Int> {
+    unsafe bytes.withUnsafeBytes { unsafe PickleTape.span(of: node, in: $0) }
+  }
+
+  /// Where in the message the value was made, for errors.
+  func offset(of node: PickleNode) -> Int {
+    node.isContainer ? Int(containers[node.payload].offset) : node.payload - 1
+  }
+
+  /// The elements of a container: its keys and values in turn where it is a dictionary.
+  @inline(__always)
+  func children(of node: PickleNode) -> Range<Int> {
+    let container = containers[node.payload]
+    return Int(container.start)..<Int(container.start) + Int(container.count)
+  }
+
+  /// The elements of a list, tuple or set, or `nil`.
+  @inline(__always)
+  func sequence(_ node: PickleNode) -> Range<Int>? {
+    switch node.tag {
+    case PickleOpcode.emptyList, PickleOpcode.emptyTuple, PickleOpcode.emptySet,
+      PickleOpcode.frozenSet:
+      children(of: node)
+    default: nil
+    }
+  }
+
+  // MARK: Scalars
+
+  /// An integer of at most 64 bits.
+  @inline(__always)
+  func smallInteger(_ node: PickleNode) -> Int64? {
+    switch node.tag {
+    case PickleOpcode.binInt1: Int64(bytes[node.payload])
+    case PickleOpcode.binInt2: Int64(load(node.payload, as: UInt16.self))
+    case PickleOpcode.binInt: Int64(load(node.payload, as: Int32.self))
+    case PickleOpcode.long1: longInteger(node)
+    case PickleOpcode.long4: bigInteger(node)?.asInt64
+    default: nil
+    }
+  }
+
+  private func longInteger(_ node: PickleNode) -> Int64? {
+    let span = span(of: node)
+    if span.count > 8 { return bigInteger(node)?.asInt64 }
+    var value: UInt64 = 0
+    for offset in span.reversed() { value = value << 8 | UInt64(bytes[offset]) }
+    let unused = 64 - 8 * span.count
+    return unused == 64 ? 0 : Int64(bitPattern: value << unused) >> unused
+  }
+
+  /// An integer of any size; `nil` for what is no integer.
+  func bigInteger(_ node: PickleNode) -> BigInteger? {
+    switch node.tag {
+    case PickleOpcode.binInt1, PickleOpcode.binInt2, PickleOpcode.binInt:
+      BigInteger(smallInteger(node)!)
+    case PickleOpcode.long1, PickleOpcode.long4:
+      BigInteger(littleEndian: bytes[span(of: node)])
+    default: nil
+    }
+  }
+
+  /// A string; `nil` for what is no string.
+  func string(_ node: PickleNode) -> String? {
+    guard node.isString else { return nil }
+    let span = span(of: node)
+    // A short string has no storage of its own to share.
+    guard node.isShared, span.count > 15 else { return makeString(span) }
+    if let made = strings[span.lowerBound] { return made }
+    let string = makeString(span)
+    strings[span.lowerBound] = string
+    return string
+  }
+
+  @inline(__always)
+  private func makeString(_ span: Range<Int>) -> String {
+    unsafe bytes.withUnsafeBytes { raw in
+      unsafe String(decoding: UnsafeRawBufferPointer(rebasing: raw[span]), as: UTF8.self)
+    }
+  }
+
+  /// Whether a node is the string of these bytes.
+  @inline(__always)
+  func isString(_ node: PickleNode, _ utf8: UnsafeBufferPointer<UInt8>) -> Bool {
+    guard node.isString else { return false }
+    let span = span(of: node)
+    guard span.count == utf8.count else { return false }
+    return unsafe bytes.withUnsafeBytes { raw in
+      unsafe utf8.count == 0
+        || memcmp(raw.baseAddress! + span.lowerBound, utf8.baseAddress!, utf8.count) == 0
+    }
+  }
+
+  /// Bytes or a bytearray; `nil` for anything else.
+  func byteArray(_ node: PickleNode) -> [UInt8]? {
+    guard isBytes(node) else { return nil }
+    guard node.isShared || node.isContainer else { return Array(bytes[span(of: node)]) }
+    let key = offset(of: node)
+    if let made = byteArrays[key] { return made }
+    let array = makeBytes(node)
+    byteArrays[key] = array
+    return array
+  }
+
+  @inline(__always)
+  func isBytes(_ node: PickleNode) -> Bool {
+    switch node.tag {
+    case PickleOpcode.shortBinBytes, PickleOpcode.binBytes, PickleOpcode.binBytes8,
+      PickleOpcode.byteArray8, PickleNode.latin1:
+      true
+    default: false
+    }
+  }
+
+  private func makeBytes(_ node: PickleNode) -> [UInt8] {
+    guard node.tag == PickleNode.latin1 else { return Array(bytes[span(of: node)]) }
+    guard let text = children(of: node).first else { return [] }
+    let span = span(of: elements[text])
+    var array: [UInt8] = []
+    array.reserveCapacity(span.count)
+    var offset = span.lowerBound
+    while offset < span.upperBound {
+      // The reader has checked that the text is UTF-8 with no character beyond 0xff.
+      let byte = bytes[offset]
+      if byte < 0x80 {
+        array.append(byte)
+        offset += 1
+      } else {
+        array.append(byte << 6 | bytes[offset + 1] & 0x3f)
+        offset += 2
+      }
+    }
+    return array
+  }
+
+  // MARK: Whole values
+
+  /// The value with everything in it. Recursive: the reader has bounded the depth.
+  func value(_ node: PickleNode) throws(IPCError) -> MessageValue {
+    switch node.tag {
+    case PickleOpcode.none: return .null
+    case PickleOpcode.newTrue: return .bool(true)
+    case PickleOpcode.newFalse: return .bool(false)
+    case PickleOpcode.binInt1, PickleOpcode.binInt2, PickleOpcode.binInt:
+      return .integer(smallInteger(node)!)
+    case PickleOpcode.long1, PickleOpcode.long4:
+      if let small = smallInteger(node) { return .integer(small) }
+      return .bigInteger(bigInteger(node)!)
+    case PickleOpcode.binFloat: return .double(float(node))
+    case PickleOpcode.shortBinUnicode, PickleOpcode.binUnicode, PickleOpcode.binUnicode8:
+      return .string(string(node)!)
+    default:
+      if let bytes = byteArray(node) { return .bytes(bytes) }
+    }
+    let isShared = containers[node.payload].isShared
+    if isShared, let made = values[node.payload] { return made }
+    let value = try container(node)
+    if isShared { values[node.payload] = value }
+    return value
+  }
+
+  private func container(_ node: PickleNode) throws(IPCError) -> MessageValue {
+    let children = children(of: node)
+    switch node.tag {
+    case PickleOpcode.emptyDictionary:
+      var dictionary = MessageDictionary()
+      dictionary.reserveCapacity(children.count / 2)
+      for key in stride(from: children.lowerBound, to: children.upperBound, by: 2) {
+        dictionary[try hashable(elements[key])] = try value(elements[key + 1])
+      }
+      return .dictionary(dictionary)
+    case PickleOpcode.emptySet, PickleOpcode.frozenSet:
+      var set = Set<MessageValue>(minimumCapacity: children.count)
+      for child in children { set.insert(try hashable(elements[child])) }
+      return node.tag == PickleOpcode.emptySet ? .set(set) : .frozenSet(set)
+    case PickleNode.complex:
+      return .complex(
+        real: float(elements[children.lowerBound]),
+        imaginary: float(elements[children.lowerBound + 1]))
+    default:
+      var array: [MessageValue] = []
+      array.reserveCapacity(children.count)
+      for child in children { array.append(try value(elements[child])) }
+      return node.tag == PickleOpcode.emptyTuple ? .tuple(array) : .array(array)
+    }
+  }
+
+  /// A key or an element of a set: Python has no lists, dictionaries or sets there.
+  private func hashable(_ node: PickleNode) throws(IPCError) -> MessageValue {
+    let value = try value(node)
+    guard value.isHashableInPython else {
+      throw IPCError(
+        .malformedMessage,
+        context: "\(describe(node)) as a key or an element of a set: Python has none such")
+    }
+    return value
+  }
+
+  // MARK: Errors
+
+  /// The value in words: "a list at offset 12", "300 at offset 7".
+  func describe(_ node: PickleNode) -> String {
+    let what: String =
+      switch node.tag {
+      case PickleOpcode.none: "None"
+      case PickleOpcode.newTrue: "True"
+      case PickleOpcode.newFalse: "False"
+      case PickleOpcode.binInt1, PickleOpcode.binInt2, PickleOpcode.binInt:
+        "the integer \(smallInteger(node)!)"
+      case PickleOpcode.long1, PickleOpcode.long4: "the integer \(bigInteger(node)!)"
+      case PickleOpcode.binFloat: "the float \(float(node))"
+      case PickleOpcode.emptyList: "a list"
+      case PickleOpcode.emptyTuple: "a tuple"
+      case PickleOpcode.emptyDictionary: "a dictionary"
+      case PickleOpcode.emptySet, PickleOpcode.frozenSet: "a set"
+      case PickleNode.complex: "a complex number"
+      default: node.isString ? "a string" : "bytes"
+      }
+    return "\(what) at offset \(offset(of: node))"
+  }
+
+  func mismatch(
+    _ node: PickleNode, expected: String, _ path: MessageCodingPath?, _ key: (any CodingKey)? = nil
+  ) -> IPCError {
+    IPCError(
+      .malformedMessage,
+      context: "\(MessageCodingPath.describe(path, key)): expected \(expected), found \(describe(node))")
+  }
+}
