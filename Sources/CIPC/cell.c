@@ -66,6 +66,11 @@ int cipc_cell_commit(cipc_cell_t *cell, const void *value, size_t size) {
   return cipc_mutex_unlock(&cell->mutex);
 }
 
+int cipc_cell_store(cipc_cell_t *cell, const void *value, size_t size, cipc_deadline_t deadline) {
+  int status = lock(cell, deadline);
+  return status < 0 ? status : cipc_cell_commit(cell, value, size);
+}
+
 int cipc_cell_cancel(cipc_cell_t *cell) { return cipc_mutex_unlock(&cell->mutex); }
 
 int cipc_cell_read_locked(cipc_cell_t *cell, void *value, size_t size, cipc_deadline_t deadline) {

@@ -59,6 +59,11 @@ CIPC_API CIPC_CHECKED int cipc_cell_commit(cipc_cell_t *cell, const void *value,
 /// Releases the cell and leaves the value as it is. CIPC_EPERM: the caller is not the owner.
 CIPC_API CIPC_CHECKED int cipc_cell_cancel(cipc_cell_t *cell);
 
+/// Makes `value` the cell's value: begin and commit in one. As `cipc_mutex_lock`, CIPC_OWNER_DIED
+/// excepted.
+CIPC_API CIPC_CHECKED int cipc_cell_store(cipc_cell_t *cell, const void *value, size_t size,
+                                          cipc_deadline_t deadline);
+
 /// Copies the value under the mutex: for readers that writers have overtaken
 /// CIPC_CELL_RETRIES times. As `cipc_mutex_lock`, CIPC_OWNER_DIED excepted.
 CIPC_API CIPC_CHECKED int cipc_cell_read_locked(cipc_cell_t *cell, void *value, size_t size,

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Access to all elements at once: under the array's lock, or unsynchronised.
+extension SharedArray {
+  @inlinable var mutex: RobustMutex { RobustMutex(storage.segment) }
+
+  @inlinable func withSpan<R: ~Copyable>(
+    mutable body: (inout MutableSpan<T>) throws -> R
+  ) throws -> R {
+    var span = unsafe UnsafeMutableBufferPointer(start: base, count: count).mutableSpan
+    return try body(&span)
+  }
+
+  /// Gives all elements to a closure, to read or write, under the array's lock.
+  ///
+  /// The lock keeps out those who take it; element access elsewhere does not. Unlike the change of
+  /// a `Value`, what the body did before it threw stays. Blocks until the lock is free.
+  ///
+  /// - Returns: what the body returns.
+  /// - Throws: what the body throws; `IPCError` with `ownerDied` when an owner died and nobody has
+  ///   repaired yet: the body did not run, and the next caller is told as well; `alreadyLocked`
+  ///   when this thread holds the lock.
+  @inlinable public func withLock<R: ~Copyable>(
+    _ body: (inout MutableSpan<T>) throws -> R
+  ) throws -> R {
+    try withExtendedLifetime(storage) {
+      try mutex.withLock(until: .max) { try withSpan(mutable: body) }
+    }
+  }
+
+  /// Gives all elements to a closure under the array's lock, after a repair if an owner died.
+  ///
+  /// `repair` runs under the lock, and only when an owner died. If it throws, or is itself killed,
+  /// the next owner is told again. Blocks until the lock is free.
+  ///
+  /// - Returns: what the body returns.
+  /// - Throws: what `repair` or the body throws; `IPCError` with `alreadyLocked` when this thread
+  ///   holds the lock.
+  @inlinable public func withLock<R: ~Copyable>(
+    _ body: (inout MutableSpan<T>) throws -> R,
+    recovering repair: (inout MutableSpan<T>) throws -> Void
+  ) throws -> R {
+    try withExtendedLifetime(storage) {
+      try mutex.withLock(until: .max) {
+        try withSpan(mutable: body)
+      } recovering: {
+        try withSpan(mutable: repair)
+      }
+    }
+  }
+
+  /// Gives all elements to a closure if the array's lock is free within a time.
+  ///
+  /// - Parameter timeout: how long to wait; zero or less tries once.
+  /// - Throws: `IPCError` with `timedOut` when the lock was held all the time; the body did not
+  ///   run. Otherwise as `withLock(_:)`.
+  @inlinable public func withLock<R: ~Copyable>(
+    timeout: Duration, _ body: (inout MutableSpan<T>) throws -> R
+  ) throws -> R {
+    try withExtendedLifetime(storage) {
+      try mutex.withLock(until: RobustMutex.deadline(after: timeout)) {
+        try withSpan(mutable: body)
+      }
+    }
+  }
+
+  /// Gives all elements to a closure if the array's lock is free within a time, after a repair if
+  /// an owner died.
+  ///
+  /// - Parameter timeout: how long to wait; zero or less tries once.
+  /// - Throws: `IPCError` with `timedOut` when the lock was held all the time. Otherwise as
+  ///   `withLock(_:recovering:)`.
+  @inlinable public func withLock<R: ~Copyable>(
+    timeout: Duration, _ body: (inout MutableSpan<T>) throws -> R,
+    recovering repair: (inout MutableSpan<T>) throws -> Void
+  ) throws -> R {
+    try withExtendedLifetime(storage) {
+      try mutex.withLock(until: RobustMutex.deadline(after: timeout)) {
+        try withSpan(mutable: body)
+      } recovering: {
+        try withSpan(mutable: repair)
+      }
+    }
+  }
+
+  /// Gives all elements to a closure if the array's lock is free right now. Does not block.
+  ///
+  /// - Returns: what the body returns, or `nil` when somebody else holds the lock.
+  /// - Throws: as `withLock(_:)`.
+  @inlinable public func withLockIfAvailable<R: ~Copyable>(
+    _ body: (inout MutableSpan<T>) throws -> R
+  ) throws -> R? {
+    try withExtendedLifetime(storage) {
+      try mutex.withLockIfAvailable { try withSpan(mutable: body) }
+    }
+  }
+
+  /// Gives all elements to a closure if the array's lock is free right now, after a repair if an
+  /// owner died. Does not block.
+  ///
+  /// - Returns: what the body returns, or `nil` when somebody else holds the lock.
+  /// - Throws: as `withLock(_:recovering:)`.
+  @inlinable public func withLockIfAvailable<R: ~Copyable>(
+    _ body: (inout MutableSpan<T>) throws -> R,
+    recovering repair: (inout MutableSpan<T>) throws -> Void
+  ) throws -> R? {
+    try withExtendedLifetime(storage) {
+      try mutex.withLockIfAvailable {
+        try withSpan(mutable: body)
+      } recovering: {
+        try withSpan(mutable: repair)
+      }
+    }
+  }
+
+  /// Gives all elements to a closure, to read. Unsynchronised: takes no lock.
+  @inlinable public func withSpan<R: ~Copyable, E: Error>(
+    _ body: (Span<T>) throws(E) -> R
+  ) throws(E) -> R {
+    try withExtendedLifetime(storage) { () throws(E) -> R in
+      try body(unsafe UnsafeBufferPointer(start: base, count: count).span)
+    }
+  }
+
+  /// Overwrites the first elements with those of a sequence. Unsynchronised.
+  ///
+  /// - Returns: how many were written: fewer than `count` when the sequence ended before, and what
+  ///   the sequence has beyond `count` is left out.
+  /// - Complexity: a single copy of memory when the sequence is contiguous.
+  @discardableResult
+  @inlinable public func update(from elements: some Sequence<T>) -> Int {
+    withExtendedLifetime(storage) {
+      let copied = elements.withContiguousStorageIfAvailable { source -> Int in
+        let copied = Swift.min(source.count, count)
+        // `source` may be this very memory; update(from:) is for memory that overlaps, too.
+        if copied > 0, let start = source.baseAddress {
+          unsafe base.update(from: start, count: copied)
+        }
+        return copied
+      }
+      if let copied { return copied }
+      var written = 0
+      for element in elements {
+        if written == count { break }
+        unsafe base[written] = element
+        written += 1
+      }
+      return written
+    }
+  }
+
+  /// Copies the first elements to a span of the caller. Unsynchronised.
+  ///
+  /// - Returns: how many were copied: the smaller of both counts.
+  /// - Complexity: a single copy of memory.
+  @discardableResult
+  @inlinable public func copy(into span: inout MutableSpan<T>) -> Int {
+    withExtendedLifetime(storage) {
+      let copied = Swift.min(span.count, count)
+      unsafe span.withUnsafeMutableBufferPointer { destination in
+        if copied > 0, let start = destination.baseAddress {
+          unsafe start.update(from: base, count: copied)
+        }
+      }
+      return copied
+    }
+  }
+}

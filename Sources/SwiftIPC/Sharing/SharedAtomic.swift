@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+public import CIPC
+
+/// An integer that processes share and change without a lock.
+///
+/// ```swift
+/// let hits = try SharedAtomic(0)
+/// hits.add(1)
+/// print(hits.load(), hits.add(1).newValue)
+/// ```
+///
+/// Every operation is one atomic instruction, or for the bitwise ones a short loop around one;
+/// nothing blocks, nothing fails, and a process killed at any point leaves either the old or the
+/// new integer. All are sequentially consistent. Arithmetic wraps around, as `wrappingAdd` of
+/// `Synchronization.Atomic` does.
+///
+/// The bytes are a plain integer, so this type is safe towards processes that write anything there.
+/// It travels to another process as an argument of a child or in a message on a `Connection`.
+/// The corresponding C functions are `cipc_atomic_load` and those that follow it.
+@safe
+public final class SharedAtomic<T: FixedWidthInteger & BitwiseCopyable & Sendable>: Sendable {
+  @usableFromInline let segment: Segment
+
+  /// Makes a shared integer.
+  ///
+  /// - Throws: `IPCError` with `unsupported` for a type that is not 1, 2, 4 or 8 bytes wide;
+  ///   `outOfMemory` or `resourceLimit`.
+  public init(_ value: T) throws(IPCError) {
+    try Self.checkWidth()
+    segment = try unsafe Segment.make(
+      Self.segmentType, size: MemoryLayout<UInt64>.size, subject: "SharedAtomic<\(T.self)>"
+    ) { address in
+      unsafe cipc_atomic_store(address, Self.width, UInt64(truncatingIfNeeded: value))
+      return 0
+    }
+  }
+
+  /// Receives an integer from another process: works inside a message alone.
+  ///
+  /// - Throws: `IPCError` with `notTransferable` for another decoder, `segmentMismatch` when what
+  ///   came is not a `SharedAtomic` of this type; the context names the field that differs.
+  public init(from decoder: any Decoder) throws {
+    try Self.checkWidth()
+    // The header's count and stride fit the payload, so the integer does.
+    segment = try Segment.decode(from: decoder, as: SharedAtomic.self, Self.segmentType)
+  }
+
+  private static var segmentType: cipc_segment_type_t {
+    cipc_segment_type_t(kind: Int(CIPC_KIND_ATOMIC), count: 1, of: T.self)
+  }
+
+  private static func checkWidth() throws(IPCError) {
+    guard [1, 2, 4, 8].contains(width), T.bitWidth == width * 8 else {
+      throw IPCError(
+        .unsupported, context: "SharedAtomic<\(T.self)>: integers of 1, 2, 4 and 8 bytes alone")
+    }
+  }
+
+  @inlinable static var width: Int { MemoryLayout<T>.size }
+
+  /// The integer now.
+  @inlinable public func load() -> T {
+    withExtendedLifetime(segment) {
+      unsafe T(truncatingIfNeeded: cipc_atomic_load(segment.address, Self.width))
+    }
+  }
+
+  /// Replaces the integer.
+  @inlinable public func store(_ desired: T) {
+    withExtendedLifetime(segment) {
+      unsafe cipc_atomic_store(segment.address, Self.width, UInt64(truncatingIfNeeded: desired))
+    }
+  }
+
+  /// Replaces the integer.
+  ///
+  /// - Returns: the integer before.
+  @inlinable public func exchange(_ desired: T) -> T {
+    withExtendedLifetime(segment) {
+      unsafe T(
+        truncatingIfNeeded: cipc_atomic_exchange(
+          segment.address, Self.width, UInt64(truncatingIfNeeded: desired)))
+    }
+  }
+
+  /// Replaces the integer if it is the one expected.
+  ///
+  /// - Returns: whether it was replaced, and the integer before. Never fails spuriously.
+  @inlinable public func compareExchange(
+    expected: T, desired: T
+  ) -> (exchanged: Bool, original: T) {
+    withExtendedLifetime(segment) {
+      var original = UInt64(truncatingIfNeeded: expected)
+      let exchanged = unsafe cipc_atomic_compare_exchange(
+        segment.address, Self.width, &original, UInt64(truncatingIfNeeded: desired))
+      return (exchanged != 0, T(truncatingIfNeeded: original))
+    }
+  }
+
+  /// Adds, wrapping around.
+  ///
+  /// - Returns: the integer before and after.
+  @discardableResult
+  @inlinable public func add(_ operand: T) -> (oldValue: T, newValue: T) {
+    withExtendedLifetime(segment) {
+      let old = unsafe T(
+        truncatingIfNeeded: cipc_atomic_add(
+          segment.address, Self.width, UInt64(truncatingIfNeeded: operand)))
+      return (old, old &+ operand)
+    }
+  }
+
+  /// Subtracts, wrapping around.
+  ///
+  /// - Returns: the integer before and after.
+  @discardableResult
+  @inlinable public func subtract(_ operand: T) -> (oldValue: T, newValue: T) {
+    add(0 &- operand)
+  }
+
+  /// Keeps the bits that the operand has too.
+  ///
+  /// - Returns: the integer before and after.
+  @discardableResult
+  @inlinable public func bitwiseAnd(_ operand: T) -> (oldValue: T, newValue: T) {
+    update { $0 & operand }
+  }
+
+  /// Sets the bits that the operand has.
+  ///
+  /// - Returns: the integer before and after.
+  @discardableResult
+  @inlinable public func bitwiseOr(_ operand: T) -> (oldValue: T, newValue: T) {
+    update { $0 | operand }
+  }
+
+  /// Flips the bits that the operand has.
+  ///
+  /// - Returns: the integer before and after.
+  @discardableResult
+  @inlinable public func bitwiseXor(_ operand: T) -> (oldValue: T, newValue: T) {
+    update { $0 ^ operand }
+  }
+
+  @inlinable func update(_ change: (T) -> T) -> (oldValue: T, newValue: T) {
+    var old = load()
+    while true {
+      let new = change(old)
+      let (exchanged, original) = compareExchange(expected: old, desired: new)
+      if exchanged { return (old, new) }
+      old = original
+    }
+  }
+}
+
+extension SharedAtomic: Codable {
+  /// Gives the integer to another process, which then shares it: works inside a message alone.
+  ///
+  /// - Throws: `IPCError` with `notTransferable` for another encoder.
+  public func encode(to encoder: any Encoder) throws {
+    try segment.encode(to: encoder, as: SharedAtomic.self)
+  }
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+public import CIPC
+
+/// One value that processes share: read without a lock, changed as a whole or not at all.
+///
+/// ```swift
+/// let number = try Value(0.0)
+/// try number.store(3.1415927)
+/// try number.withLock { $0 += 1 }
+/// print(number.value)
+/// ```
+///
+/// A process killed during a change has changed nothing: the last value stands, and nobody needs to
+/// repair anything. A reader never sees a part of a change. For a counter that several processes
+/// add to, `SharedAtomic` is faster.
+///
+/// The value is made of its bytes. `BitwiseCopyable` lets some types through whose bytes mean
+/// nothing in another process: `Unmanaged`, `StaticString`, `ObjectIdentifier`, metatypes and C
+/// function pointers. Do not share these.
+///
+/// For processes that trust each other: a process that writes over the lock's bytes crashes the
+/// others, and one that writes over the value can leave a bit pattern that its type does not have
+/// (`Bool`, enums and optionals have such patterns), which is undefined behaviour where it is
+/// read. Use numbers where that is a concern, and `Connection` towards processes you do not trust.
+///
+/// Any number of threads and processes may use it. It travels to another process as an argument of
+/// a child or in a message on a `Connection`. The corresponding C type is `cipc_cell_t`.
+@safe
+public final class Value<T: BitwiseCopyable & Sendable>: Sendable {
+  @usableFromInline let segment: Segment
+
+  /// Makes a shared value.
+  ///
+  /// - Throws: `IPCError` with `outOfMemory` or `resourceLimit`.
+  public init(_ value: T) throws(IPCError) {
+    let size = MemoryLayout<T>.size
+    segment = try unsafe Segment.make(
+      Self.segmentType, size: Int(clamping: cipc_cell_footprint(size)), subject: "Value<\(T.self)>"
+    ) { address in
+      unsafe withUnsafePointer(to: value) { value in
+        unsafe cipc_cell_init(address.assumingMemoryBound(to: cipc_cell_t.self), value, size)
+      }
+    }
+  }
+
+  /// Receives a value from another process: works inside a message alone.
+  ///
+  /// - Throws: `IPCError` with `notTransferable` for another decoder, `segmentMismatch` when what
+  ///   came is not a `Value` of this type; the context names the field that differs.
+  public init(from decoder: any Decoder) throws {
+    let segment = try Segment.decode(from: decoder, as: Value.self, Self.segmentType)
+    guard cipc_cell_footprint(MemoryLayout<T>.size) <= segment.size else {
+      throw IPCError(status: CIPC_ESEGMENTSIZE.rawValue, "\(Value.self)")
+    }
+    self.segment = segment
+  }
+
+  private static var segmentType: cipc_segment_type_t {
+    cipc_segment_type_t(kind: Int(CIPC_KIND_VALUE), count: 1, of: T.self)
+  }
+
+  @inlinable var cell: UnsafeMutablePointer<cipc_cell_t> {
+    unsafe segment.address.assumingMemoryBound(to: cipc_cell_t.self)
+  }
+
+  /// The value as it was last changed.
+  ///
+  /// Takes no lock, so it cannot fail. Inside `withLock` it is still the value from before the
+  /// change. When writers overtake the reader again and again, it waits for one of them.
+  @inlinable public var value: T {
+    withExtendedLifetime(segment) {
+      unsafe withUnsafeTemporaryAllocation(of: T.self, capacity: 1) { copy in
+        // Of capacity 1, so there is a base address.
+        let copied = copy.baseAddress!
+        if unsafe cipc_cell_read(cell, copied, MemoryLayout<T>.size, 0) != 0 {
+          unsafe read(slowlyInto: copied)
+        }
+        return unsafe copied.pointee
+      }
+    }
+  }
+
+  // Ends: either a writer lets go of the lock, or the sequence stands still and the reading without
+  // a lock succeeds.
+  @usableFromInline @inline(never) func read(slowlyInto copy: UnsafeMutableRawPointer) {
+    var status: Int32
+    repeat {
+      status = unsafe cipc_cell_read(
+        cell, copy, MemoryLayout<T>.size, Deadline.after(.milliseconds(10)))
+    } while status != 0
+  }
+
+  /// Replaces the value.
+  ///
+  /// Blocks while somebody else changes it.
+  ///
+  /// - Throws: `IPCError` with `alreadyLocked` inside `withLock` of the same value.
+  @inlinable public func store(_ value: T) throws(IPCError) {
+    let status = withExtendedLifetime(segment) {
+      unsafe withUnsafePointer(to: value) { value in
+        unsafe cipc_cell_store(cell, value, MemoryLayout<T>.size, .max)
+      }
+    }
+    if status != 0 { throw failure(status) }
+  }
+
+  /// Changes the value as a whole: what the body leaves in its argument becomes the value.
+  ///
+  /// The body works on a copy; nobody sees it before the body has ended. Blocks while somebody
+  /// else changes the value.
+  ///
+  /// - Returns: what the body returns.
+  /// - Throws: what the body throws: then nothing has changed; `IPCError` with `alreadyLocked`
+  ///   inside another `withLock` of the same value.
+  @inlinable public func withLock<R: ~Copyable>(_ body: (inout T) throws -> R) throws -> R {
+    try withLock(until: .max, body)
+  }
+
+  /// Changes the value as a whole, if nobody else has been changing it for the whole of a time.
+  ///
+  /// - Parameter timeout: how long to wait; zero or less tries once.
+  /// - Throws: `IPCError` with `timedOut` when others held the lock all the time; the body did not
+  ///   run. Otherwise as `withLock(_:)`.
+  @inlinable public func withLock<R: ~Copyable>(
+    timeout: Duration, _ body: (inout T) throws -> R
+  ) throws -> R {
+    try withLock(until: RobustMutex.deadline(after: timeout), body)
+  }
+
+  @inlinable func withLock<R: ~Copyable>(
+    until deadline: Int64, _ body: (inout T) throws -> R
+  ) throws -> R {
+    try withExtendedLifetime(segment) {
+      try unsafe withUnsafeTemporaryAllocation(of: T.self, capacity: 1) { copy in
+        // Of capacity 1, so there is a base address.
+        let copied = copy.baseAddress!
+        let status = unsafe cipc_cell_begin(cell, copied, MemoryLayout<T>.size, deadline)
+        if status != 0 { throw failure(status) }
+        let result: R
+        do {
+          result = try unsafe body(&copied.pointee)
+        } catch {
+          // The body's error is what the caller wants to know.
+          _ = unsafe cipc_cell_cancel(cell)
+          throw error
+        }
+        let committed = unsafe cipc_cell_commit(cell, copied, MemoryLayout<T>.size)
+        if committed != 0 { throw failure(committed) }
+        return result
+      }
+    }
+  }
+
+  @usableFromInline @inline(never) func failure(_ status: Int32) -> IPCError {
+    IPCError(status: status, "\(Value.self)")
+  }
+}
+
+extension Value: Codable {
+  /// Gives the value to another process, which then shares it: works inside a message alone.
+  ///
+  /// - Throws: `IPCError` with `notTransferable` for another encoder.
+  public func encode(to encoder: any Encoder) throws {
+    try segment.encode(to: encoder, as: Value.self)
+  }
+}

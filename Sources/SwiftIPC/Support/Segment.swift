@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CIPC
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// One typed segment of shared memory: its mapping and its descriptor, both released with the last
+/// reference.
+///
+/// Immutable, so any thread may use it; what is synchronised in the memory is its users' business.
+@safe @usableFromInline
+final class Segment: @unchecked Sendable {
+  private let handle: OpaquePointer
+  /// The payload, behind the header. Aligned to 64 bytes; valid as long as the segment.
+  @usableFromInline let address: UnsafeMutableRawPointer
+  /// Bytes of payload, checked once and kept privately.
+  let size: Int
+  /// How many elements the header said that there are, checked against the size.
+  let count: Int
+
+  /// CIPC_SEGMENT_ANY_COUNT, a macro that Swift does not see.
+  static let anyCount = UInt64.max
+
+  private init(handle: OpaquePointer) {
+    unsafe self.handle = unsafe handle
+    unsafe address = unsafe cipc_segment_address(handle)
+    size = unsafe cipc_segment_size(handle)
+    // The count fits the size, which is that of a mapping.
+    count = unsafe Int(cipc_segment_type(handle).count)
+  }
+
+  deinit { unsafe cipc_segment_close(handle) }
+
+  /// The descriptor, which stays the segment's.
+  var descriptor: Int32 { unsafe cipc_segment_descriptor(handle) }
+
+  /// Makes a segment, has `prepare` fill its payload, then publishes it.
+  ///
+  /// - Parameters:
+  ///   - size: bytes of payload; `Int.max` when they cannot be represented.
+  ///   - subject: the type being made, for errors.
+  ///   - prepare: gets the zeroed payload; returns a status of the C core.
+  /// - Throws: `outOfMemory`, `invalidArgument` for a size beyond reason, `resourceLimit`.
+  static func make(
+    _ type: cipc_segment_type_t, size: Int, subject: @autoclosure () -> String,
+    prepare: (UnsafeMutableRawPointer) -> Int32
+  ) throws(IPCError) -> Segment {
+    var handle: OpaquePointer?
+    let status = unsafe withUnsafePointer(to: type) { type in
+      unsafe "swift-ipc".withCString { label in
+        var options = unsafe cipc_segment_options_t(type: type, label: label, named: 0)
+        return unsafe cipc_segment_create(&handle, size, &options)
+      }
+    }
+    guard status >= 0, let handle = unsafe handle else {
+      throw IPCError(status: status, "\(subject()) of \(size) bytes")
+    }
+    let segment = unsafe Segment(handle: handle)
+    try IPCError.check(unsafe prepare(segment.address), subject())
+    try IPCError.check(unsafe cipc_segment_publish(handle, nil), subject())
+    return segment
+  }
+
+  /// Opens a segment that arrived as a descriptor, which it takes over, and closes on failure.
+  ///
+  /// - Throws: `segmentMismatch`, whose context names the field that differs.
+  static func open(
+    _ descriptor: Int32, as type: cipc_segment_type_t, subject: @autoclosure () -> String
+  ) throws(IPCError) -> Segment {
+    var handle: OpaquePointer?
+    let status = unsafe withUnsafePointer(to: type) { type in
+      var options = unsafe cipc_segment_options_t(type: type, label: nil, named: 0)
+      return unsafe cipc_segment_open(&handle, descriptor, &options)
+    }
+    guard status >= 0, let handle = unsafe handle else {
+      close(descriptor)
+      throw IPCError(status: status, subject())
+    }
+    return unsafe Segment(handle: handle)
+  }
+}
+
+extension Segment {
+  /// Encloses the segment in the message being written.
+  ///
+  /// - Throws: `notTransferable` when `encoder` does not write a message between processes.
+  func encode(to encoder: any Encoder, as type: Any.Type) throws {
+    let index = try encoder.descriptorOutbox(for: type).enclose(descriptor, keeping: self)
+    var container = encoder.singleValueContainer()
+    try container.encode(index)
+  }
+
+  /// Opens the segment that came along with the message being read.
+  ///
+  /// - Throws: `notTransferable`, `malformedMessage`, `segmentMismatch`.
+  static func decode(
+    from decoder: any Decoder, as type: Any.Type, _ expected: cipc_segment_type_t
+  ) throws -> Segment {
+    let inbox = try decoder.descriptorInbox(for: type)
+    let index = try decoder.singleValueContainer().decode(Int.self)
+    return try open(inbox.take(index), as: expected, subject: "\(type)")
+  }
+}
+
+extension cipc_segment_type_t {
+  /// What a segment holds whose elements are of a Swift type.
+  init<T>(kind: Int, count: UInt64, of element: T.Type) {
+    self.init(
+      kind: UInt32(kind), version: 1, element_size: UInt64(MemoryLayout<T>.size),
+      stride: UInt64(MemoryLayout<T>.stride), alignment: UInt64(MemoryLayout<T>.alignment),
+      count: count, fingerprint: TypeFingerprint.of(element))
+  }
+}
