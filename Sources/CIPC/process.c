@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -276,6 +277,22 @@ int cipc_process_signal(cipc_process_t *process, int signal) {
 pid_t cipc_process_pid(const cipc_process_t *process) { return process->pid; }
 
 int cipc_process_descriptor(const cipc_process_t *process) { return process->pidfd; }
+
+int cipc_process_watch(const cipc_process_t *process, int descriptor) {
+  if (process == NULL) return CIPC_EINVAL;
+  int set = epoll_create1(EPOLL_CLOEXEC);
+  if (set < 0) return -errno;
+  struct epoll_event event;
+  memset(&event, 0, sizeof event);
+  event.events = EPOLLIN;
+  if (epoll_ctl(set, EPOLL_CTL_ADD, process->pidfd, &event) < 0 ||
+      epoll_ctl(set, EPOLL_CTL_ADD, descriptor, &event) < 0) {
+    int status = -errno;
+    close(set);
+    return status;
+  }
+  return set;
+}
 
 static void given_up_push(cipc_process_t *process) {
   cipc_process_t *first = __atomic_load_n(&given_up, __ATOMIC_RELAXED);

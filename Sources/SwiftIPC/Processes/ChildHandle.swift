@@ -12,7 +12,7 @@ internal import Synchronization
 ///
 /// The outcome is read while anybody waits, not only by who wants the value: a child whose value is
 /// larger than the socket's buffer ends only when somebody reads it.
-final class ChildHandle: Sendable {
+@safe final class ChildHandle: Sendable {
   let name: String
   let pid: Int32
   /// Owned; the C functions take care of concurrent calls.
@@ -56,7 +56,7 @@ final class ChildHandle: Sendable {
   private static func spawn(
     _ name: String, _ options: ChildProcessOptions
   ) throws(IPCError) -> (OpaquePointer, TaskConnection) {
-    let environment = try unsafe CStringList(changing: options.environment)
+    let environment = try CStringList(changing: options.environment)
     var process: OpaquePointer?
     var descriptor: Int32 = -1
     // The kernel's name of a child that was given none is the program's.
@@ -66,7 +66,7 @@ final class ChildHandle: Sendable {
         var given = unsafe cipc_process_options_t()
         unsafe given.name = kernelName
         if options.executable != nil { unsafe given.executable = executable }
-        unsafe given.environment = unsafe environment?.pointer
+        unsafe given.environment = UnsafePointer(environment?.pointer)
         return unsafe cipc_process_spawn(&process, &descriptor, nil, &given)
       }
     }
@@ -145,10 +145,14 @@ final class ChildHandle: Sendable {
   }
 
   /// Waits until the goal is reached or the deadline has passed; says which.
-  func wait(for goal: Goal, until deadline: Deadline) -> Bool {
+  func wait(for goal: Goal, until deadline: Int64) -> Bool {
     while case .wait(let descriptors) = advance(towards: goal) {
-      guard let timeout = deadline.pollTimeout else { return false }
+      let now = cipc_clock_now()
+      if now >= deadline { return false }
       var ready = descriptors.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+      // Rounded up, so that the loop does not spin through the last millisecond.
+      let milliseconds = (deadline - now - 1) / 1_000_000 + 1
+      let timeout = deadline == .max ? -1 : Int32(clamping: milliseconds)
       _ = unsafe poll(&ready, nfds_t(ready.count), timeout)
     }
     return true
@@ -157,10 +161,16 @@ final class ChildHandle: Sendable {
   /// The same without a blocked thread.
   ///
   /// - Throws: `cancelled`, and what the kernel says where it cannot wait.
-  func wait(for goal: Goal, until deadline: Deadline) async throws(IPCError) -> Bool {
+  func wait(for goal: Goal, until deadline: Int64) async throws(IPCError) -> Bool {
     while case .wait(let descriptors) = advance(towards: goal) {
-      if deadline.hasPassed { return false }
-      try await Readiness.wait(for: descriptors, until: deadline)
+      if cipc_clock_now() >= deadline { return false }
+      var descriptor = descriptors[0]
+      if descriptors.count > 1 {
+        descriptor = try IPCError.check(
+          unsafe cipc_process_watch(process, connection.descriptor), "\(self)")
+      }
+      defer { if descriptors.count > 1 { close(descriptor) } }
+      try await Readiness.wait(for: descriptor, until: deadline)
     }
     return true
   }

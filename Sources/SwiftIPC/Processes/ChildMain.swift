@@ -23,14 +23,14 @@ func childMain(_ descriptor: Int32) -> Int32 {
       return CIPC_PROCESS_NO_ENTRY
     }
     switch task.job {
-    case .blocking(let body):
-      return finish(task.header, parent, Result { try body() })
-    case .async(let body):
+    case .blocking(let job):
+      return finish(task.header, parent, Result { try job.run() })
+    case .async(let job):
       let header = task.header
       Task.detached {
         let code: Int32
         do {
-          code = finish(header, parent, .success(try await body()))
+          code = finish(header, parent, .success(try await job.run()))
         } catch {
           code = finish(header, parent, .failure(error))
         }
@@ -46,7 +46,7 @@ func childMain(_ descriptor: Int32) -> Int32 {
 
 /// Sends the outcome to the parent and returns the exit code.
 private func finish(
-  _ header: TaskHeader, _ parent: TaskConnection, _ result: Result<IncomingTask.Answer, any Error>
+  _ header: TaskHeader, _ parent: TaskConnection, _ result: Result<(any Encodable)?, any Error>
 ) -> Int32 {
   do {
     // The exit code 0 says all that there is to say about a task without a value.

@@ -10,9 +10,6 @@
 
 /// A function of the program that takes any arguments and can be named to another process.
 protocol SendableFunction: Sendable {
-  associatedtype Body
-  var body: Body { get }
-  init(body: Body)
   static var call: FunctionCall { get }
 }
 
@@ -42,7 +39,7 @@ struct AsyncValueFunction<each A, Output>: SendableFunction {
 }
 
 /// The two words of a closure.
-private struct ClosureWords {
+@safe private struct ClosureWords {
   var function: UnsafeRawPointer?
   var context: UnsafeRawPointer?
 }

@@ -8,7 +8,7 @@ internal import CIPC
 #endif
 
 /// One end of the stream between a parent and its child: the task goes down, the outcome comes up.
-final class TaskConnection: Sendable {
+@safe final class TaskConnection: Sendable {
   /// Owned; the C functions take care of concurrent calls.
   private nonisolated(unsafe) let connection: OpaquePointer
   /// The connection's descriptor, for polling; open as long as this object lives.

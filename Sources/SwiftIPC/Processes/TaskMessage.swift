@@ -33,111 +33,194 @@ struct OutgoingTask<each A: Encodable>: Encodable {
   }
 }
 
+/// A type that arguments and values can have. They are Sendable too, which leaves no trace at run
+/// time; the parent's compiler has checked it.
+typealias SentType = any Codable.Type
+
+/// What runs on the main thread of a child, from its beginning to its end.
+protocol BlockingJob {
+  /// Returns the value to send to the parent, `nil` for none.
+  func run() throws -> (any Encodable)?
+}
+
+/// What runs while the main thread of a child serves the main queue.
+protocol AsyncJob: Sendable {
+  /// Returns the value to send to the parent, `nil` for none.
+  func run() async throws -> (any Encodable)?
+}
+
 /// A task in the child, ready to run.
 struct IncomingTask: Decodable {
-  /// What a task leaves: a value to send to the parent, or nothing.
-  typealias Answer = (any Encodable)?
-
   enum Job {
-    /// Runs on the main thread, from its beginning to its end.
-    case blocking(() throws -> Answer)
-    case async(@Sendable () async throws -> Answer)
+    case blocking(any BlockingJob)
+    case async(any AsyncJob)
   }
 
   var header: TaskHeader
   var job: Job
 
   init(from decoder: any Decoder) throws {
-    var list = try decoder.unkeyedContainer()
-    header = try list.decode(TaskHeader.self)
+    let list = ArgumentList(try decoder.unkeyedContainer())
+    header = try list.next(TaskHeader.self)
     switch header.work {
     case .task(let name):
       guard let type = try name.resolve() as? any ProcessTask.Type else {
         throw IPCError(.bootstrapFailed, context: "the task's type is no ProcessTask here")
       }
-      job = try Self.job(type, &list)
+      job = try Self.job(type, list)
     case .closure(let location, let call, let arguments, let output):
-      var types: [any (Codable & Sendable).Type] = []
+      var types: [SentType] = []
       for name in arguments { types.append(try Self.transferable(name)) }
       let signature = FunctionSignature(
         location: location, call: call, output: try output.map(Self.transferable))
-      job = try ArgumentTypes< >.job(signature, types[...], &list)
+      job = try ArgumentTypes< >.job(signature, types[...], list)
     }
   }
 
-  private static func transferable(_ name: TypeName) throws -> any (Codable & Sendable).Type {
+  private static func transferable(_ name: TypeName) throws -> SentType {
     let type = try name.resolve()
-    // Sendable leaves no trace at run time; the parent's compiler has checked it.
-    guard let type = type as? any Codable.Type else {
+    guard let type = type as? SentType else {
       throw IPCError(.bootstrapFailed, context: "\(type) is not Codable here")
     }
-    return unsafe unsafeBitCast(type, to: (any (Codable & Sendable).Type).self)
+    return type
   }
 
   private static func job<T: ProcessTask>(
-    _ type: T.Type, _ list: inout any UnkeyedDecodingContainer
+    _ type: T.Type, _ list: ArgumentList
   ) throws -> Job {
-    let task = try list.decode(type)
-    return .async { answer(of: try await task.run()) }
+    .async(TaskJob(task: try list.next(type)))
   }
 }
 
-/// An output as what is sent: `Void` is not.
-private func answer<Output>(of output: Output) -> IncomingTask.Answer {
-  output is Void ? nil : output as? any Encodable
+/// The list that is being decoded: an object, since a pack expansion cannot borrow a container.
+private final class ArgumentList {
+  private var list: any UnkeyedDecodingContainer
+
+  init(_ list: any UnkeyedDecodingContainer) { self.list = list }
+
+  func next<T: Decodable>(_ type: T.Type) throws -> T { try list.decode(type) }
 }
 
 private struct FunctionSignature {
   var location: ImageLocation
   var call: FunctionCall
-  var output: (any (Codable & Sendable).Type)?
+  var output: SentType?
 }
 
 /// The types of a closure's arguments, collected one by one from types known at run time alone.
-private enum ArgumentTypes<each A: Codable & Sendable> {
+private struct ArgumentTypes<each A: Codable> {
   static func job(
-    _ signature: FunctionSignature, _ types: ArraySlice<any (Codable & Sendable).Type>,
-    _ list: inout any UnkeyedDecodingContainer
+    _ signature: FunctionSignature, _ types: ArraySlice<SentType>, _ list: ArgumentList
   ) throws -> IncomingTask.Job {
-    if let next = types.first { return try add(next, signature, types.dropFirst(), &list) }
-    let arguments = (repeat try list.decode((each A).self))
+    if let next = types.first { return try add(next, signature, types.dropFirst(), list) }
     switch signature.call {
     case .action:
       let function = try ActionFunction<repeat each A>(at: signature.location)
-      return .blocking {
-        try function.body(repeat each arguments)
-        return nil
-      }
+      return .blocking(ActionJob(function, try Arguments(list)))
     case .asyncAction:
       let function = try AsyncActionFunction<repeat each A>(at: signature.location)
-      return .async {
-        try await function.body(repeat each arguments)
-        return nil
-      }
+      return .async(AsyncActionJob(function, try Arguments(list)))
     case .function, .asyncFunction:
       guard let output = signature.output else {
         throw IPCError(.malformedMessage, context: "task: the output's type is missing")
       }
-      return try job(signature, arguments, returning: output)
+      return try job(signature, list, returning: output)
     }
   }
 
-  private static func add<Next: Codable & Sendable>(
-    _ next: Next.Type, _ signature: FunctionSignature,
-    _ types: ArraySlice<any (Codable & Sendable).Type>,
-    _ list: inout any UnkeyedDecodingContainer
+  private static func add<Next: Codable>(
+    _ next: Next.Type, _ signature: FunctionSignature, _ types: ArraySlice<SentType>,
+    _ list: ArgumentList
   ) throws -> IncomingTask.Job {
-    try ArgumentTypes<repeat each A, Next>.job(signature, types, &list)
+    try ArgumentTypes<repeat each A, Next>.job(signature, types, list)
   }
 
-  private static func job<Output: Codable & Sendable>(
-    _ signature: FunctionSignature, _ arguments: (repeat each A), returning: Output.Type
+  private static func job<Output: Codable>(
+    _ signature: FunctionSignature, _ list: ArgumentList, returning: Output.Type
   ) throws -> IncomingTask.Job {
     if signature.call == .function {
       let function = try ValueFunction<repeat each A, Output>(at: signature.location)
-      return .blocking { try function.body(repeat each arguments) }
+      return .blocking(ValueJob(function, try Arguments(list)))
     }
     let function = try AsyncValueFunction<repeat each A, Output>(at: signature.location)
-    return .async { try await function.body(repeat each arguments) }
+    return .async(AsyncValueJob(function, try Arguments(list)))
+  }
+}
+
+/// Unchecked: see `SentType`.
+private struct Arguments<each A: Codable>: @unchecked Sendable {
+  let values: (repeat each A)
+
+  init(_ list: ArgumentList) throws {
+    values = (repeat try list.next((each A).self))
+  }
+}
+
+// Jobs are types rather than closures: the compiler (6.3) fails on closures that capture packs.
+
+private struct ActionJob<each A: Codable>: BlockingJob {
+  let function: ActionFunction<repeat each A>
+  let arguments: Arguments<repeat each A>
+
+  init(_ function: ActionFunction<repeat each A>, _ arguments: Arguments<repeat each A>) {
+    self.function = function
+    self.arguments = arguments
+  }
+
+  func run() throws -> (any Encodable)? {
+    try function.body(repeat each arguments.values)
+    return nil
+  }
+}
+
+private struct ValueJob<each A: Codable, Output: Codable>: BlockingJob {
+  let function: ValueFunction<repeat each A, Output>
+  let arguments: Arguments<repeat each A>
+
+  init(_ function: ValueFunction<repeat each A, Output>, _ arguments: Arguments<repeat each A>) {
+    self.function = function
+    self.arguments = arguments
+  }
+
+  func run() throws -> (any Encodable)? { try function.body(repeat each arguments.values) }
+}
+
+private struct AsyncActionJob<each A: Codable>: AsyncJob {
+  let function: AsyncActionFunction<repeat each A>
+  let arguments: Arguments<repeat each A>
+
+  init(_ function: AsyncActionFunction<repeat each A>, _ arguments: Arguments<repeat each A>) {
+    self.function = function
+    self.arguments = arguments
+  }
+
+  func run() async throws -> (any Encodable)? {
+    try await function.body(repeat each arguments.values)
+    return nil
+  }
+}
+
+private struct AsyncValueJob<each A: Codable, Output: Codable>: AsyncJob {
+  let function: AsyncValueFunction<repeat each A, Output>
+  let arguments: Arguments<repeat each A>
+
+  init(
+    _ function: AsyncValueFunction<repeat each A, Output>, _ arguments: Arguments<repeat each A>
+  ) {
+    self.function = function
+    self.arguments = arguments
+  }
+
+  func run() async throws -> (any Encodable)? {
+    try await function.body(repeat each arguments.values)
+  }
+}
+
+private struct TaskJob<T: ProcessTask>: AsyncJob {
+  let task: T
+
+  func run() async throws -> (any Encodable)? {
+    let output = try await task.run()
+    return output as? any Encodable  // nil for Void, the one type that is not
   }
 }
