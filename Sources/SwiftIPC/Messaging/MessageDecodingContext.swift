@@ -45,6 +45,11 @@ final class MessageDecodingContext {
     var array: [S] = []
     array.reserveCapacity(children.count)
     for child in children {
+      if S.self == Double.self, tape.elements[child].tag == PickleOpcode.binFloat {
+        // Without a call for each of the usual list of floats.
+        array.append(cast(tape.float(tape.elements[child]), type))
+        continue
+      }
       guard let value = S.read(tape.elements[child], tape, conversion) else {
         let outer = key().map { MessageCodingPath(path, $0) } ?? path
         throw tape.mismatch(
@@ -73,9 +78,9 @@ final class MessageDecodingContext {
     if MemoryLayout<T>.size == MemoryLayout<Int>.size {
       if let value = try word(type, node, path, key()) { return value }
     } else if T.self == String.self {
-      return cast(try scalar(String.self, node, path, key()))
+      return cast(try scalar(String.self, node, path, key()), type)
     } else if T.self == MessageValue.self {
-      return cast(try tape.value(node))
+      return cast(try tape.value(node), type)
     }
     let inner = key().map { MessageCodingPath(path, $0) } ?? path
     return try T(from: MessageDecoding(context: self, node: node, path: inner))
@@ -85,22 +90,22 @@ final class MessageDecodingContext {
     _ type: T.Type, _ node: PickleNode, _ path: MessageCodingPath?,
     _ key: @autoclosure () -> (any CodingKey)?
   ) throws -> T? {
-    if T.self == Int.self { return cast(try scalar(Int.self, node, path, key())) }
-    if T.self == Double.self { return cast(try scalar(Double.self, node, path, key())) }
-    if T.self == [Double].self { return cast(try array(Double.self, node, path, key())) }
-    if T.self == [UInt8].self { return cast(try bytes(node, path, key())) }
-    if T.self == [String].self { return cast(try array(String.self, node, path, key())) }
-    if T.self == [Int].self { return cast(try array(Int.self, node, path, key())) }
-    if T.self == [Float].self { return cast(try array(Float.self, node, path, key())) }
-    if T.self == [Bool].self { return cast(try array(Bool.self, node, path, key())) }
-    if T.self == [Int8].self { return cast(try array(Int8.self, node, path, key())) }
-    if T.self == [Int16].self { return cast(try array(Int16.self, node, path, key())) }
-    if T.self == [Int32].self { return cast(try array(Int32.self, node, path, key())) }
-    if T.self == [Int64].self { return cast(try array(Int64.self, node, path, key())) }
-    if T.self == [UInt].self { return cast(try array(UInt.self, node, path, key())) }
-    if T.self == [UInt16].self { return cast(try array(UInt16.self, node, path, key())) }
-    if T.self == [UInt32].self { return cast(try array(UInt32.self, node, path, key())) }
-    if T.self == [UInt64].self { return cast(try array(UInt64.self, node, path, key())) }
+    if T.self == Int.self { return cast(try scalar(Int.self, node, path, key()), type) }
+    if T.self == Double.self { return cast(try scalar(Double.self, node, path, key()), type) }
+    if T.self == [Double].self { return cast(try array(Double.self, node, path, key()), type) }
+    if T.self == [UInt8].self { return cast(try bytes(node, path, key()), type) }
+    if T.self == [String].self { return cast(try array(String.self, node, path, key()), type) }
+    if T.self == [Int].self { return cast(try array(Int.self, node, path, key()), type) }
+    if T.self == [Float].self { return cast(try array(Float.self, node, path, key()), type) }
+    if T.self == [Bool].self { return cast(try array(Bool.self, node, path, key()), type) }
+    if T.self == [Int8].self { return cast(try array(Int8.self, node, path, key()), type) }
+    if T.self == [Int16].self { return cast(try array(Int16.self, node, path, key()), type) }
+    if T.self == [Int32].self { return cast(try array(Int32.self, node, path, key()), type) }
+    if T.self == [Int64].self { return cast(try array(Int64.self, node, path, key()), type) }
+    if T.self == [UInt].self { return cast(try array(UInt.self, node, path, key()), type) }
+    if T.self == [UInt16].self { return cast(try array(UInt16.self, node, path, key()), type) }
+    if T.self == [UInt32].self { return cast(try array(UInt32.self, node, path, key()), type) }
+    if T.self == [UInt64].self { return cast(try array(UInt64.self, node, path, key()), type) }
     if let dictionary = type as? any PickleReadableDictionary.Type {
       let inner = key().map { MessageCodingPath(path, $0) } ?? path
       let decoder = MessageDecoding(context: self, node: node, path: inner)
@@ -115,7 +120,7 @@ final class MessageDecodingContext {
 
   /// The value as the type that the caller has found it to have.
   @inline(__always)
-  private func cast<T, U>(_ value: U) -> T {
+  private func cast<T, U>(_ value: U, _ type: T.Type) -> T {
     // The types were compared, and they are one and the same.
     unsafe unsafeBitCast(value, to: T.self)
   }

@@ -77,11 +77,23 @@ public struct MessageDictionary: Sendable {
 }
 
 extension MessageDictionary: RandomAccessCollection {
-  public var startIndex: Int { 0 }
-  public var endIndex: Int { entries.count }
-  public subscript(position: Int) -> (key: MessageValue, value: MessageValue) {
-    (entries[position].key, entries[position].value)
+  /// The place of an entry: not an `Int`, so that `dictionary[7]` always means the key 7.
+  public struct Index: Comparable, Hashable, Sendable {
+    fileprivate var place: Int
+    public static func < (left: Index, right: Index) -> Bool { left.place < right.place }
   }
+
+  public var startIndex: Index { Index(place: 0) }
+  public var endIndex: Index { Index(place: entries.count) }
+  public subscript(position: Index) -> (key: MessageValue, value: MessageValue) {
+    (entries[position.place].key, entries[position.place].value)
+  }
+  public func index(after index: Index) -> Index { Index(place: index.place + 1) }
+  public func index(before index: Index) -> Index { Index(place: index.place - 1) }
+  public func index(_ index: Index, offsetBy distance: Int) -> Index {
+    Index(place: index.place + distance)
+  }
+  public func distance(from start: Index, to end: Index) -> Int { end.place - start.place }
 }
 
 extension MessageDictionary: Hashable {

@@ -51,16 +51,17 @@ public enum MessageValue: Hashable, Sendable {
 
   /// The value of a key of a dictionary; `nil` when there is none or this is no dictionary.
   public subscript(key: MessageValue) -> MessageValue? {
-    if case .dictionary(let dictionary) = self { dictionary[key] } else { nil }
+    if case .dictionary(let dictionary) = self { dictionary[key] } else { .none }
   }
 
   /// The element at an index of an array or tuple; `nil` beyond the end or when this is neither.
   public subscript(index: Int) -> MessageValue? {
+    // `nil` would be a literal here, and mean `.null`.
     switch self {
     case .array(let values), .tuple(let values):
-      values.indices.contains(index) ? values[index] : nil
+      values.indices.contains(index) ? .some(values[index]) : .none
     case .dictionary(let dictionary): dictionary[.integer(Int64(index))]
-    default: nil
+    default: .none
     }
   }
 

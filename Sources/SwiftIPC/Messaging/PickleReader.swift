@@ -4,16 +4,17 @@
 ///
 /// Pickle is a program for a stack machine. This one knows the instructions that make data; it
 /// follows them once, from front to back, without recursion.
-struct PickleReader {
-  private var stack: [PickleNode] = []
+struct PickleReader: ~Copyable {
+  private var stack = PickleBuffer<PickleNode>(capacity: 32)
   private var marks: [Int] = []
-  private var memo: [PickleNode] = []
+  private var memo = PickleBuffer<PickleNode>(capacity: 8)
   /// Memo entries beyond the dense ones, so that an index of 4 billion costs one entry.
   private var sparseMemo: [UInt32: PickleNode] = [:]
-  private var elements: [PickleNode] = []
-  private var containers: [PickleContainer] = []
+  private var elements = PickleBuffer<PickleNode>(capacity: 32)
+  private var containers = PickleBuffer<PickleContainer>(capacity: 4)
   private var chunks: [PickleChunk] = []
   private var sawGlobal = false
+  private var sharesContainers = false
   private var opcode: UInt8 = 0
   private var opcodeOffset = 0
 
@@ -27,20 +28,18 @@ struct PickleReader {
   /// - Throws: `malformedMessage` with the opcode and the offset.
   static func read(_ bytes: [UInt8], limits: PickleLimits) throws(IPCError) -> PickleTape {
     var reader = PickleReader()
-    reader.stack.reserveCapacity(32)
-    reader.elements.reserveCapacity(32)
-    reader.containers.reserveCapacity(4)
-    let root: PickleNode
-    do {
-      root = unsafe try bytes.withUnsafeBytes { unsafe try reader.run($0) }
-    } catch let error as IPCError {
-      throw error
-    } catch {
-      throw IPCError(.malformedMessage, context: "\(error)")
+    let result = unsafe bytes.withUnsafeBytes { raw -> Result<PickleNode, IPCError> in
+      do throws(IPCError) { return .success(unsafe try reader.run(raw)) } catch {
+        return .failure(error)
+      }
     }
+    let root = try result.get()
     try reader.checkShape(root, byteCount: bytes.count, limits: limits)
-    return PickleTape(
-      bytes: bytes, elements: reader.elements, containers: reader.containers, root: root)
+    return reader.tape(bytes, root)
+  }
+
+  private consuming func tape(_ bytes: [UInt8], _ root: PickleNode) -> PickleTape {
+    PickleTape(bytes: bytes, elements: elements, containers: containers, root: root)
   }
 
   // The offsets used below are checked against `raw.count` before each load.
@@ -164,11 +163,11 @@ struct PickleReader {
           marks.removeLast()
         } else {
           try needOnStack(1)
-          stack.removeLast()
+          stack.truncate(to: stack.count - 1)
         }
       case PickleOpcode.popMark:
         let mark = try popMark()
-        stack.removeLast(stack.count - mark)
+        stack.truncate(to: mark)
 
       case PickleOpcode.frame:
         // Frames say how much to read ahead; here all of it was read. One that claims more than
@@ -184,8 +183,8 @@ struct PickleReader {
         try unsafe pushGlobal(raw, module, name)
       case PickleOpcode.stackGlobal:
         try needOnStack(2)
-        let name = stack.removeLast()
-        let module = stack.removeLast()
+        let name = pop()
+        let module = pop()
         guard module.isString, name.isString else { throw malformed("a name that is not a string") }
         try unsafe pushGlobal(raw, PickleTape.span(of: module, in: raw), PickleTape.span(of: name, in: raw))
       case PickleOpcode.reduce:
@@ -207,14 +206,15 @@ struct PickleReader {
     throw IPCError(.malformedMessage, context: "the message ends at offset \(end) without STOP")
   }
 
-  private func malformed(_ problem: String) -> IPCError {
+  // Mutating, like all that is called for each opcode: borrowing would copy the reader, each time.
+  private mutating func malformed(_ problem: String) -> IPCError {
     IPCError(
       .malformedMessage,
       context: "opcode \(PickleOpcode.describe(opcode)) at offset \(opcodeOffset): \(problem)")
   }
 
   @inline(__always)
-  private func need(_ count: Int, _ position: Int, _ end: Int) throws(IPCError) {
+  private mutating func need(_ count: Int, _ position: Int, _ end: Int) throws(IPCError) {
     if count > end - position {
       throw malformed("\(count) bytes wanted, \(max(0, end - position)) left")
     }
@@ -222,8 +222,13 @@ struct PickleReader {
 
   /// Values below the last mark belong to somebody else.
   @inline(__always)
-  private func needOnStack(_ count: Int) throws(IPCError) {
+  private mutating func needOnStack(_ count: Int) throws(IPCError) {
     if stack.count - (marks.last ?? 0) < count { throw malformed("too few values before it") }
+  }
+
+  private mutating func pop() -> PickleNode {
+    defer { stack.truncate(to: stack.count - 1) }
+    return stack[stack.count - 1]
   }
 
   private mutating func popMark() throws(IPCError) -> Int {
@@ -247,8 +252,8 @@ struct PickleReader {
   }
 
   private mutating func takeElements(from first: Int) {
-    elements.append(contentsOf: stack[first...])
-    stack.removeLast(stack.count - first)
+    elements.append(stack, from: first)
+    stack.truncate(to: first)
   }
 
   private mutating func add(from first: Int, to tag: UInt8) throws(IPCError) {
@@ -305,6 +310,7 @@ struct PickleReader {
     guard var node = entry else { throw malformed("memo entry \(index) was never made") }
     if node.isContainer {
       containers[node.payload].isShared = true
+      sharesContainers = true
     } else {
       node.markShared()
     }
@@ -313,7 +319,7 @@ struct PickleReader {
 
   // MARK: Names
 
-  private func line(
+  private mutating func line(
     _ raw: UnsafeRawBufferPointer, _ position: inout Int
   ) throws(IPCError) -> Range<Int> {
     let start = position
@@ -348,8 +354,8 @@ struct PickleReader {
 
   private mutating func reduce(_ raw: UnsafeRawBufferPointer) throws(IPCError) {
     try needOnStack(2)
-    let arguments = stack.removeLast()
-    let callee = stack.removeLast()
+    let arguments = pop()
+    let callee = pop()
     guard callee.tag == PickleOpcode.global, let global = Global(rawValue: callee.payload & 0xff)
     else { throw malformed("calls something, and a message is data only") }
     guard arguments.tag == PickleOpcode.emptyTuple else { throw malformed("no tuple of arguments") }
@@ -407,7 +413,7 @@ struct PickleReader {
 
   // MARK: Text
 
-  private func checkUTF8(
+  private mutating func checkUTF8(
     _ raw: UnsafeRawBufferPointer, _ start: Int, _ count: Int
   ) throws(IPCError) {
     var position = start
@@ -467,8 +473,18 @@ struct PickleReader {
   ) throws(IPCError) {
     if root.tag == PickleOpcode.global { throw leftOver() }
     guard root.isContainer else { return }
-    // The usual small message: one container of scalars.
-    if containers.count == 1 && !sawGlobal && !containers[0].isShared { return }
+    // The usual message: without sharing there is no cycle and nothing to write out twice, and so
+    // few containers cannot be nested too deep.
+    if !sharesContainers && !sawGlobal && containers.count <= limits.depth
+      && limits.values(byteCount: byteCount) >= byteCount
+    {
+      if chunks.count > 0 {
+        for index in 0..<containers.count where containers[index].head != PickleContainer.noChunk {
+          joinChunks(index)
+        }
+      }
+      return
+    }
 
     let maximum = limits.values(byteCount: byteCount)
     /// 0 for what was not seen, -1 for what is being visited, otherwise the number of values in it.
@@ -556,7 +572,6 @@ struct PickleReader {
       let chunk = chunks[Int(next)]
       // The list that a set was made of may have grown since.
       let count = min(left, Int(chunk.count))
-      // One by one: a slice of the array would have it copied whole before it grows.
       for element in Int(chunk.start)..<Int(chunk.start) + count {
         elements.append(elements[element])
       }
@@ -567,17 +582,17 @@ struct PickleReader {
     containers[index].head = PickleContainer.noChunk
   }
 
-  private func leftOver() -> IPCError {
+  private mutating func leftOver() -> IPCError {
     IPCError(.malformedMessage, context: "a name stands where a value should, and a message is data only")
   }
 
-  private func tooDeep(_ offset: UInt32, _ limits: PickleLimits) -> IPCError {
+  private mutating func tooDeep(_ offset: UInt32, _ limits: PickleLimits) -> IPCError {
     IPCError(
       .malformedMessage,
       context: "nested more than \(limits.depth) deep by the container made at offset \(offset)")
   }
 
-  private func tooMany(_ maximum: Int) -> IPCError {
+  private mutating func tooMany(_ maximum: Int) -> IPCError {
     IPCError(
       .malformedMessage,
       context: "shared parts written out make more than \(maximum) values")

@@ -10,8 +10,8 @@
 /// It owns the bytes, so that a decoder which outlives `decode` still reads memory that is there.
 final class PickleTape {
   let bytes: [UInt8]
-  let elements: [PickleNode]
-  let containers: [PickleContainer]
+  let elements: PickleBuffer<PickleNode>
+  let containers: PickleBuffer<PickleContainer>
   let root: PickleNode
 
   /// Where the last key was found: types ask for keys in the order in which they were written.
@@ -24,7 +24,8 @@ final class PickleTape {
   private var values: [Int: MessageValue] = [:]
 
   init(
-    bytes: [UInt8], elements: [PickleNode], containers: [PickleContainer], root: PickleNode
+    bytes: [UInt8], elements: consuming PickleBuffer<PickleNode>,
+    containers: consuming PickleBuffer<PickleContainer>, root: PickleNode
   ) {
     self.bytes = bytes
     self.elements = elements

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A growing list of plain values with one owner.
+///
+/// An array would ask at each append whether it is shared; reading a message is mostly appends.
+@safe struct PickleBuffer<Element: BitwiseCopyable>: ~Copyable {
+  private var base: UnsafeMutablePointer<Element>
+  private var capacity: Int
+  private(set) var count = 0
+
+  init(capacity: Int) {
+    self.capacity = capacity
+    unsafe base = .allocate(capacity: capacity)
+  }
+
+  deinit { unsafe base.deallocate() }
+
+  @inline(__always)
+  mutating func append(_ element: Element) {
+    if count == capacity { grow(by: 1) }
+    unsafe base[count] = element
+    count += 1
+  }
+
+  /// Appends the elements of another buffer from `first` on.
+  @inline(__always)
+  mutating func append(_ other: borrowing PickleBuffer, from first: Int) {
+    let added = other.count - first
+    if added <= 0 || first < 0 { return }
+    if capacity - count < added { grow(by: added) }
+    unsafe (base + count).update(from: other.base + first, count: added)
+    count += added
+  }
+
+  /// Drops all elements from `count` on.
+  @inline(__always)
+  mutating func truncate(to count: Int) {
+    precondition(count >= 0 && count <= self.count)
+    self.count = count
+  }
+
+  @inline(__always)
+  subscript(index: Int) -> Element {
+    get {
+      precondition(UInt(bitPattern: index) < UInt(bitPattern: count))
+      return unsafe base[index]
+    }
+    set {
+      precondition(UInt(bitPattern: index) < UInt(bitPattern: count))
+      unsafe base[index] = newValue
+    }
+  }
+
+  @inline(never)
+  private mutating func grow(by added: Int) {
+    let larger = max(capacity * 2, count + added)
+    let new = UnsafeMutablePointer<Element>.allocate(capacity: larger)
+    unsafe new.update(from: base, count: count)
+    unsafe base.deallocate()
+    unsafe base = new
+    capacity = larger
+  }
+}
