@@ -19,15 +19,17 @@ cipc_deadline_t cipc_clock_deadline(int64_t nanoseconds) {
 }
 
 cipc_deadline_t cipc_clock_slice(cipc_deadline_t deadline) {
+  // The kernel takes no negative times.
+  if (deadline < CIPC_IMMEDIATELY) return CIPC_IMMEDIATELY;
   cipc_deadline_t slice = cipc_clock_now() + CIPC_SLICE_NANOSECONDS;
   return slice < deadline ? slice : deadline;
 }
 
 int cipc_clock_poll_timeout(cipc_deadline_t deadline) {
   if (deadline == CIPC_NO_DEADLINE) return -1;
-  int64_t left = deadline - cipc_clock_now();
-  if (left <= 0) return 0;
-  int64_t milliseconds = (left - 1) / INT64_C(1000000) + 1;
+  cipc_deadline_t now = cipc_clock_now();
+  if (deadline <= now) return 0;
+  int64_t milliseconds = (deadline - now - 1) / INT64_C(1000000) + 1;
   return milliseconds > INT_MAX ? INT_MAX : (int)milliseconds;
 }
 

@@ -10,7 +10,7 @@
 /// been swallowed by a waiter that was killed just after being woken.
 #define CIPC_SLICE_NANOSECONDS INT64_C(200000000)
 
-/// The end of the next slice, or the deadline where that comes first.
+/// The end of the next slice, or the deadline where that comes first; never negative.
 cipc_deadline_t cipc_clock_slice(cipc_deadline_t deadline);
 
 /// Milliseconds for poll(2) until the deadline, rounded up so that a wait never

@@ -18,6 +18,8 @@
 
 /// SCM_MAX_FD of the kernel.
 #define BATCH 253
+/// Up to this size a frame is put together first: a copy costs less than a vector.
+#define SMALL 1024
 /// A parked body starts with this much memory and doubles from there.
 #define PARKED_START 65536
 /// One batch of descriptors and whatever a foreign socket has switched on besides.
@@ -184,8 +186,15 @@ int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind) {
     }
 
     ssize_t done;
+    bool partly = false;
     if (kind == CIPC_FRAME_PIPE) {
       done = pipe_write(fd, vector, pieces);
+    } else if (writer->count == 0 && total <= SMALL) {
+      uint8_t frame[SMALL];
+      memcpy(frame, writer->header, writer->header_size);
+      if (writer->length > 0) memcpy(frame + writer->header_size, writer->body, writer->length);
+      done = send(fd, frame + writer->sent, (size_t)(total - writer->sent),
+                  MSG_NOSIGNAL | MSG_DONTWAIT);
     } else {
       union {
         char bytes[CMSG_SPACE(BATCH * sizeof(int))];
@@ -201,6 +210,7 @@ int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind) {
           batch = BATCH;
           vector[0].iov_len = 1;
           pieces = 1;
+          partly = true;
         }
         memset(&control, 0, sizeof control);
         message.msg_control = control.bytes;
@@ -226,6 +236,8 @@ int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind) {
       }
     }
     writer->sent += (uint64_t)done;
+    // It took what it had room for: asking again would cost a call to hear that.
+    if (writer->sent < total && !partly) return CIPC_EAGAIN;
   }
   return 0;
 }
@@ -450,6 +462,8 @@ int cipc_frame_reader_body(cipc_frame_reader_t *reader, int fd, int kind, uint8_
     size_t direct = done < room ? done : (size_t)room;
     reader->have += direct;
     reader->end = done - direct;
+    // It gave what it had, unless descriptors ended the read: asking again would cost a call.
+    if (reader->patient && done < room) return CIPC_EAGAIN;
   }
   if (destination != NULL && reader->parked != NULL) {
     if (reader->length > 0) memcpy(destination, reader->parked, (size_t)reader->length);
@@ -542,6 +556,7 @@ int cipc_frame_read(int fd, uint64_t maximum, uint8_t **bytes, size_t *length, i
   if (kind < 0) return kind;
   cipc_frame_reader_t reader;
   cipc_frame_reader_init(&reader, maximum, true);
+  reader.patient = true;
   uint64_t claimed = 0;
   int status;
   for (;;) {

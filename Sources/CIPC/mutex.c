@@ -1,20 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "mutex.h"
+#include "cipc/mutex.h"
 
 #include <stddef.h>
 #include <string.h>
 
 #include "clock.h"
-#include "participant.h"
 
 // The dead owner had not signed yet.
 #define CASUALTY_UNKNOWN UINT32_MAX
-
-// Each thread has one, at an address of its own. Initial-exec: a lock costs no call into the
-// dynamic linker, also in the shared library.
-static _Thread_local char thread_token __attribute__((tls_model("initial-exec")));
-
-static uint64_t this_thread(void) { return (uint64_t)(uintptr_t)&thread_token; }
 
 int cipc_mutex_init(cipc_mutex_t *mutex, const cipc_mutex_options_t *options) {
   memset(mutex, 0, sizeof *mutex);
@@ -47,7 +40,7 @@ static int lock_for_a_slice(pthread_mutex_t *native, cipc_deadline_t slice) {
 #endif
 }
 
-static int lock_slowly(pthread_mutex_t *native, cipc_deadline_t deadline) {
+static int wait_for(pthread_mutex_t *native, cipc_deadline_t deadline) {
   for (;;) {
     cipc_deadline_t slice = cipc_clock_slice(deadline);
     int error = lock_for_a_slice(native, slice);
@@ -59,35 +52,20 @@ static int lock_slowly(pthread_mutex_t *native, cipc_deadline_t deadline) {
 static int inherit(cipc_mutex_t *mutex) {
   // Commit point of telling that an owner died. Before pthread_mutex_consistent, so that whoever
   // is killed between the two leaves the kernel's mark, and after it ours: it is never lost.
-  pid_t casualty = cipc_participant_pid(mutex->holder);
-  __atomic_store_n(&mutex->dirty, casualty != 0 ? (uint32_t)casualty : CASUALTY_UNKNOWN,
-                   __ATOMIC_RELEASE);
+  uint32_t casualty = (uint32_t)cipc_participant_pid(cipc_mutex_holder(mutex));
+  // An owner that had not signed, or was killed on its way through here, keeps what stands there.
+  if (casualty == 0) casualty = mutex->dirty != 0 ? mutex->dirty : CASUALTY_UNKNOWN;
+  __atomic_store_n(&mutex->dirty, casualty, __ATOMIC_RELEASE);
   mutex->depth = 0;
+  // It may be the number of a thread here, too: then we would take ourselves for the owner before.
+  __atomic_store_n(&mutex->thread, 0, __ATOMIC_RELAXED);
   return pthread_mutex_consistent(&mutex->native);
 }
 
-int cipc_mutex_lock(cipc_mutex_t *mutex, cipc_deadline_t deadline) {
-  int error = pthread_mutex_trylock(&mutex->native);
-  if (__builtin_expect(error != 0, 0)) {
-    if (error == EBUSY) error = lock_slowly(&mutex->native, deadline);
-    if (error == EOWNERDEAD) error = inherit(mutex);
-    if (error != 0) return -error;
-  }
-  if (mutex->depth++ == 0) {
-    __atomic_store_n(&mutex->thread, this_thread(), __ATOMIC_RELAXED);
-    __atomic_store_n(&mutex->holder, cipc_participant_current(), __ATOMIC_RELAXED);
-  }
-  return mutex->dirty != 0 ? CIPC_OWNER_DIED : 0;
-}
-
-int cipc_mutex_trylock(cipc_mutex_t *mutex) {
-  int status = cipc_mutex_lock(mutex, CIPC_IMMEDIATELY);
-  return status == CIPC_ETIMEDOUT ? CIPC_EBUSY : status;
-}
-
-bool cipc_mutex_is_owned(const cipc_mutex_t *mutex) {
-  return __atomic_load_n(&mutex->thread, __ATOMIC_RELAXED) == this_thread() &&
-         __atomic_load_n(&mutex->holder, __ATOMIC_RELAXED) == cipc_participant_current();
+int cipc_mutex_lock_slowly(cipc_mutex_t *mutex, int error, cipc_deadline_t deadline) {
+  if (error == EBUSY) error = wait_for(&mutex->native, deadline);
+  if (error == EOWNERDEAD) error = inherit(mutex);
+  return -error;
 }
 
 int cipc_mutex_recover(cipc_mutex_t *mutex) {
@@ -97,18 +75,9 @@ int cipc_mutex_recover(cipc_mutex_t *mutex) {
   return 0;
 }
 
-int cipc_mutex_unlock(cipc_mutex_t *mutex) {
-  if (!cipc_mutex_is_owned(mutex)) return CIPC_EPERM;
-  if (--mutex->depth == 0) {
-    // Before the release: a later owner that dies before it has signed is then unknown, instead
-    // of being taken for this one.
-    __atomic_store_n(&mutex->holder, CIPC_PARTICIPANT_NOBODY, __ATOMIC_RELAXED);
-    __atomic_store_n(&mutex->thread, 0, __ATOMIC_RELAXED);
-  }
-  return -pthread_mutex_unlock(&mutex->native);
-}
-
 cipc_participant_t cipc_mutex_holder(const cipc_mutex_t *mutex) {
+  // Written before `thread`, and left standing when that is cleared.
+  if (__atomic_load_n(&mutex->thread, __ATOMIC_ACQUIRE) == 0) return CIPC_PARTICIPANT_NOBODY;
   return __atomic_load_n(&mutex->holder, __ATOMIC_RELAXED);
 }
 

@@ -42,33 +42,6 @@ CIPC_API size_t cipc_cell_footprint(size_t size);
 /// Makes a cell that holds `value` in memory that no one uses yet. CIPC_ENOMEM.
 CIPC_API CIPC_CHECKED int cipc_cell_init(cipc_cell_t *cell, const void *value, size_t size);
 
-/// Takes the cell's mutex for an update and copies the current value to `value`.
-///
-/// 0: the caller owns the cell and ends with `cipc_cell_commit` or `cipc_cell_cancel`. The death of
-/// an earlier owner is settled here: its unfinished update never happened. Otherwise as
-/// `cipc_mutex_lock`, CIPC_OWNER_DIED excepted.
-CIPC_API CIPC_CHECKED int cipc_cell_begin(cipc_cell_t *cell, void *value, size_t size,
-                                          cipc_deadline_t deadline);
-
-/// Makes `value` the cell's value and releases the cell. By the owner only.
-///
-/// Commit point: the release store of `sequence`. CIPC_EPERM: the caller is not the owner; nothing
-/// changed.
-CIPC_API CIPC_CHECKED int cipc_cell_commit(cipc_cell_t *cell, const void *value, size_t size);
-
-/// Releases the cell and leaves the value as it is. CIPC_EPERM: the caller is not the owner.
-CIPC_API CIPC_CHECKED int cipc_cell_cancel(cipc_cell_t *cell);
-
-/// Makes `value` the cell's value: begin and commit in one. As `cipc_mutex_lock`, CIPC_OWNER_DIED
-/// excepted.
-CIPC_API CIPC_CHECKED int cipc_cell_store(cipc_cell_t *cell, const void *value, size_t size,
-                                          cipc_deadline_t deadline);
-
-/// Copies the value under the mutex: for readers that writers have overtaken
-/// CIPC_CELL_RETRIES times. As `cipc_mutex_lock`, CIPC_OWNER_DIED excepted.
-CIPC_API CIPC_CHECKED int cipc_cell_read_locked(cipc_cell_t *cell, void *value, size_t size,
-                                                cipc_deadline_t deadline);
-
 /// Private: the slot that a sequence names.
 static inline uint64_t *cipc_cell_slot(const cipc_cell_t *cell, uint64_t sequence, size_t size) {
   return (uint64_t *)(uintptr_t)(cell + 1) + (sequence & 1) * ((size + 7) / 8);
@@ -87,6 +60,84 @@ static inline void cipc_cell_copy_out(void *value, const uint64_t *slot, size_t 
     memcpy(out + words * 8, &word, size % 8);
   }
 }
+
+/// Private: copies into shared words.
+static inline void cipc_cell_copy_in(uint64_t *slot, const void *value, size_t size) {
+  size_t words = size / 8;
+  const char *in = (const char *)value;
+  for (size_t i = 0; i < words; i++) {
+    uint64_t word;
+    memcpy(&word, in + i * 8, 8);
+    __atomic_store_n(&slot[i], word, __ATOMIC_RELAXED);
+  }
+  if (size % 8 != 0) {
+    uint64_t word = 0;
+    memcpy(&word, in + words * 8, size % 8);
+    __atomic_store_n(&slot[words], word, __ATOMIC_RELAXED);
+  }
+}
+
+/// Private: takes the cell's mutex.
+CIPC_CHECKED static inline int cipc_cell_lock(cipc_cell_t *cell, cipc_deadline_t deadline) {
+  int status = cipc_mutex_lock(&cell->mutex, deadline);
+  // Nothing is torn: the sequence names a slot that the dead owner did not write to.
+  return status == CIPC_OWNER_DIED ? cipc_mutex_recover(&cell->mutex) : status;
+}
+
+/// Private: makes `value` the cell's value and releases the cell. By a caller that has taken it.
+CIPC_CHECKED static inline int cipc_cell_replace(cipc_cell_t *cell, const void *value,
+                                                 size_t size) {
+  uint64_t next = __atomic_load_n(&cell->sequence, __ATOMIC_RELAXED) + 1;
+  // A reader that sees any of the stores below also sees the sequence of the update before,
+  // and knows that the slot it copied was no longer the current one.
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  cipc_cell_copy_in(cipc_cell_slot(cell, next, size), value, size);
+  // Commit point.
+  __atomic_store_n(&cell->sequence, next, __ATOMIC_RELEASE);
+  return cipc_mutex_release(&cell->mutex);
+}
+
+/// Takes the cell's mutex for an update and copies the current value to `value`.
+///
+/// 0: the caller owns the cell and ends with `cipc_cell_commit` or `cipc_cell_cancel`. The death of
+/// an earlier owner is settled here: its unfinished update never happened. Otherwise as
+/// `cipc_mutex_lock`, CIPC_OWNER_DIED excepted.
+CIPC_CHECKED static inline int cipc_cell_begin(cipc_cell_t *cell, void *value, size_t size,
+                                               cipc_deadline_t deadline) {
+  int status = cipc_cell_lock(cell, deadline);
+  if (status != 0) return status;
+  uint64_t sequence = __atomic_load_n(&cell->sequence, __ATOMIC_ACQUIRE);
+  cipc_cell_copy_out(value, cipc_cell_slot(cell, sequence, size), size);
+  return 0;
+}
+
+/// Makes `value` the cell's value and releases the cell. By the owner only.
+///
+/// Commit point: the release store of `sequence`. CIPC_EPERM: the caller is not the owner; nothing
+/// changed.
+CIPC_CHECKED static inline int cipc_cell_commit(cipc_cell_t *cell, const void *value,
+                                                size_t size) {
+  if (!cipc_mutex_is_owned(&cell->mutex)) return CIPC_EPERM;
+  return cipc_cell_replace(cell, value, size);
+}
+
+/// Releases the cell and leaves the value as it is. CIPC_EPERM: the caller is not the owner.
+CIPC_CHECKED static inline int cipc_cell_cancel(cipc_cell_t *cell) {
+  return cipc_mutex_unlock(&cell->mutex);
+}
+
+/// Makes `value` the cell's value: begin and commit in one. As `cipc_mutex_lock`, CIPC_OWNER_DIED
+/// excepted.
+CIPC_CHECKED static inline int cipc_cell_store(cipc_cell_t *cell, const void *value, size_t size,
+                                               cipc_deadline_t deadline) {
+  int status = cipc_cell_lock(cell, deadline);
+  return status != 0 ? status : cipc_cell_replace(cell, value, size);
+}
+
+/// Copies the value under the mutex: for readers that writers have overtaken
+/// CIPC_CELL_RETRIES times. As `cipc_mutex_lock`, CIPC_OWNER_DIED excepted.
+CIPC_API CIPC_CHECKED int cipc_cell_read_locked(cipc_cell_t *cell, void *value, size_t size,
+                                                cipc_deadline_t deadline);
 
 /// Private: one try of `cipc_cell_read`. Nonzero when `value` was not torn.
 static inline int cipc_cell_try_read(const cipc_cell_t *cell, void *value, size_t size) {

@@ -12,6 +12,7 @@
 #ifndef CIPC_PARTICIPANT_H
 #define CIPC_PARTICIPANT_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -35,6 +36,20 @@ static inline pid_t cipc_participant_pid(cipc_participant_t participant) {
 /// child notices that it is another process without a system call. Nobody (0) where /proc is
 /// not mounted. Any thread; safe after fork; not in signal handlers.
 CIPC_API cipc_participant_t cipc_participant_self(void);
+
+/// Private: where the identity of this process is kept, in a page that a forked child finds
+/// empty. NULL until first asked for.
+CIPC_API extern cipc_participant_t *cipc_participant_page;
+
+/// Private: `cipc_participant_self`, in two loads: locks ask on each operation.
+static inline cipc_participant_t cipc_participant_current(void) {
+  const cipc_participant_t *page = __atomic_load_n(&cipc_participant_page, __ATOMIC_ACQUIRE);
+  if (__builtin_expect(page != NULL, 1)) {
+    cipc_participant_t self = __atomic_load_n(page, __ATOMIC_RELAXED);
+    if (__builtin_expect(self != CIPC_PARTICIPANT_NOBODY, 1)) return self;
+  }
+  return cipc_participant_self();
+}
 
 /// The identity of a live process, for the caller's pid namespace.
 ///

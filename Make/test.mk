@@ -1,0 +1,89 @@
+# Each target here ends with a line "N passed, N failed[, N skipped]"; Scripts/sections adds them up.
+
+.PHONY: require-swift require-cc require-python
+require-swift:
+	@Scripts/require swift
+require-cc:
+	@CC="$(CC)" Scripts/require cc
+require-python:
+	@Scripts/require python3
+
+.PHONY: test
+test: require-swift require-cc require-python ## all tests: C, Swift, Python ends, consumers
+	@Scripts/sections test-c test-exports test-headers test-consumers test-python test-swift
+
+.PHONY: test-swift
+test-swift: require-swift ## the Swift tests
+	@Scripts/swift-tests
+
+# C tests are compiled together with the sources, with the fault points in them.
+C_TESTS := $(wildcard Tests/C/*_test.c)
+C_TEST_FLAGS := -std=c11 -D_GNU_SOURCE -DCIPC_FAULTS -ISources/CIPC/include -ISources/CIPC \
+  -ITests/C $(C_WARNINGS) -Werror -O1 -g
+
+# $(call c_test_rules,FLAVOUR,COMPILER,FLAGS): programs build/FLAVOUR/NAME_test, and their list.
+define c_test_rules
+C_TESTS_$(1) := $$(C_TESTS:Tests/C/%.c=$$(BUILD)/$(1)/%)
+
+$$(BUILD)/$(1)/core/%.o: Sources/CIPC/%.c $$(C_HEADERS) | require-cc
+	@mkdir -p $$(@D)
+	$(2) $$(C_TEST_FLAGS) $(3) -c $$< -o $$@
+
+$$(BUILD)/$(1)/%_test: Tests/C/%_test.c $$(wildcard Tests/C/*.h) $$(C_HEADERS) \
+    $$(C_SOURCES:Sources/CIPC/%.c=$$(BUILD)/$(1)/core/%.o)
+	$(2) $$(C_TEST_FLAGS) $(3) $$(filter %.c %.o,$$^) -pthread -o $$@
+endef
+
+$(eval $(call c_test_rules,test-c,$(CC),))
+
+.PHONY: test-c
+test-c: $(C_TESTS_test-c) ## the C tests
+	@Scripts/run-programs $^
+
+.PHONY: test-exports
+test-exports: lib ## the shared library exports the public API and nothing else
+	@Scripts/check-exports $(LIB_SHARED) $(LIB_STATIC)
+
+.PHONY: test-headers
+test-headers: require-cc ## every public header compiles alone, as C and C++
+	@CC="$(CC)" CXX="$(CXX)" CLANG="$(TOOLCHAIN_CLANG)" Scripts/check-headers
+
+.PHONY: test-consumers
+test-consumers: lib require-swift ## programs that use an installed libcipc, and a package that uses this one
+	@CC="$(CC)" CXX="$(CXX)" Tests/Consumers/run
+
+.PHONY: test-python
+test-python: require-python ## the Python ends that stand alone
+	@Scripts/run-programs --with python3 $(wildcard Tests/Python/*_test.py)
+
+MUSL_CC ?= musl-gcc
+# musl-gcc sees no kernel headers. These directories alone, not /usr/include: a glibc header that
+# musl lacks must stay missing.
+MUSL_KERNEL := $(BUILD)/musl-kernel
+MUSL_FLAGS := -static -isystem $(MUSL_KERNEL)
+
+$(MUSL_KERNEL):
+	@mkdir -p $@.part
+	@ln -sfn /usr/include/linux $@.part/linux
+	@ln -sfn /usr/include/asm-generic $@.part/asm-generic
+	@ln -sfn "$$(dirname "$$(find /usr/include -path '*/asm/unistd.h' | head -1)")" $@.part/asm
+	@mv $@.part $@
+
+$(eval $(call c_test_rules,musl,$(MUSL_CC),$(MUSL_FLAGS)))
+$(C_TESTS_musl) $(C_SOURCES:Sources/CIPC/%.c=$(BUILD)/musl/core/%.o): | $(MUSL_KERNEL) require-musl
+
+.PHONY: require-musl
+require-musl:
+	@Scripts/require musl
+
+.PHONY: musl
+musl: require-musl $(C_TESTS_musl) ## the C core and its tests, statically, against musl
+	@Scripts/run-programs $(C_TESTS_musl)
+
+.PHONY: crash crash-sample crash-self-test
+crash: ## kill a victim at every instruction of every operation (long)
+	@$(MAKE) --no-print-directory -C Tests/Crash sweep
+crash-sample: ## the same at some instructions, within two minutes
+	@$(MAKE) --no-print-directory -C Tests/Crash sample
+crash-self-test: ## the sweep must find the faults of broken operations
+	@$(MAKE) --no-print-directory -C Tests/Crash self-test
