@@ -57,8 +57,8 @@ import Testing
       }
     }
     #expect(try await value.value == 3)
-    let onMain = try ChildProcess.start { await runsOnMainThread() }
-    #expect(try await onMain.value )
+    let onMain = try ChildProcess.start { await onMainActor(42) }
+    #expect(try await onMain.value == 42)
   }
 
   @Test func aBlockingClosureRunsOnTheMainThread() async throws {
@@ -202,7 +202,7 @@ import Testing
     let error = await #expect(throws: IPCError.self) { try await child.value }
     #expect(error?.code == .childDied)
     #expect(error?.context.contains("exited with code 3 and left no value") == true)
-    let action = try ChildProcess.start { exit(0) }
+    let action = try ChildProcess.start { () -> Void in exit(0) }
     try await action.value
   }
 
@@ -465,7 +465,7 @@ enum Choice: ProcessTask {
   }
 }
 
-@MainActor func runsOnMainThread() -> Bool { isOnMainThread() }
+@MainActor func onMainActor(_ number: Int) -> Int { number }
 
 @Sendable func square(_ number: Int) -> Int { number * number }
 

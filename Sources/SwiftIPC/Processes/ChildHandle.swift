@@ -134,13 +134,11 @@ internal import Synchronization
 
   private func read(_ outcome: inout Outcome, hasEnded: Bool) {
     guard case .pending = outcome else { return }
-    switch connection.receiveIfReady() {
+    switch connection.receiveIfReady(hasEnded: hasEnded) {
     case .message(let bytes, let inbox): outcome = .message(bytes: bytes, inbox: inbox)
     case .end(let hasReadAll, let error):
       outcome = .none(taskWasTaken: hasReadAll, error)
-    case .nothing:
-      // Another process has inherited the child's end, by a fork of the child's, and keeps it open.
-      if hasEnded { outcome = .none(taskWasTaken: true, nil) }
+    case .nothing: break
     }
   }
 

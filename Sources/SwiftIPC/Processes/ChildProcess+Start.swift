@@ -37,7 +37,7 @@ extension ChildProcess where Output == Void {
   /// Starts a child that runs an asynchronous closure with the arguments given; otherwise as with a
   /// closure that is not.
   ///
-  /// The closure runs outside the main actor, while the child's main thread serves the main queue.
+  /// The closure runs outside the main actor, while the main queue is served.
   @_disfavoredOverload
   @discardableResult
   public static func start<each A: Codable & Sendable>(

@@ -20,7 +20,7 @@
 ///
 /// Structs, enums and final classes can be tasks, also private and nested ones. A generic one can be
 /// where its arguments are not private. `run()` is called outside the main actor, while the main
-/// thread serves the main queue; it may be declared without `async` or `throws`.
+/// queue is served; it may be declared without `async` or `throws`.
 public protocol ProcessTask: Codable, Sendable {
   /// What `run()` returns: nothing, or a `Codable` type.
   associatedtype Output: Sendable = Void

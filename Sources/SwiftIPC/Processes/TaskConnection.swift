@@ -95,25 +95,30 @@ internal import CIPC
   enum Arrival {
     case nothing
     case message(bytes: [UInt8], inbox: DescriptorInbox)
-    /// Nothing will come any more. The other end closed without having read all that was sent to
-    /// it, or having read it all; or the bytes made no sense.
+    /// Nothing will come any more. The other end had read all that was sent to it when it was
+    /// closed, or it had not; or the bytes made no sense.
     case end(hasReadAll: Bool, IPCError?)
   }
 
-  /// What has arrived by now. Does not block.
-  func receiveIfReady() -> Arrival {
-    // A unix socket says "connection reset" when its peer closed with bytes left to read.
-    var error: Int32 = 0
-    var size = socklen_t(MemoryLayout<Int32>.size)
-    let hasError = unsafe getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &size) == 0
-    let hasReadAll = !(hasError && error == ECONNRESET)
+  /// What has arrived by now. Does not block; one thread at a time.
+  ///
+  /// - Parameter hasEnded: whether the process at the other end is known to have ended. Its end of
+  ///   the stream may be open all the same, in a process that was forked while it was.
+  func receiveIfReady(hasEnded: Bool) -> Arrival {
+    var unread: Int32 = 0
+    // First of all: closing the other end throws away what it has not read.
+    if hasEnded { _ = unsafe ioctl(descriptor, UInt(TIOCOUTQ), &unread) }
+    var byte: UInt8 = 0
+    let available = unsafe recv(descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT))
+    // So a unix socket says that its peer was closed with bytes left to read.
+    let hasReadAll = unread == 0 && !(available < 0 && errno == ECONNRESET)
     let (status, message) = receive(0)
     switch status {
     case 0...:
       if let message { return .message(bytes: message.bytes, inbox: message.inbox) }
       return .nothing
     case CIPC_ETIMEDOUT.rawValue, CIPC_EBUSY.rawValue:
-      return hasReadAll ? .nothing : .end(hasReadAll: false, nil)
+      return hasEnded ? .end(hasReadAll: hasReadAll, nil) : .nothing
     case CIPC_EPEERCLOSED.rawValue: return .end(hasReadAll: hasReadAll, nil)
     default:
       return .end(hasReadAll: hasReadAll, IPCError(status: status, "the child's outcome"))
