@@ -5,6 +5,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
+# Objects that only pattern rules name would be removed again.
+.SECONDARY:
 .DEFAULT_GOAL := help
 
 BUILD := build
