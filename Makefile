@@ -10,6 +10,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 BUILD := build
+# `make V=1` shows the commands.
+Q := $(if $(V),,@)
 # Swift children crash on purpose in tests; their backtraces cost seconds each and say nothing.
 export SWIFT_BACKTRACE ?= enable=no
 

@@ -40,15 +40,15 @@ SWIFT_SOURCES := $(shell find Sources/SwiftIPC -name '*.swift')
 
 $(FUZZ)/core/%.o: Sources/CIPC/%.c $(C_HEADERS)
 	@mkdir -p $(@D)
-	$(SANITIZE_CC) $(C_TEST_FLAGS) $(ASAN_FLAGS) -fsanitize=fuzzer-no-link -O2 -c $< -o $@
+	$(Q)$(SANITIZE_CC) $(C_TEST_FLAGS) $(ASAN_FLAGS) -fsanitize=fuzzer-no-link -O2 -c $< -o $@
 
 $(FUZZ)/frame: Fuzz/frame_fuzz.c $(C_HEADERS) $(FUZZ_C_OBJECTS)
-	$(SANITIZE_CC) $(C_TEST_FLAGS) $(ASAN_FLAGS) -fsanitize=fuzzer -O2 $(SANITIZE_LINK) \
+	$(Q)$(SANITIZE_CC) $(C_TEST_FLAGS) $(ASAN_FLAGS) -fsanitize=fuzzer -O2 $(SANITIZE_LINK) \
 	  $(filter %.c %.o,$^) -pthread -o $@
 
 # The fuzzer and the library as one module, so that both are instrumented.
 $(FUZZ)/message: Fuzz/MessageDecoderFuzz.swift $(SWIFT_SOURCES) $(C_HEADERS) $(FUZZ_C_OBJECTS)
-	swiftc -O -g -sanitize=fuzzer,address -parse-as-library -swift-version 6 \
+	$(Q)swiftc -O -g -sanitize=fuzzer,address -parse-as-library -swift-version 6 \
 	  -package-name swift_ipc -module-name MessageDecoderFuzz -strict-memory-safety \
 	  -enable-upcoming-feature ExistentialAny -enable-upcoming-feature MemberImportVisibility \
 	  -enable-upcoming-feature InternalImportsByDefault -I Sources/CIPC/include \
