@@ -83,7 +83,7 @@ struct trial {
   // For `judge`, in the worker:
   int holds;               // 1, 0 or -1 (unknown): whether the victim owned when it was killed
   int phase;
-  int done_before;         // what `committed_now` said at the kill point
+  int done_before;         // what `committed_now` said at the kill point; -1: nothing
   bool died;               // to be filled in: an owner's death was told
   bool committed;          // to be filled in: the operation has taken effect
 };

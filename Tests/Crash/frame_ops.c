@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -77,9 +78,19 @@ static void let_go(struct trial *trial, int end) {
   trial->descriptors[end] = -1;
 }
 
-static void forked(struct trial *trial) {
+// The end of the other one is given up everywhere but in the survivors, so that its death shows.
+static void forked_writer(struct trial *trial) { let_go(trial, WRITE_END); }
+
+static void forked_reader(struct trial *trial) {
   let_go(trial, WRITE_END);
   let_go(trial, READ_END);
+}
+
+// Bytes on the way; unknown once somebody reads.
+static int bytes_now(struct trial *trial) {
+  int bytes = 0;
+  if (__atomic_load_n(&trial->shared->busy[0], __ATOMIC_SEQ_CST)) return -1;
+  return ioctl(trial->descriptors[READ_END], FIONREAD, &bytes) < 0 ? -1 : bytes;
 }
 
 static void write_frame(struct trial *trial, unsigned frame, size_t descriptors) {
@@ -159,6 +170,17 @@ static void judge_reader(struct trial *trial) {
             truncated ? "truncated" : "whole");
   }
   if (whole == FRAMES && truncated) violate(trial, "truncated behind the last frame");
+  if (trial->done_before < 0) return;
+  int64_t expected = 0;
+  size_t rest = (size_t)trial->done_before;
+  while (expected < FRAMES && rest >= 4 + length_of(trial, (unsigned)expected)) {
+    rest -= 4 + length_of(trial, (unsigned)expected++);
+  }
+  if (whole != expected || truncated != (rest > 0)) {
+    violate(trial, "%d bytes were out when the victim was killed: %lld frames and %zu bytes; "
+            "the reader got %lld and was told \"%s\"", trial->done_before, (long long)expected, rest,
+            (long long)whole, cipc_status_message((int)trial->shared->number[1]));
+  }
 }
 
 static void setup_reader(struct trial *trial) {
@@ -195,7 +217,8 @@ static void survive_writer(struct trial *trial, int survivor) {
 }
 
 #define WRITER \
-  .fresh_survivors = true, .forked = forked, .prepare = prepare_writer, .run = write_two, \
+  .fresh_survivors = true, .forked = forked_writer, .committed_now = bytes_now, \
+  .prepare = prepare_writer, .run = write_two, \
   .survive = survive_reader, .judge = judge_reader
 
 static const struct operation frame_operations[] = {
@@ -205,13 +228,13 @@ static const struct operation frame_operations[] = {
     {.name = "frame.write-few", .states = IN(OWNS) | IN(CALLS), .commit = RISES, .setup = setup,
      WRITER},
     {.name = "frame.write-many", .states = IN(OWNS) | IN(CALLS), .commit = RISES, .setup = setup,
-     WRITER},
+     .coarse = 11, WRITER},
     {.name = "frame.write-large", .states = IN(WOKEN) | IN(CALLS), .commit = WHENEVER,
      .setup = setup, WRITER},
     {.name = "frame.write-large-pipe", .states = IN(CALLS), .commit = WHENEVER,
      .setup = setup_pipe, WRITER},
     {.name = "frame.read", .states = IN(OWNS) | IN(CALLS) | IN(WOKEN) | IN(BLOCKED),
-     .setup = setup_reader, .fresh_survivors = true, .forked = forked, .prepare = prepare_reader,
+     .setup = setup_reader, .fresh_survivors = true, .forked = forked_reader, .prepare = prepare_reader,
      .run = read_one, .survive = survive_writer},
 };
 
