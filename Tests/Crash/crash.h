@@ -53,6 +53,7 @@ enum phase { NOT_ENTERED, ENTERED, RETURNED };
 struct shared {
   // By the victim.
   int phase;
+  int spoiled;    // the set-up did not hold: to be repeated
   // By the worker: whether the victim owned at the kill point; then that it is being killed.
   int victim_holds;
   int killed;

@@ -70,7 +70,7 @@ static enum reached kill_at(struct crew *crew, struct unit *unit, long k, bool d
   if (!__atomic_exchange_n(&unit->violated, 1, __ATOMIC_SEQ_CST)) {
     unit->violated_at = dry ? 0 : k;
     (void)snprintf(unit->violation, sizeof unit->violation,
-                   "the victim was not woken when it should have been, %d times", SETUPS_MAXIMUM);
+                   "the victim did not sleep or was not woken when it should have been, %d times", SETUPS_MAXIMUM);
   }
   return BROKEN;
 }

@@ -27,7 +27,13 @@ static void unlock(struct trial *trial) {
 // No deadline: reading the clock takes now one way and now another, and is not what is tested.
 static void lock_forever(struct trial *trial) {
   int expected = trial->state == WOKEN_DIED ? CIPC_OWNER_DIED : 0;
-  expect(trial, "lock", cipc_mutex_lock(mutex_of(trial), CIPC_NO_DEADLINE), expected);
+  int status = cipc_mutex_lock(mutex_of(trial), CIPC_NO_DEADLINE);
+  if (status == 0 && expected != 0 && trial->shared->order == SURVIVORS) {
+    // Both survivors came first, and the second has repaired it.
+    trial->shared->spoiled = 1;
+    return;
+  }
+  expect(trial, "lock", status, expected);
 }
 
 static void lock_and_unlock(struct trial *trial) {

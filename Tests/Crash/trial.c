@@ -36,6 +36,10 @@ struct crew {
   bool surviving;
   bool observing;
   int64_t free_at;
+  // How long each survivor had been kept waiting for a processor when the victim was killed, and
+  // when it had come back.
+  int64_t kept_before[SURVIVORS];
+  int64_t kept_after[SURVIVORS];
 };
 
 // The worker is one thread and has one crew.
@@ -342,7 +346,9 @@ static enum reached bring_to(struct crew *crew, struct unit *unit, pid_t victim,
   if (state == CALLS || state == BLOCKED) return calls_move(trial, victim, k, at, unblock);
   if (state == WOKEN || state == WOKEN_DIED || state == OVERTAKEN) {
     reached = stepper_until_blocked(trial, victim);
-    if (reached != REACHED) return BROKEN;
+    // It went through: its deadline had passed before it was asleep.
+    if (reached == ENDED) return MISSED;
+    if (reached != REACHED) return reached;
     // Who waits longest is woken first, and that is the victim.
     if (crew->holder.pid != 0) start_survivors(crew);
     unblock(trial);
@@ -350,6 +356,25 @@ static enum reached bring_to(struct crew *crew, struct unit *unit, pid_t victim,
     if (reached != REACHED) return reached;
   }
   return stepper_step(trial, unit, victim, k, dry, jump, at);
+}
+
+// Nanoseconds that a process has been ready to run and did not; 0 where the kernel does not count.
+static int64_t kept_waiting(pid_t pid) {
+  char path[40];
+  long long running = 0;
+  long long waiting = 0;
+  (void)snprintf(path, sizeof path, "/proc/%d/schedstat", (int)pid);
+  FILE *file = fopen(path, "re");
+  if (file == NULL) return 0;
+  if (fscanf(file, "%lld %lld", &running, &waiting) != 2) waiting = 0;
+  (void)fclose(file);
+  return waiting;
+}
+
+static void note_waiting(struct crew *crew, int64_t kept[SURVIVORS]) {
+  for (int i = 0; crew->surviving && i < SURVIVORS; i++) {
+    kept[i] = kept_waiting(crew->survivors[i].pid);
+  }
 }
 
 static void await_survivors(struct crew *crew) {
@@ -367,10 +392,14 @@ static void await_survivors(struct crew *crew) {
   }
 }
 
+// The promise is the library's: what a busy machine adds by letting survivors, who wait for each
+// other too, queue for a processor is not counted.
 static void measure(struct crew *crew, struct unit *unit) {
+  int64_t kept = 0;
+  for (int i = 0; i < SURVIVORS; i++) kept += crew->kept_after[i] - crew->kept_before[i];
   for (int i = 0; i < SURVIVORS; i++) {
     int64_t at = crew->trial.shared->acquired_at[i];
-    int64_t late = at - crew->free_at;
+    int64_t late = at - crew->free_at - kept;
     if (at == 0 || late <= 0) continue;
     int64_t worst = __atomic_load_n(&unit->worst, __ATOMIC_RELAXED);
     while (late > worst && !__atomic_compare_exchange_n(&unit->worst, &worst, late, 0,
@@ -416,6 +445,14 @@ enum reached trial_run(struct crew *crew, struct unit *unit, long k, bool dry, b
   bool barged = false;
   if (counts) {
     if (operation->holds != NULL) trial->holds = operation->holds(trial);
+    // Under load the survivors' slices may end before the victim has taken what it was woken for.
+    if ((crew->surviving && trial->holds == 1 && trial->shared->order > 0) ||
+        trial->shared->spoiled) {
+      reached = MISSED;
+      counts = false;
+    }
+  }
+  if (counts) {
     trial->shared->victim_holds = trial->holds;
     if (operation->committed_now != NULL) trial->done_before = operation->committed_now(trial);
     trial->phase = __atomic_load_n(&trial->shared->phase, __ATOMIC_SEQ_CST);
@@ -429,6 +466,9 @@ enum reached trial_run(struct crew *crew, struct unit *unit, long k, bool dry, b
     violate(trial, "the victim is lost (%s; phase %d, point %ld)",
             stuck() ? "stuck" : "signalled or ended", trial->shared->phase, at);
   }
+  memset(crew->kept_before, 0, sizeof crew->kept_before);
+  memset(crew->kept_after, 0, sizeof crew->kept_after);
+  note_waiting(crew, crew->kept_before);
   __atomic_store_n(&trial->shared->killed, 1, __ATOMIC_SEQ_CST);
   bury(victim);
   crew->free_at = cipc_clock_now();
@@ -438,6 +478,7 @@ enum reached trial_run(struct crew *crew, struct unit *unit, long k, bool dry, b
   }
   release_holder(crew, false);
   await_survivors(crew);
+  note_waiting(crew, crew->kept_after);
   if (counts && operation->check != NULL && !trial->shared->violated) {
     say(crew->survivors[0].command, 'C');
     if (!answers(&crew->survivors[0])) {
