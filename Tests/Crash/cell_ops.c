@@ -47,20 +47,20 @@ static void look(struct trial *trial, const char *who, const struct value *value
 
 static void setup(struct trial *trial) {
   struct value value = value_of(OLD);
-  // The operation writes this; putting it together is not part of it.
-  struct value *next = (struct value *)(void *)((char *)trial->object + OBJECT_SIZE / 2);
-  *next = value_of(OLD + STEP);
   expect(trial, "init", cipc_cell_init(cell_of(trial), &value, sizeof value), 0);
 }
 
-static void commit(struct trial *trial) {
-  const char *next = (const char *)trial->object + OBJECT_SIZE / 2;
-  expect(trial, "commit", cipc_cell_commit(cell_of(trial), next, sizeof(struct value)), 0);
-}
+// What the process has begun with.
+static struct value current;
 
 static void begin(struct trial *trial) {
-  struct value value;
-  expect(trial, "begin", cipc_cell_begin(cell_of(trial), &value, sizeof value, CIPC_NO_DEADLINE), 0);
+  expect(trial, "begin",
+         cipc_cell_begin(cell_of(trial), &current, sizeof current, CIPC_NO_DEADLINE), 0);
+}
+
+static void commit(struct trial *trial) {
+  current = value_of(current.number + STEP);
+  expect(trial, "commit", cipc_cell_commit(cell_of(trial), &current, sizeof current), 0);
 }
 
 static void update(struct trial *trial) {
@@ -94,7 +94,10 @@ static int holds(struct trial *trial) {
 }
 
 static int committed_now(struct trial *trial) {
-  return __atomic_load_n(&cell_of(trial)->sequence, __ATOMIC_SEQ_CST) != 0;
+  struct value value;
+  // Fails only when a survivor is at it, and then the victim is through or has not begun.
+  if (!cipc_cell_try_read(cell_of(trial), &value, sizeof value)) return -1;
+  return value.number >= STEP;
 }
 
 static bool barge(struct trial *trial) {
@@ -152,9 +155,9 @@ static void judge(struct trial *trial) {
   if (number != OLD + SURVIVORS + (trial->committed ? STEP : 0)) {
     violate(trial, "the last value is %llu: an update was lost", (unsigned long long)number);
   }
-  if (trial->done_before != trial->committed) {
-    violate(trial, "the sequence was %s when the victim was killed, and the update %s",
-            trial->done_before ? "stored" : "not stored", trial->committed ? "is there" : "is not");
+  if (trial->done_before >= 0 && trial->done_before != trial->committed) {
+    violate(trial, "the update was %s when the victim was killed, and %s in the end",
+            trial->done_before ? "there" : "not there", trial->committed ? "is" : "is not");
   }
 }
 

@@ -20,8 +20,8 @@
 
 // Breakpoints in the program itself: they stop a victim that runs freely. The second nop keeps the
 // two functions from being folded into one.
-__attribute__((noinline, noclone)) void crash_begin(void) { __asm__ volatile("int3; nop"); }
-__attribute__((noinline, noclone)) void crash_end(void) { __asm__ volatile("int3; nop; nop"); }
+__attribute__((noinline)) void crash_begin(void) { __asm__ volatile("int3; nop"); }
+__attribute__((noinline)) void crash_end(void) { __asm__ volatile("int3; nop; nop"); }
 
 static uintptr_t peek(pid_t pid, size_t offset) {
   return (uintptr_t)ptrace(PTRACE_PEEKUSER, pid, (void *)offset, NULL);
