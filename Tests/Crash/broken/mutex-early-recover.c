@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A mutex that counts as repaired from the moment that it is made consistent.
-#include "mutex.h"
+#include "cipc/mutex.h"
 
 static int consistent_and_forget(cipc_mutex_t *mutex) {
   mutex->dirty = 0;

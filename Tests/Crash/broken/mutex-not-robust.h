@@ -3,4 +3,3 @@
 #include <pthread.h>
 
 #define pthread_mutexattr_setrobust(attributes, robustness) (0)
-#include "mutex.c"
