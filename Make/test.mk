@@ -53,7 +53,7 @@ test-consumers: lib require-swift ## programs that use an installed libcipc, and
 	@CC="$(CC)" CXX="$(CXX)" Tests/Consumers/run
 
 .PHONY: test-python
-test-python: require-python ## the Python ends that stand alone
+test-python: lib require-python ## the Python ends that stand alone
 	@Scripts/run-programs --with python3 $(wildcard Tests/Python/*_test.py)
 
 MUSL_CC ?= musl-gcc

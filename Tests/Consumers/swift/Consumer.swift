@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import SwiftIPC
 
-/// What a user writes first: shared state and a lock, with the errors that they have.
+/// What a user writes first: shared state, a lock and a child that uses both.
 @main struct Consumer {
   struct Point: Sendable, BitwiseCopyable {
     var x = 1.0
     var y = 2.0
   }
 
-  static func main() throws {
+  static func main() async throws {
     let point = try Value(Point())
     try point.withLock { $0.x += 10 }
     print(point.value.x, point.value.y)
@@ -28,5 +28,11 @@ import SwiftIPC
     } catch let error as IPCError where error.code == .alreadyLocked {
       print("already locked")
     }
+
+    let child = try ChildProcess.start(point, hits) { point, hits in
+      try point.withLock { $0.y += 20 }
+      return hits.add(58).newValue
+    }
+    print(try await child.value, point.value.y, hits.load())
   }
 }
