@@ -16,14 +16,16 @@
 
 #include "clock.h"
 
-/// SCM_MAX_FD of the kernel.
-#define BATCH 253
+/// SCM_MAX_FD of the kernel: what one read can bring.
+#define ARRIVING 253
+/// What one write takes along: musl's sendmsg has room for 1024 bytes of control data.
+#define BATCH 252
 /// Up to this size a frame is put together first: a copy costs less than a vector.
 #define SMALL 1024
 /// A parked body starts with this much memory and doubles from there.
 #define PARKED_START 65536
 /// One batch of descriptors and whatever a foreign socket has switched on besides.
-#define CONTROL_SIZE (CMSG_SPACE(BATCH * sizeof(int)) + 256)
+#define CONTROL_SIZE (CMSG_SPACE(ARRIVING * sizeof(int)) + 256)
 
 #ifndef RWF_NOWAIT
 #define RWF_NOWAIT 0x00000008
@@ -214,14 +216,14 @@ int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind) {
         }
         memset(&control, 0, sizeof control);
         message.msg_control = control.bytes;
-        message.msg_controllen = CMSG_SPACE(batch * sizeof(int));
+        message.msg_controllen = (socklen_t)CMSG_SPACE(batch * sizeof(int));
         struct cmsghdr *header = CMSG_FIRSTHDR(&message);
         header->cmsg_level = SOL_SOCKET;
         header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(batch * sizeof(int));
+        header->cmsg_len = (socklen_t)CMSG_LEN(batch * sizeof(int));
         memcpy(CMSG_DATA(header), writer->descriptors + first, batch * sizeof(int));
       }
-      // msg_iovlen is a size_t in glibc and an int in musl.
+      // Lengths are size_t in glibc, int and socklen_t in musl.
       message.msg_iovlen = 1;
       if (pieces == 2) message.msg_iovlen = 2;
       done = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -293,7 +295,7 @@ void cipc_frame_reader_destroy(cipc_frame_reader_t *reader) {
 static int reserve_descriptors(cipc_frame_reader_t *reader, size_t count) {
   size_t needed = reader->descriptor_count + count;
   // The read that ends a frame may bring the first batch of the next one.
-  if (needed > CIPC_FRAME_DESCRIPTORS + BATCH) return CIPC_EDESCRIPTORCOUNT;
+  if (needed > CIPC_FRAME_DESCRIPTORS + ARRIVING) return CIPC_EDESCRIPTORCOUNT;
   if (needed <= reader->descriptor_capacity) return 0;
   size_t capacity = needed * 2;
   int *descriptors = realloc(reader->descriptors, capacity * sizeof *descriptors);
@@ -306,16 +308,25 @@ static int reserve_descriptors(cipc_frame_reader_t *reader, size_t count) {
   return 0;
 }
 
+/// CMSG_NXTHDR, whose definition in musl converts signs.
+static struct cmsghdr *next_control(struct msghdr *message, struct cmsghdr *header) {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#pragma GCC diagnostic ignored "-Wsign-compare"
+  return CMSG_NXTHDR(message, header);
+#pragma GCC diagnostic pop
+}
+
 /// Takes the descriptors out of a control buffer: queues them, or after a failure closes them.
 static int take_control(cipc_frame_reader_t *reader, struct msghdr *message, size_t bytes) {
   int status = message->msg_flags & MSG_CTRUNC ? CIPC_EDESCRIPTORSLOST : 0;
   for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header != NULL;
-       header = CMSG_NXTHDR(message, header)) {
+       header = next_control(message, header)) {
     if (header->cmsg_level != SOL_SOCKET) continue;
     if (header->cmsg_type != SCM_RIGHTS && header->cmsg_type != SCM_PIDFD) continue;
     size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    int descriptors[BATCH];
-    if (count > BATCH) count = BATCH;
+    int descriptors[ARRIVING];
+    if (count > ARRIVING) count = ARRIVING;
     memcpy(descriptors, CMSG_DATA(header), count * sizeof(int));
     if (header->cmsg_type == SCM_RIGHTS && status == 0) {
       status = reserve_descriptors(reader, count);
