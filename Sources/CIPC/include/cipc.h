@@ -11,6 +11,7 @@
 #include "cipc/clock.h"
 #include "cipc/connection.h"
 #include "cipc/frame.h"
+#include "cipc/image.h"
 #include "cipc/mutex.h"
 #include "cipc/participant.h"
 #include "cipc/process.h"

@@ -1,7 +1,182 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/// Child processes: start one, wait for it, signal it, and take its status once.
+///
+/// A child is started by *spawn*: the program's own file is executed again, and
+/// the child is diverted before the program's `main` does its work. It inherits
+/// the arguments, the environment, the directory and the standard streams, and
+/// no other descriptor than its end of a connection and those it was handed.
+///
+/// A C program that starts children of itself calls `cipc_process_bootstrap`
+/// first in its `main`; a child never returns from that call:
+///
+///     static int worker(int connection) { ... return 0; }
+///
+///     int main(int argc, char **argv) {
+///       if (cipc_process_bootstrap(argc, argv, NULL) < 0) return 1;
+///       cipc_process_t *child;
+///       int connection;
+///       if (cipc_process_spawn(&child, &connection, worker, NULL) < 0) return 1;
+///       ...
+///     }
+///
+/// (A Swift program need not: a hook in front of its `main` makes the call.)
+///
+/// What a child begins with, whichever thread started it and whatever that
+/// thread had set:
+///
+/// - signals: none blocked. Every signal has its default action, SIGPIPE and
+///   SIGCHLD too, but for those of a terminal (SIGHUP, SIGINT, SIGQUIT, SIGTSTP,
+///   SIGTTIN, SIGTTOU), which stay ignored where the parent ignores them, so
+///   that `nohup` and background jobs mean what they say for children as well.
+/// - descriptors: 0, 1 and 2 are the parent's (/dev/null for one that is closed
+///   there), CIPC_PROCESS_CONNECTION is its end of the connection, then come
+///   those handed to it. All others are closed, close-on-exec or not.
+/// - its kernel name (`ps -o comm`) is the name in the options, or else the
+///   program's.
+///
+/// Caveats. Whoever calls `wait(-1)` in the parent, or ignores SIGCHLD, takes
+/// the status away: then it is CIPC_PROCESS_UNKNOWN unless the kernel can still
+/// tell. Changing the environment while another thread starts a child is a race
+/// in C as it is with `posix_spawn`.
 #ifndef CIPC_PROCESS_H
 #define CIPC_PROCESS_H
 
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "clock.h"
 #include "status.h"
+
+CIPC_BEGIN_DECLS
+
+/// A child that was started. Made by `cipc_process_spawn`, freed by
+/// `cipc_process_release`. Several threads may use one at the same time.
+typedef struct cipc_process cipc_process_t;
+
+/// What a child runs instead of `main`. It owns the connection; what it returns
+/// is the exit code of the process, which ends as by `exit`.
+typedef int (*cipc_process_entry_t)(int connection);
+
+/// The number of the connection's descriptor in a child.
+#define CIPC_PROCESS_CONNECTION 3
+/// The exit code of a child that was started but could not be given its entry:
+/// the program was replaced by another version, or the entry is in a library
+/// that only the parent had loaded.
+#define CIPC_PROCESS_NO_ENTRY 125
+
+typedef enum cipc_process_end {
+  /// Not ended yet.
+  CIPC_PROCESS_RUNNING = 0,
+  /// Ended by `exit` or by a return from its entry; the value is the exit code.
+  CIPC_PROCESS_EXITED = 1,
+  /// Killed; the value is the signal's number.
+  CIPC_PROCESS_SIGNALLED = 2,
+  /// Ended, and somebody else took the status; the value is 0.
+  CIPC_PROCESS_UNKNOWN = 3
+} cipc_process_end_t;
+
+typedef struct cipc_process_status {
+  cipc_process_end_t end;
+  int value;
+} cipc_process_status_t;
+
+/// How to start a child. Zero everything, then set what is wanted; all of it is
+/// borrowed for the time of the call.
+typedef struct cipc_process_options {
+  /// What the kernel calls the child, cut to 15 bytes; NULL for the program's name.
+  const char *name;
+  /// The program to execute; NULL for this program's own file, also when that
+  /// was replaced or removed on disk.
+  const char *executable;
+  /// The arguments, with a NULL at the end; NULL for this program's.
+  char *const *arguments;
+  /// The environment, with a NULL at the end; NULL for this program's.
+  char *const *environment;
+  /// Descriptors handed to the child. There they have the numbers
+  /// CIPC_PROCESS_CONNECTION + 1, + 2, ... in this order; here they stay open.
+  const int *descriptors;
+  size_t descriptor_count;
+} cipc_process_options_t;
+
+/// Starts a child that runs `entry`, a function of this program or of a library
+/// that it is linked with; NULL for the default entry that was given to
+/// `cipc_process_bootstrap`.
+///
+/// `*process` is the caller's, to be released. `*connection` is the caller's to
+/// close: one end of a stream socketpair, close-on-exec, whose other end is the
+/// child's. With `connection` NULL the child finds its end closed.
+///
+/// Blocks until the child has begun to execute its file, as posix_spawn does. May be
+/// called from any thread.
+///
+/// Returns CIPC_OK; CIPC_EINVAL for NULL `process`, a NULL entry without a
+/// default, or more than 250 descriptors; CIPC_ENOENT when no image of this
+/// program holds the entry; CIPC_ENOBOOTSTRAP when `cipc_process_bootstrap` was
+/// not called in this program (the child would run the program again) and no
+/// other program is named; CIPC_EBADF for a descriptor that is not open;
+/// CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM, CIPC_EAGAIN and what execve and
+/// pidfd_open say. No child is left behind when it fails.
+CIPC_API CIPC_CHECKED int cipc_process_spawn(cipc_process_t **process, int *connection,
+                                             cipc_process_entry_t entry,
+                                             const cipc_process_options_t *options);
+
+/// In a child: runs its entry and exits. Elsewhere: remembers the arguments and
+/// the default entry for `cipc_process_spawn`, and returns.
+///
+/// A process is a child when its environment says so, with a descriptor that is
+/// a unix socket made by its parent, under the same user, with the greeting of
+/// this library in it; a set-user-id program never is. The variable is taken
+/// out of the environment, for everything that the child executes in turn. A child
+/// whose parent has died already exits at once. `default_entry` may be NULL.
+///
+/// Call it first in `main`, before any thread is started. A later call replaces
+/// the default entry where it gives one.
+///
+/// Returns CIPC_OK, and CIPC_EINVAL for NULL `argv`.
+CIPC_API CIPC_CHECKED int cipc_process_bootstrap(int argc, char **argv,
+                                                 cipc_process_entry_t default_entry);
+
+/// 1 in a child that `cipc_process_spawn` started, also while its entry runs; 0
+/// elsewhere. The first call, which `cipc_process_bootstrap` makes where nobody
+/// else does, takes the variable out of the environment.
+CIPC_API int cipc_process_is_child(void);
+
+/// Waits until the child has ended, and says how. The status stays with the
+/// process: every later call says the same. The child is reaped.
+///
+/// Returns CIPC_OK; CIPC_ETIMEDOUT when it is still running at the deadline
+/// (`status` then says CIPC_PROCESS_RUNNING), with CIPC_IMMEDIATELY at once;
+/// CIPC_EINVAL for NULL arguments.
+CIPC_API CIPC_CHECKED int cipc_process_wait(cipc_process_t *process, cipc_deadline_t deadline,
+                                            cipc_process_status_t *status);
+
+/// Sends a signal to the child, never to another process that got its number
+/// afterwards. Does not block.
+///
+/// Returns CIPC_OK; CIPC_ESRCH when the child has ended; CIPC_EINVAL for a
+/// number that is no signal; CIPC_EPERM when the child changed its user.
+CIPC_API CIPC_CHECKED int cipc_process_signal(cipc_process_t *process, int signal);
+
+/// The child's number. It names another process once the child was reaped.
+CIPC_API pid_t cipc_process_pid(const cipc_process_t *process);
+
+/// The pidfd of the child, borrowed: readable once the child has ended. Open
+/// until the process is released.
+CIPC_API int cipc_process_descriptor(const cipc_process_t *process);
+
+/// Makes a descriptor that is readable once the child has ended or `descriptor` is
+/// readable: for waiting on both where one can be waited for. The caller's to
+/// close, before the process is released and `descriptor` is closed.
+///
+/// Returns the descriptor; CIPC_EINVAL for NULL; CIPC_EBADF; CIPC_EPERM for a
+/// descriptor that cannot be waited for; CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM.
+CIPC_API CIPC_CHECKED int cipc_process_watch(const cipc_process_t *process, int descriptor);
+
+/// Gives the process up. A child that is still running goes on; it is reaped when
+/// a later start or release finds it ended. NULL is ignored. Does not block.
+CIPC_API void cipc_process_release(cipc_process_t *process);
+
+CIPC_END_DECLS
 
 #endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cipc/image.h"
+
+#include <link.h>
+#include <stddef.h>
+#include <string.h>
+
+_Static_assert(sizeof(cipc_image_location_t) == 16 + CIPC_IMAGE_ID_MAX, "sent as it stands");
+
+#define NOTE_BUILD_ID 3
+
+typedef struct search {
+  const cipc_image_location_t *wanted;  // resolving: what to look for; locating: NULL
+  cipc_image_location_t *found;
+  uintptr_t address;
+  int images;
+  int status;
+} search_t;
+
+static size_t note_padded(uint32_t size) { return ((size_t)size + 3) & ~(size_t)3; }
+
+/// Copies the build id out of a note segment. The bytes are our own file's, but a
+/// linker script can do anything to them, so they are bounded all the same.
+static uint32_t build_id_copy(const uint8_t *notes, size_t size, uint8_t *id) {
+  while (size >= sizeof(ElfW(Nhdr))) {
+    ElfW(Nhdr) note;
+    memcpy(&note, notes, sizeof note);
+    size_t name = note_padded(note.n_namesz);
+    size_t description = note_padded(note.n_descsz);
+    size_t room = size - sizeof note;
+    if (name > room || description > room - name) return 0;
+    const uint8_t *body = notes + sizeof note;
+    if (note.n_type == NOTE_BUILD_ID && note.n_namesz == 4 && memcmp(body, "GNU", 4) == 0 &&
+        note.n_descsz > 0) {
+      uint32_t length = note.n_descsz < CIPC_IMAGE_ID_MAX ? note.n_descsz : CIPC_IMAGE_ID_MAX;
+      memcpy(id, body + name, length);
+      return length;
+    }
+    notes = body + name + description;
+    size = room - name - description;
+  }
+  return 0;
+}
+
+static uint64_t fingerprint(const uint8_t *bytes, size_t size) {
+  uint64_t hash = UINT64_C(0xcbf29ce484222325);
+  while (size >= sizeof(uint64_t)) {
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+    hash = (hash ^ word) * UINT64_C(0x100000001b3);
+    hash ^= hash >> 32;
+    bytes += sizeof word;
+    size -= sizeof word;
+  }
+  for (; size > 0; size--) hash = (hash ^ *bytes++) * UINT64_C(0x100000001b3);
+  return hash;
+}
+
+static const uint8_t *segment_bytes(const struct dl_phdr_info *info, const ElfW(Phdr) * header) {
+  return (const uint8_t *)(info->dlpi_addr + header->p_vaddr);
+}
+
+static uint32_t image_id(const struct dl_phdr_info *info, uint8_t *id) {
+  const ElfW(Phdr) *unwind = NULL;
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+    if (header->p_type == PT_GNU_EH_FRAME) unwind = header;
+    if (header->p_type != PT_NOTE) continue;
+    uint32_t size = build_id_copy(segment_bytes(info, header), header->p_memsz, id);
+    if (size > 0) return size;
+  }
+  if (unwind == NULL) return 0;
+  uint64_t hash[2] = {fingerprint(segment_bytes(info, unwind), unwind->p_memsz), unwind->p_memsz};
+  memcpy(id, hash, sizeof hash);
+  return sizeof hash;
+}
+
+static int image_holds(const struct dl_phdr_info *info, uint64_t offset) {
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+    if (header->p_type == PT_LOAD && offset >= header->p_vaddr &&
+        offset - header->p_vaddr < header->p_memsz) {
+      return 1;
+    }
+  }
+  return 0;
+}
+
+static int visit(struct dl_phdr_info *info, size_t size, void *context) {
+  (void)size;
+  search_t *search = context;
+  // The loader lists the program first, in static programs too.
+  uint32_t is_program = search->images++ == 0;
+  uint64_t offset =
+      search->wanted != NULL ? search->wanted->offset : search->address - info->dlpi_addr;
+  if (search->wanted != NULL && search->wanted->is_program != is_program) return 0;
+  if (!image_holds(info, offset)) return 0;
+
+  cipc_image_location_t here;
+  memset(&here, 0, sizeof here);
+  here.offset = offset;
+  here.is_program = is_program;
+  here.id_size = image_id(info, here.id);
+  if (search->wanted == NULL) {
+    *search->found = here;
+  } else if (here.id_size != search->wanted->id_size ||
+             memcmp(here.id, search->wanted->id, sizeof here.id) != 0) {
+    return 0;
+  } else {
+    search->address = info->dlpi_addr + (uintptr_t)offset;
+  }
+  search->status = CIPC_OK;
+  return 1;
+}
+
+int cipc_image_locate(const void *address, cipc_image_location_t *location) {
+  if (address == NULL || location == NULL) return CIPC_EINVAL;
+  search_t search = {NULL, location, (uintptr_t)address, 0, CIPC_ENOENT};
+  dl_iterate_phdr(visit, &search);
+  return search.status;
+}
+
+int cipc_image_resolve(const cipc_image_location_t *location, const void **address) {
+  if (location == NULL || address == NULL || location->id_size > CIPC_IMAGE_ID_MAX) {
+    return CIPC_EINVAL;
+  }
+  search_t search = {location, NULL, 0, 0, CIPC_ENOENT};
+  dl_iterate_phdr(visit, &search);
+  if (search.status == CIPC_OK) *address = (const void *)search.address;
+  return search.status;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/// Addresses that two processes of the same program both understand.
+///
+/// The kernel loads a program and its libraries at other addresses each time, so
+/// a pointer to a function means nothing to a child that was spawned. The image
+/// (the program's file, or the shared library) that holds the function and the
+/// distance from the image's beginning do. An image is known by its build id, or
+/// by a fingerprint of its unwind table where the linker wrote no build id: the
+/// table lists where each function begins, so an image whose functions have
+/// moved has another one.
+///
+/// Nothing here blocks but on the dynamic loader's own lock; every function may
+/// be called from any thread, and after a fork of a program of one thread.
+#ifndef CIPC_IMAGE_H
+#define CIPC_IMAGE_H
+
+#include <stdint.h>
+
+#include "status.h"
+
+CIPC_BEGIN_DECLS
+
+#define CIPC_IMAGE_ID_MAX 32
+
+/// A place in an image. Plain bytes without padding or pointers: it may be sent
+/// to another process as it stands.
+typedef struct cipc_image_location {
+  /// Bytes from the address that the image was loaded at.
+  uint64_t offset;
+  /// Bytes used in `id`; 0 where the image has nothing to know it by.
+  uint32_t id_size;
+  /// 1 for the program's own file, 0 for a shared library.
+  uint32_t is_program;
+  uint8_t id[CIPC_IMAGE_ID_MAX];
+} cipc_image_location_t;
+
+/// Says where `address` lies.
+///
+/// Returns CIPC_OK; CIPC_ENOENT when no loaded image holds the address;
+/// CIPC_EINVAL for NULL arguments.
+CIPC_API CIPC_CHECKED int cipc_image_locate(const void *address, cipc_image_location_t *location);
+
+/// The address of a location in this process. Only the image and the bounds are
+/// checked: what lies there is for the caller to know, so take locations from a
+/// process that you trust.
+///
+/// Returns CIPC_OK; CIPC_ENOENT when no loaded image has that id, or the offset
+/// is outside it; CIPC_EINVAL for NULL arguments or a size beyond the array.
+CIPC_API CIPC_CHECKED int cipc_image_resolve(const cipc_image_location_t *location,
+                                             const void **address);
+
+CIPC_END_DECLS
+
+#endif

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CIPC
+internal import Dispatch
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// What a child does instead of the program's `main`: takes its task, runs it, and tells its parent
+/// what became of it. Called by the start-up hook, on the main thread; returns the exit code.
+@_cdecl("swiftipc_child_main")
+func childMain(_ descriptor: Int32) -> Int32 {
+  do {
+    let parent = try TaskConnection(adopting: descriptor)
+    guard let (bytes, inbox) = try parent.receiveTask() else { return CIPC_PROCESS_NO_ENTRY }
+    let task: IncomingTask
+    do {
+      task = try MessageDecoder().decode(IncomingTask.self, from: bytes, inbox: inbox)
+    } catch {
+      parent.send(.refused, "the child cannot begin its task: \(describe(error))")
+      return CIPC_PROCESS_NO_ENTRY
+    }
+    switch task.job {
+    case .blocking(let job):
+      return finish(task.header, parent, Result { try job.run() })
+    case .async(let job):
+      let header = task.header
+      Task.detached {
+        let code: Int32
+        do {
+          code = finish(header, parent, .success(try await job.run()))
+        } catch {
+          code = finish(header, parent, .failure(error))
+        }
+        exit(code)
+      }
+      dispatchMain()
+    }
+  } catch {
+    // The parent has closed its end, or is gone: nobody is left to tell.
+    return CIPC_PROCESS_NO_ENTRY
+  }
+}
+
+/// Sends the outcome to the parent and returns the exit code.
+private func finish(
+  _ header: TaskHeader, _ parent: TaskConnection, _ result: Result<(any Encodable)?, any Error>
+) -> Int32 {
+  do {
+    // The exit code 0 says all that there is to say about a task without a value.
+    if let answer = try result.get() { try parent.sendValue(answer) }
+    return 0
+  } catch {
+    let description = describe(error)
+    parent.send(.threw, description)
+    if !header.returnsValue {
+      // Whoever starts a child for its effect seldom asks for a value, and would never know.
+      printError("\(header.name) (process \(getpid())) threw \(description)\n")
+    }
+    return 1
+  }
+}
+
+/// The error's type and what it says of itself.
+private func describe(_ error: any Error) -> String {
+  if let error = error as? IPCError { return "IPCError: \(error)" }
+  return "\(String(reflecting: type(of: error))): \(error)"
+}
+
+private func printError(_ line: String) {
+  var line = line
+  // One write, so that lines of several children do not mix; nothing to be done where it fails.
+  line.withUTF8 { bytes in _ = unsafe write(STDERR_FILENO, bytes.baseAddress, bytes.count) }
+}

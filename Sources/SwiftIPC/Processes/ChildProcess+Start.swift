@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Synchronization
+
+// One overload for each way in which a closure is called. The compiler takes the first that fits:
+// without a value before with one, blocking before asynchronous.
+
+extension ChildProcess where Output == Void {
+  /// Starts a child that runs a closure with the arguments given.
+  ///
+  /// ```swift
+  /// let child = try ChildProcess.start("bob", 3) { name, times in
+  ///   for _ in 0..<times { print("hello \(name)") }
+  /// }
+  /// ```
+  ///
+  /// The closure is written in place and captures nothing: what it needs are its arguments. They are
+  /// copied as `Codable` does, but shared objects are the same in both processes, and a
+  /// `Connection` moves to the child. The child runs the closure on its main thread.
+  ///
+  /// Blocks until the arguments are with the kernel: about a millisecond, and as long as the child takes
+  /// to begin where they are larger than 200 kB.
+  ///
+  /// - Throws: `notTransferable` for a closure that captures something and for an argument that
+  ///   cannot be sent; `bootstrapFailed` where the start-up hook did not run in this program, or
+  ///   the child ended before it took its task; `resourceLimit`, `outOfMemory` and what
+  ///   `posix_spawn` says.
+  @discardableResult
+  public static func start<each A: Codable & Sendable>(
+    _ arguments: repeat each A, options: ChildProcessOptions = .init(),
+    body: @escaping @Sendable (repeat each A) throws -> Void
+  ) throws(IPCError) -> ChildProcess {
+    try start(
+      repeat each arguments, options: options, returning: nil,
+      ActionFunction<repeat each A>(body: body))
+  }
+
+  /// Starts a child that runs an asynchronous closure with the arguments given; otherwise as with a
+  /// closure that is not.
+  ///
+  /// The closure runs outside the main actor, while the main queue is served.
+  @_disfavoredOverload
+  @discardableResult
+  public static func start<each A: Codable & Sendable>(
+    _ arguments: repeat each A, options: ChildProcessOptions = .init(),
+    body: @escaping @Sendable (repeat each A) async throws -> Void
+  ) throws(IPCError) -> ChildProcess {
+    try start(
+      repeat each arguments, options: options, returning: nil,
+      AsyncActionFunction<repeat each A>(body: body))
+  }
+
+  /// Starts a child that runs a task which returns nothing.
+  ///
+  /// ```swift
+  /// try ChildProcess.start(task: Greet(name: "bob"), options: .init(name: "greeter"))
+  /// ```
+  ///
+  /// Blocks as starting a closure does, and throws the same errors; `notTransferable` also for a task
+  /// whose type cannot be named to another process.
+  @discardableResult
+  public static func start<T: ProcessTask>(
+    task: T, options: ChildProcessOptions = .init()
+  ) throws(IPCError) -> ChildProcess where T.Output == Void {
+    try startTask(task, options, returnsValue: false)
+  }
+}
+
+extension ChildProcess where Output: Codable {
+  /// Starts a child that runs a closure with the arguments given and returns a value.
+  ///
+  /// ```swift
+  /// let square = try ChildProcess.start(12) { $0 * $0 }
+  /// print(try await square.value)  // 144
+  /// ```
+  ///
+  /// Otherwise as with a closure that returns nothing.
+  @discardableResult
+  public static func start<each A: Codable & Sendable>(
+    _ arguments: repeat each A, options: ChildProcessOptions = .init(),
+    body: @escaping @Sendable (repeat each A) throws -> Output
+  ) throws(IPCError) -> ChildProcess {
+    try start(
+      repeat each arguments, options: options, returning: Output.self,
+      ValueFunction<repeat each A, Output>(body: body))
+  }
+
+  /// Starts a child that runs an asynchronous closure with the arguments given and returns a value;
+  /// otherwise as with a closure that is not.
+  @_disfavoredOverload
+  @discardableResult
+  public static func start<each A: Codable & Sendable>(
+    _ arguments: repeat each A, options: ChildProcessOptions = .init(),
+    body: @escaping @Sendable (repeat each A) async throws -> Output
+  ) throws(IPCError) -> ChildProcess {
+    try start(
+      repeat each arguments, options: options, returning: Output.self,
+      AsyncValueFunction<repeat each A, Output>(body: body))
+  }
+
+  /// Starts a child that runs a task which returns a value.
+  ///
+  /// ```swift
+  /// struct Square: ProcessTask {
+  ///   var number: Int
+  ///   func run() -> Int { number * number }
+  /// }
+  /// print(try await ChildProcess.start(task: Square(number: 12)).value)  // 144
+  /// ```
+  ///
+  /// Otherwise as with a task that returns nothing.
+  @discardableResult
+  public static func start<T: ProcessTask>(
+    task: T, options: ChildProcessOptions = .init()
+  ) throws(IPCError) -> ChildProcess where T.Output == Output {
+    try startTask(task, options, returnsValue: true)
+  }
+}
+
+extension ChildProcess {
+  private static func start<each A: Codable & Sendable>(
+    _ arguments: repeat each A, options: ChildProcessOptions, returning output: Any.Type?,
+    _ function: some SendableFunction
+  ) throws(IPCError) -> ChildProcess {
+    var types: [TypeName] = []
+    for type in repeat (each A).self { types.append(try TypeName(of: type)) }
+    var outputName: TypeName?
+    if let output { outputName = try TypeName(of: output) }
+    let header = TaskHeader(
+      name: ChildNames.name(options), returnsValue: output != nil,
+      work: .closure(
+        try function.location(), type(of: function).call, arguments: types, output: outputName))
+    return try start(OutgoingTask(header, repeat each arguments), header, options)
+  }
+
+  private static func startTask<T: ProcessTask>(
+    _ task: T, _ options: ChildProcessOptions, returnsValue: Bool
+  ) throws(IPCError) -> ChildProcess {
+    let header = TaskHeader(
+      name: ChildNames.name(options), returnsValue: returnsValue,
+      work: .task(try TypeName(of: T.self)))
+    return try start(OutgoingTask(header, task), header, options)
+  }
+
+  private static func start(
+    _ task: some Encodable, _ header: TaskHeader, _ options: ChildProcessOptions
+  ) throws(IPCError) -> ChildProcess {
+    let message: (bytes: [UInt8], outbox: DescriptorOutbox?)
+    do {
+      message = try MessageEncoder().encodeWithDescriptors(task)
+    } catch {
+      throw error as? IPCError
+        ?? IPCError(.notTransferable, context: "an argument of the child: \(error)")
+    }
+    return ChildProcess(
+      try ChildHandle(header, options, bytes: message.bytes, outbox: message.outbox))
+  }
+}
+
+/// The names of children that were given none.
+private enum ChildNames {
+  private static let count = Atomic(0)
+
+  static func name(_ options: ChildProcessOptions) -> String {
+    options.name ?? "ChildProcess-\(count.add(1, ordering: .relaxed).newValue)"
+  }
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// A child process that runs a closure or a `ProcessTask` of this program.
+///
+/// ```swift
+/// let child = try ChildProcess.start("bob") { name in print("hello \(name)") }
+/// try await child.join()
+/// let square = try ChildProcess.start(12) { $0 * $0 }
+/// print(try await square.value)  // 144
+/// ```
+///
+/// The child executes the program's own file again and does the task in place of `main`. It inherits
+/// the arguments, the environment, the directory and the standard streams; of the parent's memory
+/// and descriptors it has only what travels with the task: static properties have their initial
+/// values, and the top-level variables of a `main.swift` are never initialised, so a closure that
+/// reads one finds zero bytes. Put what children use into types.
+///
+/// The child ends when its task does, as by `exit`: what it has printed is written out. Its exit code
+/// is 0, or 1 when the task threw an error. Where the task returns nothing, that error is printed to the
+/// child's standard error too, since few ask a child without a value for one.
+///
+/// A child goes on when its `ChildProcess` is dropped; what it returns is lost then. It may be used from
+/// several threads at once. The corresponding C functions are `cipc_process_spawn` and its kin.
+public final class ChildProcess<Output: Sendable>: Sendable {
+  private let handle: ChildHandle
+
+  init(_ handle: ChildHandle) { self.handle = handle }
+
+  /// The name given in the options, or "ChildProcess-1" and so on.
+  public var name: String { handle.name }
+
+  /// The number of the process. After the child has ended it may name another process.
+  public var pid: Int32 { handle.pid }
+
+  /// Whether the child has not ended yet. Does not block.
+  public var isAlive: Bool { handle.exitStatus == nil }
+
+  /// How the child ended; `nil` while it is running. Does not block.
+  public var exitStatus: ExitStatus? { handle.exitStatus }
+
+  /// Asks the child to end, by SIGTERM. Does nothing when it has ended already; does not block.
+  ///
+  /// - Throws: `notOwner` when the child runs as another user by now.
+  public func terminate() throws(IPCError) { try handle.signal(SIGTERM) }
+
+  /// Ends the child at once, by SIGKILL. Does nothing when it has ended already; does not block.
+  ///
+  /// ```swift
+  /// try child.kill()
+  /// print(try child.join())  // was killed by signal 9 (SIGKILL)
+  /// ```
+  ///
+  /// - Throws: `notOwner` when the child runs as another user by now.
+  public func kill() throws(IPCError) { try handle.signal(SIGKILL) }
+
+  // MARK: - Join
+
+  /// Waits until the child has ended, and says how. Blocks; a task that threw does not throw here.
+  @available(*, noasync, message: "use 'await join()'")
+  @discardableResult
+  public func join() throws(IPCError) -> ExitStatus {
+    _ = handle.wait(for: .exit, until: Deadline.after(nil))
+    return handle.exitStatus ?? .unknown
+  }
+
+  /// Waits until the child has ended, and says how; `nil` when it still runs after the timeout. Blocks.
+  ///
+  /// ```swift
+  /// if try child.join(timeout: .seconds(1)) == nil { try child.terminate() }
+  /// ```
+  ///
+  /// A timeout of zero or less looks once.
+  @available(*, noasync, message: "use 'await join(timeout:)'")
+  @discardableResult
+  public func join(timeout: Duration) throws(IPCError) -> ExitStatus? {
+    _ = handle.wait(for: .exit, until: Deadline.after(timeout))
+    return handle.exitStatus
+  }
+
+  /// Waits until the child has ended, and says how. No thread is blocked; a task that threw does not
+  /// throw here.
+  ///
+  /// - Throws: `cancelled` when the waiting task is cancelled first.
+  @discardableResult
+  public func join() async throws(IPCError) -> ExitStatus {
+    _ = try await handle.wait(for: .exit, until: Deadline.after(nil))
+    return handle.exitStatus ?? .unknown
+  }
+
+  /// Waits until the child has ended, and says how; `nil` when it still runs after the timeout.
+  ///
+  /// - Throws: `cancelled` when the waiting task is cancelled first.
+  @discardableResult
+  public func join(timeout: Duration) async throws(IPCError) -> ExitStatus? {
+    _ = try await handle.wait(for: .exit, until: Deadline.after(timeout))
+    return handle.exitStatus
+  }
+
+  // MARK: - Value
+
+  /// What the task returned, once it has. No thread is blocked.
+  ///
+  /// ```swift
+  /// let square = try ChildProcess.start(12) { $0 * $0 }
+  /// print(try await square.value)  // 144
+  /// ```
+  ///
+  /// Shared objects in a value can be had once: a second reading of a value that holds some throws.
+  ///
+  /// - Throws: `childThrew` with the type and the description of the error that the task threw;
+  ///   `childDied` with the signal or the exit code when the child ended without a value (one that
+  ///   is to return nothing may end by `exit(0)`); `bootstrapFailed` when it did not begin its task;
+  ///   `cancelled` when the waiting task is cancelled first.
+  public var value: Output {
+    get async throws(IPCError) {
+      _ = try await handle.wait(for: .outcome, until: Deadline.after(nil))
+      return try handle.output(as: Output.self)
+    }
+  }
+
+  /// What the task returned, once it has, waiting no longer than the timeout.
+  ///
+  /// - Throws: `timedOut`, and as `value` does.
+  public func value(timeout: Duration) async throws(IPCError) -> Output {
+    let hasOutcome = try await handle.wait(for: .outcome, until: Deadline.after(timeout))
+    guard hasOutcome else { throw IPCError(.timedOut, context: "the value of \(handle)") }
+    return try handle.output(as: Output.self)
+  }
+
+  /// What the task returned, once it has, waiting no longer than the timeout; `nil` waits as long as it
+  /// takes. Blocks.
+  ///
+  /// - Throws: `timedOut`, and as the asynchronous `value` does.
+  @available(*, noasync, message: "use 'await value'")
+  public func value(timeout: Duration?) throws(IPCError) -> Output {
+    guard handle.wait(for: .outcome, until: Deadline.after(timeout)) else {
+      throw IPCError(.timedOut, context: "the value of \(handle)")
+    }
+    return try handle.output(as: Output.self)
+  }
+}
+
+extension ChildProcess: CustomStringConvertible {
+  /// The name and the number of the process.
+  public var description: String { "\(name) (process \(pid))" }
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CIPC
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// One end of the stream between a parent and its child: the task goes down, the outcome comes up.
+@safe final class TaskConnection: Sendable {
+  /// Owned; the C functions take care of concurrent calls.
+  private nonisolated(unsafe) let connection: OpaquePointer
+  /// The connection's descriptor, for polling; open as long as this object lives.
+  let descriptor: Int32
+
+  /// Takes the descriptor over, which is closed also when this fails.
+  init(adopting descriptor: Int32) throws(IPCError) {
+    var connection: OpaquePointer?
+    // Parent and child are one program of one user: no limit but memory's.
+    let status = unsafe cipc_connection_adopt(&connection, descriptor, 0, UInt64(Int64.max))
+    guard status >= 0, let connection = unsafe connection else {
+      close(descriptor)
+      throw IPCError(status: status, "the connection of parent and child")
+    }
+    unsafe self.connection = connection
+    self.descriptor = descriptor
+  }
+
+  deinit { unsafe cipc_connection_free(connection) }
+
+  // MARK: - Sending
+
+  /// Sends a frame, and gives up when `process` has ended; a process that stops reading
+  /// while it lives is waited for.
+  func send(_ bytes: [UInt8], _ descriptors: [Int32], to process: OpaquePointer) throws(IPCError) {
+    var progress: UInt64 = 0
+    while true {
+      let status = unsafe cipc_connection_send_step(
+        connection, bytes, bytes.count, descriptors, descriptors.count, &progress)
+      if status >= 0 { return }
+      var ready = [
+        pollfd(fd: unsafe cipc_process_descriptor(process), events: Int16(POLLIN), revents: 0),
+        pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0),
+      ]
+      switch status {
+      case CIPC_EAGAIN.rawValue: _ = unsafe poll(&ready, 2, -1)
+      // Too many descriptors are on their way at the moment, of all processes of this user.
+      case -ETOOMANYREFS: _ = unsafe poll(&ready, 1, 1)
+      default:
+        unsafe cipc_connection_abandon(connection, progress)
+        throw IPCError(status: status, "the child's task")
+      }
+      if ready[0].revents != 0 {
+        unsafe cipc_connection_abandon(connection, progress)
+        throw IPCError(status: CIPC_EPEERCLOSED.rawValue, "the child's task")
+      }
+    }
+  }
+
+  /// Sends an outcome that is a text. Fails where nobody is left to read it, quietly.
+  func send(_ kind: TaskOutcomeKind, _ text: String) {
+    _ = try? sendOutcome(OutgoingOutcome(kind: kind, content: text))
+  }
+
+  /// Sends the value of a task, with the descriptors in it.
+  ///
+  /// - Throws: what the value's `encode(to:)` does, and `messageTooLong`; not when the parent is gone.
+  func sendValue(_ value: any Encodable) throws {
+    try sendOutcome(OutgoingOutcome(kind: .returned, content: value))
+  }
+
+  private func sendOutcome(_ outcome: OutgoingOutcome) throws {
+    let (bytes, outbox) = try MessageEncoder().encodeWithDescriptors(outcome)
+    let descriptors = outbox?.descriptors ?? []
+    let status = unsafe cipc_connection_send(
+      connection, bytes, bytes.count, descriptors, descriptors.count, .max)
+    switch status {
+    case 0...: outbox?.sent()
+    case CIPC_EPEERCLOSED.rawValue, CIPC_ECLOSED.rawValue: return
+    default: throw IPCError(status: status, "the task's value")
+    }
+  }
+
+  // MARK: - Receiving
+
+  /// What arrived; `nil` when the other end closed.
+  func receiveTask() throws(IPCError) -> (bytes: [UInt8], inbox: DescriptorInbox)? {
+    let (status, message) = receive(.max)
+    if status == CIPC_EPEERCLOSED.rawValue { return nil }
+    try IPCError.check(status, "the task")
+    return message
+  }
+
+  enum Arrival {
+    case nothing
+    case message(bytes: [UInt8], inbox: DescriptorInbox)
+    /// Nothing will come any more. The other end had read all that was sent to it when it was
+    /// closed, or it had not; or the bytes made no sense.
+    case end(hasReadAll: Bool, IPCError?)
+  }
+
+  /// What has arrived by now. Does not block; one thread at a time.
+  ///
+  /// - Parameter hasEnded: whether the process at the other end is known to have ended. Its end of
+  ///   the stream may be open all the same, in a process that was forked while it was.
+  func receiveIfReady(hasEnded: Bool) -> Arrival {
+    var unread: Int32 = 0
+    // First of all: closing the other end throws away what it has not read.
+    if hasEnded { _ = unsafe ioctl(descriptor, UInt(TIOCOUTQ), &unread) }
+    var byte: UInt8 = 0
+    let available = unsafe recv(descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT))
+    // So a unix socket says that its peer was closed with bytes left to read.
+    let hasReadAll = unread == 0 && !(available < 0 && errno == ECONNRESET)
+    let (status, message) = receive(0)
+    switch status {
+    case 0...:
+      if let message { return .message(bytes: message.bytes, inbox: message.inbox) }
+      return .nothing
+    case CIPC_ETIMEDOUT.rawValue, CIPC_EBUSY.rawValue:
+      return hasEnded ? .end(hasReadAll: hasReadAll, nil) : .nothing
+    case CIPC_EPEERCLOSED.rawValue: return .end(hasReadAll: hasReadAll, nil)
+    default:
+      return .end(hasReadAll: hasReadAll, IPCError(status: status, "the child's outcome"))
+    }
+  }
+
+  private func receive(
+    _ deadline: cipc_deadline_t
+  ) -> (Int32, (bytes: [UInt8], inbox: DescriptorInbox)?) {
+    var bytes: UnsafeMutablePointer<UInt8>?
+    var length = 0
+    var descriptors: UnsafeMutablePointer<Int32>?
+    var count = 0
+    let status = unsafe cipc_connection_receive(
+      connection, &bytes, &length, &descriptors, &count, deadline)
+    guard status >= 0 else { return (status, nil) }
+    defer {
+      unsafe free(bytes)
+      unsafe free(descriptors)
+    }
+    let inbox = unsafe DescriptorInbox(
+      Array(UnsafeBufferPointer(start: descriptors, count: count)))
+    return unsafe (status, (Array(UnsafeBufferPointer(start: bytes, count: length)), inbox))
+  }
+}
