@@ -63,8 +63,8 @@ import Testing
         try duplex.send(bytes: data)
         #expect(try same(duplex.receiveBytes(), data))
       }
-      try duplex.send(Reading(sensor: "a", values: [1, 2.5]))
-      #expect(try duplex.receive(Reading.self) == Reading(sensor: "b", values: [0.5]))
+      try duplex.send(SampleReading(sensor: "a", values: [1, 2.5]))
+      #expect(try duplex.receive(SampleReading.self) == SampleReading(sensor: "b", values: [0.5]))
       try writer.send("over a pipe")
       #expect(try reader.receive(String.self) == "and back")
       #expect(try reader.receiveBytes() == Array("raw".utf8))

@@ -68,7 +68,7 @@ func put(_ bytes: [UInt8], to descriptor: Int32) {
   #expect(unsafe write(descriptor, bytes, bytes.count) == bytes.count)
 }
 
-struct Reading: Codable, Hashable {
+struct SampleReading: Codable, Hashable {
   var sensor: String
   var values: [Double]
 }
@@ -123,12 +123,12 @@ struct Reading: Codable, Hashable {
   @Test func values() throws {
     let (a, b) = try Connection.pair()
     try a.send([42, nil, "hello"] as MessageValue)
-    try a.send(Reading(sensor: "a", values: [1, 2.5]))
+    try a.send(SampleReading(sensor: "a", values: [1, 2.5]))
     try a.send("not a reading")
     try a.send(7)
     #expect(try b.receive() == [42, nil, "hello"])
-    #expect(try b.receive(Reading.self) == Reading(sensor: "a", values: [1, 2.5]))
-    #expect(code { try b.receive(Reading.self) } == .malformedMessage)
+    #expect(try b.receive(SampleReading.self) == SampleReading(sensor: "a", values: [1, 2.5]))
+    #expect(code { try b.receive(SampleReading.self) } == .malformedMessage)
     #expect(try b.receive(Int.self) == 7)
     try b.send(bytes: [0xff, 1])
     #expect(code { try a.receive() } == .malformedMessage)
