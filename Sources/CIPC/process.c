@@ -196,7 +196,12 @@ struct pidfd_info {
   int32_t exit_code;
 };
 #define PIDFD_INFO_EXIT_MASK UINT64_C(8)
+#if defined(__GLIBC__)
 #define PIDFD_GET_INFO_REQUEST _IOWR(0xFF, 11, struct pidfd_info)
+#else
+// ioctl of musl takes an int; the kernel looks at 32 bits.
+#define PIDFD_GET_INFO_REQUEST ((int)_IOWR(0xFF, 11, struct pidfd_info))
+#endif
 
 static uint64_t ended_word(int end, int value) {
   return (uint64_t)(uint32_t)end << 32 | (uint32_t)value;
