@@ -69,7 +69,10 @@ $(MUSL_KERNEL):
 	@ln -sfn "$$(dirname "$$(find /usr/include -path '*/asm/unistd.h' | head -1)")" $@.part/asm
 	@mv $@.part $@
 
-$(eval $(call c_test_rules,musl,$(MUSL_CC),$(MUSL_FLAGS)))
+# Processes tell images apart by build id, which the specs of musl-gcc leave out.
+MUSL_LINK := -Wl,--build-id
+
+$(eval $(call c_test_rules,musl,$(MUSL_CC),$(MUSL_FLAGS),$$(MUSL_LINK)))
 $(C_TESTS_musl) $(C_SOURCES:Sources/CIPC/%.c=$(BUILD)/musl/core/%.o): | $(MUSL_KERNEL) require-musl
 
 .PHONY: require-musl
