@@ -28,7 +28,8 @@ sanitize-c-thread: $(C_TESTS_tsan)
 	@Scripts/run-programs $^
 # UBSan does not exist for Swift on Linux; the C core has it in its own tests.
 sanitize-swift-address: require-swift
-	@Scripts/swift-tests --sanitize=address --scratch-path .build-asan
+	@LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/leaks.supp:print_suppressions=0 \
+	  Scripts/swift-tests --sanitize=address --scratch-path .build-asan
 sanitize-swift-thread: require-swift
 	@Scripts/swift-tests --sanitize=thread --scratch-path .build-tsan
 
