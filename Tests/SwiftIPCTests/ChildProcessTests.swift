@@ -364,6 +364,50 @@ import Testing
     #expect(try await child.value.sorted() == [0, 1, 2, 3])
   }
 
+  @Test func nothingIsLeftOpenInTheParent() async throws {
+    // In children, where no other test opens anything meanwhile.
+    let blocking = try ChildProcess.start {
+      let before = openDescriptors()
+      for _ in 0..<20 {
+        let child = try ChildProcess.start([1, 2]) { $0 }
+        _ = try child.value(timeout: nil)
+        try child.join()
+        _ = try? ChildProcess.start(options: .init(executable: "/nonexistent")) {}
+      }
+      return [before, openDescriptors()]
+    }
+    let found = try await blocking.value
+    #expect(found[0] == found[1])
+    let asynchronous = try ChildProcess.start {
+      // Once before: the waiter thread keeps descriptors of its own.
+      try await ChildProcess.start { 1 }.join()
+      let before = openDescriptors()
+      for _ in 0..<20 {
+        let child = try ChildProcess.start([1, 2]) { $0 }
+        _ = try await child.value
+        try await child.join()
+      }
+      return [before, openDescriptors()]
+    }
+    let foundToo = try await asynchronous.value
+    #expect(foundToo[0] == foundToo[1])
+  }
+
+  @Test func childrenThatNobodyKeepsLeaveNoZombies() async throws {
+    let child = try ChildProcess.start {
+      for _ in 0..<10 { try ChildProcess.start {} }
+      // Reaped by later starts, however many it takes until the last of them has ended.
+      for rounds in 1...1000 {
+        try ChildProcess.start {}.join()
+        var info = siginfo_t()
+        let found = unsafe waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT)
+        if found < 0 && errno == ECHILD { return rounds }
+      }
+      return 0
+    }
+    #expect(try await child.value > 0)
+  }
+
   @Test func childrenHaveChildren() async throws {
     let child = try ChildProcess.start(3) { number in
       let grandchild = try ChildProcess.start(number) { ($0 * 2, getppid()).0 }
