@@ -17,9 +17,9 @@
 /// same, since only then can it learn that messages come faster than it takes them.
 #define GUESSES 16
 
-/// What a pair asks for as the size of its buffers. The kernel doubles it, and cuts it to a limit of
-/// its own where that is lower. With the default of 208 KiB a message of 1 MiB fills the buffer five
-/// times, and 12 % of the throughput on one core went into waiting; with this 2 %.
+/// What a pair asks for as the size of its buffers. The kernel doubles it, and cuts it to a limit
+/// of its own where that is lower. With the default of 208 KiB a message of 1 MiB fills the buffer
+/// five times, and 12 % of the throughput on one core went into waiting; with this 2 %.
 #define BUFFER 425984
 
 /// One thread that waits for its turn; on its own stack.
@@ -45,13 +45,13 @@ struct cipc_connection {
   pthread_mutex_t guard;  ///< for all up to the next comment; never held while waiting
   bool closed;            ///< written under guard, also read without it
   bool freed;
-  unsigned users;         ///< threads inside: the last one out closes and frees
-  unsigned pollers;       ///< of these, the ones that poll
-  int wake;               ///< eventfd, or -1 until somebody has to wait; also read without guard
-  unsigned wake_fork;     ///< `forks` when it was made
+  unsigned users;      ///< threads inside: the last one out closes and frees
+  unsigned pollers;    ///< of these, the ones that poll
+  int wake;            ///< eventfd, or -1 until somebody has to wait; also read without guard
+  unsigned wake_fork;  ///< `forks` when it was made
   struct turn sending;
   struct turn receiving;
-  uint64_t partial;       ///< progress of the send in steps that keeps the turn
+  uint64_t partial;  ///< progress of the send in steps that keeps the turn
 
   // Belongs to who has the receiving turn.
   cipc_frame_reader_t reader;
@@ -366,10 +366,9 @@ int cipc_connection_send(cipc_connection_t *connection, const void *bytes, size_
   int status = enter(connection, &connection->sending, CIPC_CONNECTION_WRITABLE, deadline);
   if (status < 0) return status;
   cipc_frame_writer_t writer = {.sent = 0};
-  status = length > connection->maximum
-               ? CIPC_EFRAMETOOLONG
-               : cipc_frame_writer_init(&writer, connection->kind, bytes, length, descriptors,
-                                        count, 0);
+  status = length > connection->maximum ? CIPC_EFRAMETOOLONG
+                                        : cipc_frame_writer_init(&writer, connection->kind, bytes,
+                                                                 length, descriptors, count, 0);
   int64_t pause = 1000000;
   while (status == 0) {
     status = cipc_frame_writer_step(&writer, connection->fd, connection->kind);
@@ -453,8 +452,7 @@ void cipc_connection_abandon(cipc_connection_t *connection, uint64_t progress) {
 // MARK: Receiving
 
 /// With the receiving turn: waits for a header.
-static int await_header(cipc_connection_t *connection, uint64_t *length,
-                        cipc_deadline_t deadline) {
+static int await_header(cipc_connection_t *connection, uint64_t *length, cipc_deadline_t deadline) {
   cipc_frame_reader_t *reader = &connection->reader;
   bool empty = reader->begin == reader->end && !reader->in_body;
   bool waited = false;
@@ -484,8 +482,7 @@ static int await_body(cipc_connection_t *connection, uint8_t *destination,
   cipc_frame_reader_t *reader = &connection->reader;
   reader->patient = deadline != CIPC_IMMEDIATELY;
   for (;;) {
-    int status =
-        cipc_frame_reader_body(reader, connection->fd, connection->kind, destination);
+    int status = cipc_frame_reader_body(reader, connection->fd, connection->kind, destination);
     if (status == CIPC_EAGAIN) {
       status = deadline == CIPC_IMMEDIATELY
                    ? CIPC_ETIMEDOUT
@@ -504,8 +501,10 @@ static bool is_fatal(int status) {
     case CIPC_ETIMEDOUT:
     case CIPC_EMSGSIZE:
     case CIPC_EPEERCLOSED:
-    case CIPC_ECLOSED: return false;
-    default: return status < 0;
+    case CIPC_ECLOSED:
+      return false;
+    default:
+      return status < 0;
   }
 }
 

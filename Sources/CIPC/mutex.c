@@ -17,8 +17,8 @@ int cipc_mutex_init(cipc_mutex_t *mutex, const cipc_mutex_options_t *options) {
   pthread_mutexattr_t attributes;
   int error = pthread_mutexattr_init(&attributes);
   if (error != 0) return -error;
-  int type = options != NULL && options->recursive ? PTHREAD_MUTEX_RECURSIVE
-                                                   : PTHREAD_MUTEX_ERRORCHECK;
+  int type =
+      options != NULL && options->recursive ? PTHREAD_MUTEX_RECURSIVE : PTHREAD_MUTEX_ERRORCHECK;
   error = pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
   if (error == 0) error = pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
   if (error == 0) error = pthread_mutexattr_settype(&attributes, type);

@@ -71,7 +71,9 @@ import Testing
   @Test func cancellationInTheMiddleOfSending() async throws {
     let (a, b) = try Connection.pair()
     try await a.send(bytes: [1])
-    let sending = Task { await code { try await a.send(bytes: [UInt8](repeating: 0, count: 8 << 20)) } }
+    let sending = Task {
+      await code { try await a.send(bytes: [UInt8](repeating: 0, count: 8 << 20)) }
+    }
     // Some of it is here, so it has begun, and cannot end without a receiver.
     var first: [UInt8] = []
     first = try await b.receiveBytes()
