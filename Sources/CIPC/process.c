@@ -92,9 +92,8 @@ static int variable_take(char **value_bytes) {
   return getauxval(AT_SECURE) != 0 ? -1 : descriptor;
 }
 
-/// Whether the descriptor is a child's end that our parent made. A process whose
-/// parent made one and has died since must not go on: it would run the program
-/// a second time.
+/// Whether the descriptor is a child's end that our parent made, or made before it
+/// died: its child must not run the program a second time for that.
 static int is_from_parent(int descriptor) {
   int domain = 0;
   socklen_t size = sizeof domain;
@@ -105,10 +104,10 @@ static int is_from_parent(int descriptor) {
   if (getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0) return 0;
   if (peer.pid <= 0 || peer.uid != geteuid()) return 0;
   if (peer.pid == getppid()) return 1;
+  if (kill(peer.pid, 0) < 0 && errno == ESRCH) return 1;
+  // The number may name another process by now; a dead parent's end is closed in any case.
   struct pollfd end = {descriptor, POLLIN, 0};
-  int is_orphan = kill(peer.pid, 0) < 0 && errno == ESRCH;
-  if (poll(&end, 1, 0) > 0 && (end.revents & POLLHUP) != 0) is_orphan = 1;
-  return is_orphan ? -1 : 0;
+  return poll(&end, 1, 0) > 0 && (end.revents & POLLHUP) != 0;
 }
 
 /// 1 and a greeting for a child, 0 for any other process.
@@ -116,19 +115,18 @@ static int greeting_take(int *connection, greeting_t *greeting) {
   char *value = NULL;
   int descriptor = variable_take(&value);
   if (descriptor < 0) return 0;
-  int from_parent = is_from_parent(descriptor);
-  if (from_parent == 0) return 0;
+  if (!is_from_parent(descriptor)) return 0;
   ssize_t size = recv(descriptor, greeting, sizeof *greeting, MSG_DONTWAIT);
   if (size != (ssize_t)sizeof *greeting ||
       memcmp(greeting->magic, greeting_magic, sizeof greeting_magic) != 0) {
     return 0;
   }
-  if (from_parent < 0 || greeting->version != GREETING_VERSION) _exit(CIPC_PROCESS_NO_ENTRY);
+  if (greeting->version != GREETING_VERSION) _exit(CIPC_PROCESS_NO_ENTRY);
   char go;
   do {
     size = recv(descriptor, &go, sizeof go, 0);
   } while (size < 0 && errno == EINTR);
-  // The end of the stream: the parent has died, or could not finish the start.
+  // The end of the stream: the parent died in the middle of the start, or could not finish it.
   if (size != 1) _exit(CIPC_PROCESS_NO_ENTRY);
   // /proc/self/environ shows these bytes still; they came with execve, so they are ours to write.
   memset(value - sizeof VARIABLE, 0, sizeof VARIABLE + strlen(value));

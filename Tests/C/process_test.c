@@ -15,6 +15,8 @@ extern char **environ;
 
 // MARK: - What children run
 
+static cipc_process_status_t finish(cipc_process_t *process);
+
 static int child_nothing(int connection) {
   (void)connection;
   return 0;
@@ -122,8 +124,13 @@ static int child_leaves_an_orphan(int connection) {
   return 0;
 }
 
+static int child_says_entry(int connection) {
+  (void)connection;
+  return write(1, "entry\n", 6) == 6 ? 0 : 99;
+}
+
 /// Starts a shell that executes this program once its parent, this child, is gone.
-static int child_leaves_a_start_unfinished(int connection) {
+static int child_leaves_a_start_behind(int connection) {
   int gone[2];
   char own[4096];
   ssize_t size = readlink("/proc/self/exe", own, sizeof own - 1);
@@ -139,9 +146,29 @@ static int child_leaves_a_start_unfinished(int connection) {
   options.descriptor_count = 1;
   cipc_process_t *child;
   int to_child;
-  if (cipc_process_spawn(&child, &to_child, NULL, &options) < 0) return 97;
+  if (cipc_process_spawn(&child, &to_child, child_says_entry, &options) < 0) return 97;
   (void)raise(SIGKILL);
   return 0;
+}
+
+/// Starts a shell that starts this program: a process whose parent made no start.
+static int child_starts_behind_a_shell(int connection) {
+  char own[4096];
+  ssize_t size = readlink("/proc/self/exe", own, sizeof own - 1);
+  if (size < 0 || dup2(connection, 1) < 0) return 98;
+  own[size] = '\0';
+  char shell[] = "sh", command[] = "-c", word[] = "environment";
+  char script[] = "\"$0\" \"$1\"; exit 0";
+  char *arguments[] = {shell, command, script, own, word, NULL};
+  cipc_process_options_t options = {0};
+  options.executable = "/bin/sh";
+  options.arguments = arguments;
+  cipc_process_t *child;
+  int to_child;
+  if (cipc_process_spawn(&child, &to_child, child_says_entry, &options) < 0) return 97;
+  cipc_process_status_t status = finish(child);
+  (void)close(to_child);
+  return status.value;
 }
 
 static int child_executes(int connection) {
@@ -319,11 +346,19 @@ static void a_child_has_the_descriptors_it_was_given_and_no_other(void) {
 }
 
 static void descriptors_are_handed_in_order_also_crosswise(void) {
-  // The numbers that they get in the child are taken here, in the other order.
+  // Here they have the numbers that they get in the child, the other way round.
   int first[2], second[2];
   CHECK(pipe2(first, O_CLOEXEC) == 0 && pipe2(second, O_CLOEXEC) == 0);
-  int at_five = fcntl(first[1], F_DUPFD_CLOEXEC, 5);
-  int at_four = fcntl(second[1], F_DUPFD_CLOEXEC, 4);
+  int *ends[] = {&first[0], &first[1], &second[0], &second[1]};
+  for (size_t i = 0; i < 4; i++) {
+    int moved = fcntl(*ends[i], F_DUPFD_CLOEXEC, 20);
+    CHECK(moved >= 20);
+    (void)close(*ends[i]);
+    *ends[i] = moved;
+  }
+  int at_five = dup3(first[1], 5, O_CLOEXEC);
+  int at_four = dup3(second[1], 4, O_CLOEXEC);
+  CHECK(at_five == 5 && at_four == 4);
   const int handed[] = {at_five, at_four};
   cipc_process_options_t options = {0};
   options.descriptors = handed;
@@ -369,14 +404,14 @@ static void an_orphan_sees_its_parent_go(void) {
   (void)close(connection);
 }
 
-static void a_child_whose_parent_died_before_it_began_does_not_run_the_program(void) {
+static void a_child_whose_parent_died_before_it_began_runs_its_entry_and_not_the_program(void) {
   int connection;
-  cipc_process_t *process = start(&connection, child_leaves_a_start_unfinished);
+  cipc_process_t *process = start(&connection, child_leaves_a_start_behind);
   cipc_process_status_t status = finish(process);
   CHECK_EQUAL(status.value, SIGKILL);
   char text[64];
   (void)read_all(connection, text, sizeof text);
-  CHECK(strcmp(text, "") == 0);
+  CHECK(strcmp(text, "entry\n") == 0);
   (void)close(connection);
 }
 
@@ -426,6 +461,16 @@ static void a_variable_that_is_no_start_is_ignored(void) {
   (void)close(file);
   (void)close(ends[0]);
   (void)close(ends[1]);
+}
+
+static void a_start_of_somebody_elses_is_ignored(void) {
+  int connection;
+  cipc_process_t *process = start(&connection, child_starts_behind_a_shell);
+  char text[64];
+  (void)read_all(connection, text, sizeof text);
+  CHECK(strcmp(text, "none\n") == 0);
+  finish_well(process);
+  (void)close(connection);
 }
 
 static void a_program_without_bootstrap_is_refused(void) {
@@ -515,6 +560,24 @@ static void a_status_that_somebody_else_took_is_found_or_unknown(void) {
                found.end == CIPC_PROCESS_UNKNOWN ? "unknown" : "told by the kernel");
 }
 
+static void a_child_and_a_descriptor_are_watched_together(void) {
+  int connection;
+  cipc_process_t *process = start(&connection, child_until_closed);
+  int watch = cipc_process_watch(process, connection);
+  CHECK(watch >= 0);
+  struct pollfd ready = {watch, POLLIN, 0};
+  CHECK_EQUAL(poll(&ready, 1, -1), 1);  // its first byte
+  char byte;
+  CHECK(read(connection, &byte, 1) == 1);
+  CHECK_EQUAL(poll(&ready, 1, 0), 0);
+  CHECK_EQUAL(cipc_process_signal(process, SIGKILL), CIPC_OK);
+  CHECK_EQUAL(poll(&ready, 1, -1), 1);
+  CHECK_EQUAL(cipc_process_watch(process, -1), CIPC_EBADF);
+  (void)close(watch);
+  (void)finish(process);
+  (void)close(connection);
+}
+
 static void *wait_for(void *process) {
   cipc_process_status_t status;
   if (cipc_process_wait(process, CIPC_NO_DEADLINE, &status) < 0) return NULL;
@@ -589,14 +652,16 @@ int main(int argc, char **argv) {
   TEST(a_closed_standard_stream_is_null_in_the_child);
   TEST(children_start_children);
   TEST(an_orphan_sees_its_parent_go);
-  TEST(a_child_whose_parent_died_before_it_began_does_not_run_the_program);
+  TEST(a_child_whose_parent_died_before_it_began_runs_its_entry_and_not_the_program);
   TEST(what_a_child_executes_is_not_diverted);
   TEST(a_variable_that_is_no_start_is_ignored);
+  TEST(a_start_of_somebody_elses_is_ignored);
   TEST(a_program_without_bootstrap_is_refused);
   TEST(bad_arguments_are_errors);
   TEST(an_entry_of_another_version_is_not_run);
   TEST(a_child_that_nobody_keeps_is_reaped);
   TEST(a_status_that_somebody_else_took_is_found_or_unknown);
+  TEST(a_child_and_a_descriptor_are_watched_together);
   TEST(many_threads_wait_for_the_same_child);
   TEST(nothing_is_left_open_here);
   return check_finish();

@@ -31,7 +31,8 @@ internal import Synchronization
 
   /// Starts a child and sends it its task.
   init(
-    _ header: TaskHeader, _ options: ChildProcessOptions, bytes: [UInt8], outbox: DescriptorOutbox?
+    _ header: TaskHeader, _ arguments: [UInt8], _ outbox: DescriptorOutbox?,
+    _ options: ChildProcessOptions
   ) throws(IPCError) {
     name = header.name
     returnsValue = header.returnsValue
@@ -40,7 +41,10 @@ internal import Synchronization
     self.connection = connection
     pid = unsafe cipc_process_pid(process)
     do {
-      try unsafe connection.send(bytes, outbox?.descriptors ?? [], to: process)
+      try unsafe connection.send(header.bytes, [], to: process)
+      if header.hasArguments {
+        try unsafe connection.send(arguments, outbox?.descriptors ?? [], to: process)
+      }
     } catch {
       let status = unsafe Self.end(process)
       if error.code == .peerClosed {
@@ -179,14 +183,18 @@ internal import Synchronization
   func output<Output: Sendable>(as type: Output.Type) throws(IPCError) -> Output {
     switch outcome.withLock({ $0 }) {
     case .message(let bytes, let inbox):
-      let incoming: IncomingOutcome<Output>
-      do {
-        incoming = try MessageDecoder().decode(
-          IncomingOutcome<Output>.self, from: bytes, inbox: inbox)
-      } catch {
-        throw error as? IPCError ?? IPCError(.malformedMessage, context: "the outcome: \(error)")
+      if let error = TaskFailure.error(bytes) { throw error }
+      guard let type = Output.self as? any Decodable.Type else {
+        throw IPCError(.malformedMessage, context: "the value of \(self): none was expected")
       }
-      return try incoming.result.get()
+      do {
+        let value = try MessageDecoder().decode(type, from: bytes, inbox: inbox)
+        guard let value = value as? Output else { preconditionFailure("decoded as another type") }
+        return value
+      } catch {
+        throw error as? IPCError
+          ?? IPCError(.malformedMessage, context: "the value of \(self): \(error)")
+      }
     case .none(let taskWasTaken, let error):
       if let error { throw error }
       let status = exitStatus ?? .unknown

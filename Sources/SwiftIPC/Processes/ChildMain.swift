@@ -14,19 +14,20 @@ internal import Dispatch
 func childMain(_ descriptor: Int32) -> Int32 {
   do {
     let parent = try TaskConnection(adopting: descriptor)
-    guard let (bytes, inbox) = try parent.receiveTask() else { return CIPC_PROCESS_NO_ENTRY }
-    let task: IncomingTask
+    let header = try TaskHeader(try parent.receive().bytes)
+    var arguments: IncomingArguments?
+    if header.hasArguments { arguments = try parent.receive() }
+    let job: Job
     do {
-      task = try MessageDecoder().decode(IncomingTask.self, from: bytes, inbox: inbox)
+      job = try Job(header, arguments)
     } catch {
       parent.send(.refused, "the child cannot begin its task: \(describe(error))")
       return CIPC_PROCESS_NO_ENTRY
     }
-    switch task.job {
+    switch job {
     case .blocking(let job):
-      return finish(task.header, parent, Result { try job.run() })
+      return finish(header, parent, Result { try job.run() })
     case .async(let job):
-      let header = task.header
       Task.detached {
         let code: Int32
         do {

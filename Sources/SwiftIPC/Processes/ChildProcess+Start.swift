@@ -129,7 +129,7 @@ extension ChildProcess {
       name: ChildNames.name(options), returnsValue: output != nil,
       work: .closure(
         try function.location(), type(of: function).call, arguments: types, output: outputName))
-    return try start(OutgoingTask(header, repeat each arguments), header, options)
+    return try start(header, OutgoingArguments(repeat each arguments), options)
   }
 
   private static func startTask<T: ProcessTask>(
@@ -138,21 +138,20 @@ extension ChildProcess {
     let header = TaskHeader(
       name: ChildNames.name(options), returnsValue: returnsValue,
       work: .task(try TypeName(of: T.self)))
-    return try start(OutgoingTask(header, task), header, options)
+    return try start(header, task, options)
   }
 
   private static func start(
-    _ task: some Encodable, _ header: TaskHeader, _ options: ChildProcessOptions
+    _ header: TaskHeader, _ arguments: some Encodable, _ options: ChildProcessOptions
   ) throws(IPCError) -> ChildProcess {
-    let message: (bytes: [UInt8], outbox: DescriptorOutbox?)
+    var message: (bytes: [UInt8], outbox: DescriptorOutbox?) = ([], nil)
     do {
-      message = try MessageEncoder().encodeWithDescriptors(task)
+      if header.hasArguments { message = try MessageEncoder().encodeWithDescriptors(arguments) }
     } catch {
       throw error as? IPCError
         ?? IPCError(.notTransferable, context: "an argument of the child: \(error)")
     }
-    return ChildProcess(
-      try ChildHandle(header, options, bytes: message.bytes, outbox: message.outbox))
+    return ChildProcess(try ChildHandle(header, message.bytes, message.outbox, options))
   }
 }
 

@@ -4,7 +4,7 @@
 ///
 /// Most types are found by their mangled name. Private and local ones are not; for them the place
 /// of the type's descriptor in its image stands in, which exists for all but generic types.
-enum TypeName: Hashable, Codable, Sendable {
+enum TypeName: Hashable, Sendable {
   case mangled(String)
   case descriptor(ImageLocation)
 
