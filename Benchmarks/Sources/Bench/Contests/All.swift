@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+
+extension Contest {
+  /// The lines of the table, in its order.
+  static let all: [Contest] =
+    [.control]
+}
