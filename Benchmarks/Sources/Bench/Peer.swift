@@ -3,59 +3,97 @@ import CFloors
 internal import Glibc
 import SwiftIPC
 
-/// The other end of a round trip: this program again, started with a word that says what to do and
-/// with one end of a socket. Floor and contestant have the same kind of peer, so that a switch from
+/// The other end of a stream: this program again, started with words that say what to do and with
+/// one end of a socketpair. Floor and contestant have peers of the same kind, so that a switch from
 /// one process to the other costs both the same.
-final class Peer {
-  private let process: pid_t
-  let descriptor: Int32
-  private let closes: Bool
+struct Peer {
+  enum Job: String {
+    case rawEcho, rawSink, echo, sink, messageEcho
+  }
 
-  /// Starts a peer for `job` on a core. The descriptor given to the caller is closed with the peer
-  /// unless it is handed to somebody who closes it.
-  init(_ job: Job, size: Int = 0, core: Int32, closes: Bool) {
+  /// The first argument of a peer.
+  static let word = "peer"
+  private static let descriptorInPeer: Int32 = 3
+
+  private let process: pid_t
+  /// Our end, the caller's to close.
+  let descriptor: Int32
+
+  init(_ job: Job, size: Int = 0, core: Int32) {
     var ends: [Int32] = [-1, -1]
     floor_socketpair(&ends)
     process = Self.start([Self.word, job.rawValue, "\(size)", "\(core)"], descriptor: ends[1])
     close(ends[1])
     descriptor = ends[0]
-    self.closes = closes
   }
 
-  deinit {
-    if closes { close(descriptor) }
-    floor_wait(process)
-  }
+  /// Waits for its end, which comes when our end is closed.
+  func wait() { floor_wait(process) }
 
-  /// The first argument of a peer.
-  static let word = "peer"
-
-  enum Job: String {
-    case rawEcho, rawSink
-  }
-
-  /// What the peer does, in its own process. Ends when its caller closes.
+  /// What the peer does, in its own process.
   static func serve(_ arguments: some Sequence<String>) throws {
     let arguments = Array(arguments)
     guard arguments.count == 3, let job = Job(rawValue: arguments[0]),
       let size = Int(arguments[1]), let core = Int32(arguments[2])
     else { fatalError("peer: \(arguments)") }
     floor_pin(core)
-    let buffer = UnsafeMutableRawPointer.allocate(byteCount: max(size, 1), alignment: 4096)
-    defer { buffer.deallocate() }
     switch job {
-    case .rawEcho: floor_echo(descriptorInPeer, buffer, size)
-    case .rawSink: floor_sink(descriptorInPeer, buffer, size)
+    case .rawEcho: floor_echo(descriptorInPeer, floor_memory_create(size), size)
+    case .rawSink: floor_sink(descriptorInPeer, floor_memory_create(size), size)
+    case .echo: try untilClosed { try $0.send(bytes: try $0.receiveBytes()) }
+    case .messageEcho: try untilClosed { try $0.send(try $0.receive()) }
+    case .sink:
+      try untilClosed {
+        _ = try $0.receiveBytes()
+        try $0.send(bytes: [1])
+      }
     }
   }
 
-  private static let descriptorInPeer: Int32 = 3
+  private static func untilClosed(_ body: (Connection) throws -> Void) throws {
+    let connection = try Connection(descriptor: descriptorInPeer)
+    do {
+      while true { try body(connection) }
+    } catch let error as IPCError where error.code == .peerClosed {}
+  }
 
-  /// Starts this program with arguments, and a descriptor if it is not negative.
+  /// Starts this program with arguments, and with a descriptor unless it is negative.
   static func start(_ arguments: [String], descriptor: Int32 = -1) -> pid_t {
     var pointers = (["Bench"] + arguments).map { strdup($0) }
     defer { for pointer in pointers { free(pointer) } }
     pointers.append(nil)
     return floor_spawn(&pointers, descriptor)
+  }
+}
+
+/// A peer and a bare descriptor.
+final class RawPeer {
+  private let peer: Peer
+  let descriptor: Int32
+
+  init(_ job: Peer.Job, size: Int, core: Int32) {
+    peer = Peer(job, size: size, core: core)
+    descriptor = peer.descriptor
+  }
+
+  deinit {
+    close(descriptor)
+    peer.wait()
+  }
+}
+
+/// A peer and a connection of ours.
+final class ConnectedPeer {
+  private let peer: Peer
+  let connection: Connection
+
+  init(_ job: Peer.Job, core: Int32) throws {
+    peer = Peer(job, core: core)
+    connection = try Connection(descriptor: peer.descriptor)
+  }
+
+  deinit {
+    connection.close()
+    peer.wait()
   }
 }

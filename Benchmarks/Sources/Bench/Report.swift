@@ -58,7 +58,7 @@ struct Table {
       let worst = ratios.quantile(unit.isThroughput ? 0 : 1)
       row += [
         decimal(ratios.median, 3),
-        "\(decimal(ratios.quantile(0.25), 2))–\(decimal(ratios.quantile(0.75), 2))",
+        "\(decimal(ratios.quantile(0.25), 3))–\(decimal(ratios.quantile(0.75), 3))",
         decimal(worst, 2),
       ]
     } else {

@@ -52,8 +52,10 @@ void floor_negate(int32_t *numbers, size_t length) {
 
 void floor_negate_checked(int32_t *numbers, size_t length) {
   for (size_t i = 0; i < length; i++) {
-    if (numbers[i] == INT32_MIN) __builtin_trap();
-    numbers[i] = -numbers[i];
+    int32_t negated;
+    // Into a variable, so that nothing is stored before the trap.
+    if (__builtin_sub_overflow(0, numbers[i], &negated)) __builtin_trap();
+    numbers[i] = negated;
   }
 }
 
@@ -61,3 +63,5 @@ void floor_copy(void *destination, const void *source, size_t size) {
   memcpy(destination, source, size);
   __asm__ volatile("" : : "r"(destination) : "memory");
 }
+
+void floor_keep(const void *value) { __asm__ volatile("" : : "r"(value) : "memory"); }

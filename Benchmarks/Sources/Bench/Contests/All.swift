@@ -3,5 +3,9 @@
 extension Contest {
   /// The lines of the table, in its order.
   static let all: [Contest] =
-    [.control]
+    [control, lock, valueRead, valueUpdate, atomicAdd]
+    + negations + [spanNegation, copyOut]
+    + roundTrips + [typedRoundTrip] + mebibytes
+    + [encoding, decoding]
+    + [spawn]
 }

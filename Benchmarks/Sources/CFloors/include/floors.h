@@ -36,6 +36,9 @@ void floor_negate_checked(int32_t *numbers, size_t length);
 /// memcpy, not to be optimised away.
 void floor_copy(void *destination, const void *source, size_t size);
 
+/// Looks at a value, as far as a compiler can tell.
+void floor_keep(const void *value);
+
 /// A stream socketpair, both ends close-on-exec.
 void floor_socketpair(int ends[2]);
 /// Writes `size` bytes and reads `size` bytes back, `count` times.

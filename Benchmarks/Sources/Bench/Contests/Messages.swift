@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+import CFloors
+import SwiftIPC
+
+extension Contest {
+  static let roundTrips = [
+    roundTrip("one core", .oneCore, .atMost(1.1)),
+    // A wake-up on another core takes 30 to 80 µs on a virtual machine and hides the rest.
+    roundTrip("two cores", .twoCores, nil),
+  ]
+
+  private static func roundTrip(
+    _ place: String, _ placement: Placement, _ target: Target?
+  ) -> Contest {
+    Contest(
+      name: "64-byte round trip, \(place)",
+      floorName: "write, read: socketpair",
+      target: target,
+      placement: placement,
+      pythonJob: "round-trip"
+    ) { cores in
+      let core = cores.peer(for: placement)
+      let peer = RawPeer(.rawEcho, size: 64, core: core)
+      let buffer = floor_memory_create(64)
+      return Sides(
+        ours: try roundTrips(with: core),
+        floor: { floor_round_trips(peer.descriptor, buffer, 64, $0) })
+    }
+  }
+
+  private static func roundTrips(with core: Int32) throws -> (Int) throws -> Void {
+    let peer = try ConnectedPeer(.echo, core: core)
+    let payload = [UInt8](repeating: 7, count: 64)
+    return {
+      for _ in 0..<$0 {
+        try peer.connection.send(bytes: payload)
+        keep(try peer.connection.receiveBytes())
+      }
+    }
+  }
+
+  static let typedRoundTrip = Contest(
+    name: "[42, nil, \"hello\"] round trip, one core",
+    floorName: "our 64-byte round trip",
+    target: .atMost(1.3),
+    pythonJob: "typed-round-trip"
+  ) { cores in
+    let peer = try ConnectedPeer(.messageEcho, core: cores.main)
+    return Sides(
+      ours: {
+        for _ in 0..<$0 {
+          try peer.connection.send([42, nil, "hello"] as MessageValue)
+          keep(try peer.connection.receive())
+        }
+      },
+      floor: try roundTrips(with: cores.main))
+  }
+
+  static let mebibytes = [mebibytes("one core", .oneCore), mebibytes("two cores", .twoCores)]
+
+  /// One way; each message is answered by a byte, and the answers of a batch are read at its end.
+  private static func mebibytes(_ place: String, _ placement: Placement) -> Contest {
+    let size = 1 << 20
+    return Contest(
+      name: "1 MiB messages, \(place)",
+      floorName: "write, read: socketpair",
+      target: .atLeast(0.95),
+      unit: .throughput(bytes: size),
+      placement: placement,
+      pythonJob: "mebibyte-messages"
+    ) { cores in
+      let core = cores.peer(for: placement)
+      let peer = try ConnectedPeer(.sink, core: core)
+      let payload = [UInt8](repeating: 7, count: size)
+      let rawPeer = RawPeer(.rawSink, size: size, core: core)
+      let buffer = floor_memory_create(size)
+      return Sides(
+        ours: {
+          for _ in 0..<$0 { try peer.connection.send(bytes: payload) }
+          for _ in 0..<$0 { keep(try peer.connection.receiveBytes()) }
+        },
+        floor: { floor_messages(rawPeer.descriptor, buffer, size, $0) })
+    }
+  }
+}
