@@ -8,7 +8,7 @@ import SwiftIPC
 /// one process to the other costs both the same.
 struct Peer {
   enum Job: String {
-    case rawEcho, rawSink, echo, sink, messageEcho
+    case rawEcho, rawSink, echo, messageEcho, sink, freshSink
   }
 
   /// The first argument of a peer.
@@ -43,6 +43,12 @@ struct Peer {
     case .echo: try untilClosed { try $0.send(bytes: try $0.receiveBytes()) }
     case .messageEcho: try untilClosed { try $0.send(try $0.receive()) }
     case .sink:
+      let buffer = UnsafeMutableRawBufferPointer(start: floor_memory_create(size), count: size)
+      try untilClosed {
+        _ = try $0.receiveBytes(into: buffer)
+        try $0.send(bytes: [1])
+      }
+    case .freshSink:
       try untilClosed {
         _ = try $0.receiveBytes()
         try $0.send(bytes: [1])
@@ -51,7 +57,7 @@ struct Peer {
   }
 
   private static func untilClosed(_ body: (Connection) throws -> Void) throws {
-    let connection = try Connection(descriptor: descriptorInPeer)
+    let connection = try Connection(adopting: descriptorInPeer)
     do {
       while true { try body(connection) }
     } catch let error as IPCError where error.code == .peerClosed {}
@@ -87,9 +93,9 @@ final class ConnectedPeer {
   private let peer: Peer
   let connection: Connection
 
-  init(_ job: Peer.Job, core: Int32) throws {
-    peer = Peer(job, core: core)
-    connection = try Connection(descriptor: peer.descriptor)
+  init(_ job: Peer.Job, size: Int = 0, core: Int32) throws {
+    peer = Peer(job, size: size, core: core)
+    connection = try Connection(adopting: peer.descriptor)
   }
 
   deinit {

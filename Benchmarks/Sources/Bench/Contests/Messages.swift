@@ -56,30 +56,37 @@ extension Contest {
       floor: try roundTrips(with: cores.main))
   }
 
-  static let mebibytes = [mebibytes("one core", .oneCore), mebibytes("two cores", .twoCores)]
+  static let mebibytes = [
+    mebibytes("one core", .sink, .oneCore, .atLeast(0.95)),
+    mebibytes("two cores", .sink, .twoCores, .atLeast(0.95)),
+    // A fresh array for each message means fresh pages from the kernel for each message.
+    mebibytes("one core, each into a new array", .freshSink, .oneCore, nil),
+  ]
 
   /// One way; each message is answered by a byte, and the answers of a batch are read at its end.
-  private static func mebibytes(_ place: String, _ placement: Placement) -> Contest {
+  private static func mebibytes(
+    _ how: String, _ job: Peer.Job, _ placement: Placement, _ target: Target?
+  ) -> Contest {
     let size = 1 << 20
     return Contest(
-      name: "1 MiB messages, \(place)",
+      name: "1 MiB messages, \(how)",
       floorName: "write, read: socketpair",
-      target: .atLeast(0.95),
+      target: target,
       unit: .throughput(bytes: size),
       placement: placement,
       pythonJob: "mebibyte-messages"
     ) { cores in
       let core = cores.peer(for: placement)
-      let peer = try ConnectedPeer(.sink, core: core)
-      let payload = [UInt8](repeating: 7, count: size)
+      let peer = try ConnectedPeer(job, size: size, core: core)
       let rawPeer = RawPeer(.rawSink, size: size, core: core)
-      let buffer = floor_memory_create(size)
+      // One payload for both, so that both read the same pages.
+      let payload = UnsafeMutableRawBufferPointer(start: floor_memory_create(size), count: size)
       return Sides(
         ours: {
           for _ in 0..<$0 { try peer.connection.send(bytes: payload) }
           for _ in 0..<$0 { keep(try peer.connection.receiveBytes()) }
         },
-        floor: { floor_messages(rawPeer.descriptor, buffer, size, $0) })
+        floor: { floor_messages(rawPeer.descriptor, payload.baseAddress, size, $0) })
     }
   }
 }
