@@ -11,7 +11,7 @@ import CFloors
     // with the dynamic linker and all constructors behind it: so does this one, and by `_exit` as
     // well.
     if isAsked(to: nothing) { _exit(0) }
-    if isAsked(to: Peer.word) { return try Peer.serve(CommandLine.arguments.dropFirst(2)) }
+    if isAsked(to: RawPeer.word) { return RawPeer.serve(CommandLine.arguments.dropFirst(2)) }
     setlinebuf(stdout)
     let options = Options(CommandLine.arguments.dropFirst())
     let contests = Contest.all.filter { options.wants($0) && $0.canRun }

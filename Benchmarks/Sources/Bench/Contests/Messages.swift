@@ -20,7 +20,7 @@ extension Contest {
       pythonJob: "round-trip"
     ) { cores in
       let core = cores.peer(for: placement)
-      let peer = RawPeer(.rawEcho, size: 64, core: core)
+      let peer = RawPeer(.echo, size: 64, core: core)
       let buffer = floor_memory_create(64)
       return Sides(
         ours: try roundTrips(with: core),
@@ -65,7 +65,7 @@ extension Contest {
 
   /// One way; each message is answered by a byte, and the answers of a batch are read at its end.
   private static func mebibytes(
-    _ how: String, _ job: Peer.Job, _ placement: Placement, _ target: Target?
+    _ how: String, _ job: ConnectedPeer.Job, _ placement: Placement, _ target: Target?
   ) -> Contest {
     let size = 1 << 20
     return Contest(
@@ -78,7 +78,7 @@ extension Contest {
     ) { cores in
       let core = cores.peer(for: placement)
       let peer = try ConnectedPeer(job, size: size, core: core)
-      let rawPeer = RawPeer(.rawSink, size: size, core: core)
+      let rawPeer = RawPeer(.sink, size: size, core: core)
       // One payload for both, so that both read the same pages.
       let payload = UnsafeMutableRawBufferPointer(start: floor_memory_create(size), count: size)
       return Sides(

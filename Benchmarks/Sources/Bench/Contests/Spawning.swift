@@ -14,6 +14,6 @@ extension Contest {
   ) { _ in
     Sides(
       ours: { for _ in 0..<$0 { try ChildProcess.start {}.join() } },
-      floor: { for _ in 0..<$0 { floor_wait(Peer.start([Bench.nothing])) } })
+      floor: { for _ in 0..<$0 { floor_wait(RawPeer.start([Bench.nothing])) } })
   }
 }

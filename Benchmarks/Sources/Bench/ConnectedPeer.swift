@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+import CFloors
+import SwiftIPC
+
+/// A child at the other end of a connection, as a program would have one.
+final class ConnectedPeer {
+  enum Job: String, Codable {
+    case echo, messageEcho, sink, freshSink
+  }
+
+  let connection: Connection
+  private let child: ChildProcess<Void>
+
+  init(_ job: Job, size: Int = 0, core: Int32) throws {
+    let (ours, theirs) = try Connection.pair()
+    child = try ChildProcess.start(theirs, job, size, core) { connection, job, size, core in
+      floor_pin(core)
+      do {
+        try ConnectedPeer.serve(job, connection, size)
+      } catch let error as IPCError where error.code == .peerClosed {}
+    }
+    connection = ours
+  }
+
+  deinit {
+    connection.close()
+    // A peer that failed has said so on standard error, and ended the contest with it.
+    _ = try? child.join()
+  }
+
+  private static func serve(_ job: Job, _ connection: Connection, _ size: Int) throws {
+    switch job {
+    case .echo: while true { try connection.send(bytes: connection.receiveBytes()) }
+    case .messageEcho: while true { try connection.send(connection.receive()) }
+    case .sink:
+      let buffer = UnsafeMutableRawBufferPointer(start: floor_memory_create(size), count: size)
+      while true {
+        _ = try connection.receiveBytes(into: buffer)
+        try connection.send(bytes: [1])
+      }
+    case .freshSink:
+      while true {
+        _ = try connection.receiveBytes()
+        try connection.send(bytes: [1])
+      }
+    }
+  }
+}
