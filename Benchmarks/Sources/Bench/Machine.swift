@@ -35,7 +35,9 @@ enum Machine {
     var line: UnsafeMutablePointer<CChar>?
     var room = 0
     defer { free(line) }
-    while getline(&line, &room, file) >= 0, let line { result.append(trimmed(String(cString: line))) }
+    while getline(&line, &room, file) >= 0, let line {
+      result.append(trimmed(String(cString: line)))
+    }
     return result
   }
 

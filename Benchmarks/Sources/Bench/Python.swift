@@ -18,7 +18,8 @@ struct Python {
   /// nil when the job failed; what went wrong is on standard error then.
   func run(_ job: String, _ placement: Contest.Placement, _ cores: Cores) -> Runner.Summary? {
     let place =
-      placement == .anywhere ? "" : " --core \(cores.main) --peer-core \(cores.peer(for: placement))"
+      placement == .anywhere
+      ? "" : " --core \(cores.main) --peer-core \(cores.peer(for: placement))"
     let numbers = Self.run("\(interpreter) \(Self.script) \(job)\(place)").last?
       .split(separator: " ").compactMap { Double($0) }
     guard let numbers, numbers.count == 2 else { return nil }

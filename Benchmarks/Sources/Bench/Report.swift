@@ -45,7 +45,10 @@ extension Line {
 struct Table {
   private static let header = [
     ["", "SwiftIPC", "", "floor", "", "ours ÷ floor", "", "", "target", "Python", "", ""],
-    ["", "median", "p99", "median", "p99", "median", "quartiles", "worst", "", "median", "p99", "floor"],
+    [
+      "", "median", "p99", "median", "p99", "median", "quartiles", "worst", "", "median", "p99",
+      "floor",
+    ],
   ]
   private var rows: [[String]] = header
 

@@ -50,8 +50,8 @@ void floor_messages(int fd, void *buffer, size_t size, size_t count);
 /// The other end of `floor_messages`; returns at end of file.
 void floor_sink(int fd, void *buffer, size_t size);
 
-/// Starts this program's own file with the arguments given (NULL at the end). `fd`, if not negative,
-/// is descriptor 3 there.
+/// Starts this program's own file with the arguments given (NULL at the end). `fd` is descriptor 3
+/// there, unless it is negative.
 pid_t floor_spawn(char *const arguments[], int fd);
 /// Waits for the end of a child; exits with a message if it did not end with status 0.
 void floor_wait(pid_t child);
