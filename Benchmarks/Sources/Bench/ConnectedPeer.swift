@@ -5,7 +5,7 @@ import SwiftIPC
 /// A child at the other end of a connection, as a program would have one.
 final class ConnectedPeer {
   enum Job: String, Codable {
-    case echo, messageEcho, sink, freshSink
+    case echo, arrayEcho, messageEcho, sink, arraySink
   }
 
   let connection: Connection
@@ -29,16 +29,22 @@ final class ConnectedPeer {
   }
 
   private static func serve(_ job: Job, _ connection: Connection, _ size: Int) throws {
+    let buffer = UnsafeMutableRawBufferPointer(
+      start: floor_memory_create(max(size, 1)), count: size)
     switch job {
-    case .echo: while true { try connection.send(bytes: connection.receiveBytes()) }
+    case .echo:
+      while true {
+        let length = try connection.receiveBytes(into: buffer)
+        try connection.send(bytes: UnsafeRawBufferPointer(rebasing: buffer[..<length]).bytes)
+      }
+    case .arrayEcho: while true { try connection.send(bytes: connection.receiveBytes()) }
     case .messageEcho: while true { try connection.send(connection.receive()) }
     case .sink:
-      let buffer = UnsafeMutableRawBufferPointer(start: floor_memory_create(size), count: size)
       while true {
         _ = try connection.receiveBytes(into: buffer)
         try connection.send(bytes: [1])
       }
-    case .freshSink:
+    case .arraySink:
       while true {
         _ = try connection.receiveBytes()
         try connection.send(bytes: [1])
