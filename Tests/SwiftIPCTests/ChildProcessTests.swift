@@ -399,7 +399,7 @@ import Testing
       // Reaped by later starts, however many it takes until the last of them has ended.
       for rounds in 1...1000 {
         try ChildProcess.start {}.join()
-        var info = siginfo_t()
+        var info = unsafe siginfo_t()
         let found = unsafe waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT)
         if found < 0 && errno == ECHILD { return rounds }
       }
