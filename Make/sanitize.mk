@@ -27,9 +27,9 @@ sanitize-c-address: $(C_TESTS_asan)
 sanitize-c-thread: $(C_TESTS_tsan)
 	@Scripts/run-programs $^
 # UBSan does not exist for Swift on Linux; the C core has it in its own tests.
-sanitize-swift-address: require-swift
+sanitize-swift-address: require-swift require-python
 	@Scripts/swift-tests --sanitize=address --scratch-path .build-asan
-sanitize-swift-thread: require-swift
+sanitize-swift-thread: require-swift require-python
 	@Scripts/swift-tests --sanitize=thread --scratch-path .build-tsan
 
 # libFuzzer. `make fuzz SECONDS=n` gives each fuzzer n seconds, from Fuzz/corpus/NAME and what
