@@ -33,7 +33,8 @@ sanitize-swift-address: require-swift require-python
 	  LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/leaks.supp:print_suppressions=0 \
 	  Scripts/swift-tests --sanitize=address --scratch-path .build-asan
 sanitize-swift-thread: require-swift require-python
-	@Scripts/swift-tests --sanitize=thread --scratch-path .build-tsan
+	@TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/races.supp \
+	  Scripts/swift-tests --sanitize=thread --scratch-path .build-tsan
 
 # libFuzzer. `make fuzz SECONDS=n` gives each fuzzer n seconds, from Fuzz/corpus/NAME and what
 # earlier runs found (build/fuzz/NAME.corpus). An input that fails is left in build/fuzz.
