@@ -210,8 +210,7 @@ static uint64_t ended_after_reaping(int pidfd) {
   struct pidfd_info info;
   memset(&info, 0, sizeof info);
   info.mask = PIDFD_INFO_EXIT_MASK;
-  if (ioctl(pidfd, PIDFD_GET_INFO_REQUEST, &info) == 0 &&
-      (info.mask & PIDFD_INFO_EXIT_MASK) != 0) {
+  if (ioctl(pidfd, PIDFD_GET_INFO_REQUEST, &info) == 0 && (info.mask & PIDFD_INFO_EXIT_MASK) != 0) {
     int status = info.exit_code;
     if (WIFEXITED(status)) return ended_word(CIPC_PROCESS_EXITED, WEXITSTATUS(status));
     if (WIFSIGNALED(status)) return ended_word(CIPC_PROCESS_SIGNALLED, WTERMSIG(status));
@@ -411,12 +410,13 @@ static int actions_make(posix_spawn_file_actions_t *actions, const int *sources,
   int status = 0;
   for (size_t i = 0; status == 0 && i < count; i++) {
     // Onto the same number, too, this clears close-on-exec, in the child alone.
-    status = posix_spawn_file_actions_adddup2(actions, sources[i], CIPC_PROCESS_CONNECTION + (int)i);
+    status =
+        posix_spawn_file_actions_adddup2(actions, sources[i], CIPC_PROCESS_CONNECTION + (int)i);
   }
   for (int i = 0; status == 0 && i < 3; i++) {
     if (!is_open[i]) {
-      status = posix_spawn_file_actions_addopen(actions, i, "/dev/null", i == 0 ? O_RDONLY : O_WRONLY,
-                                                0);
+      status = posix_spawn_file_actions_addopen(actions, i, "/dev/null",
+                                                i == 0 ? O_RDONLY : O_WRONLY, 0);
     }
   }
   if (status == 0) status = actions_close_from(actions, CIPC_PROCESS_CONNECTION + (int)count);
@@ -459,8 +459,8 @@ static int spawn_file(pid_t *pid, const cipc_process_options_t *options, const i
   status = actions_make(&actions, sources, count, is_open);
   if (status == 0) status = attributes_make(&attributes);
   if (status == 0) {
-    status = posix_spawn(pid, options->executable != NULL ? options->executable : OWN_FILE, &actions,
-                         &attributes, arguments, environment);
+    status = posix_spawn(pid, options->executable != NULL ? options->executable : OWN_FILE,
+                         &actions, &attributes, arguments, environment);
   }
   (void)posix_spawnattr_destroy(&attributes);
 out_actions:

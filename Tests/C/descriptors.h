@@ -22,8 +22,8 @@ static inline int open_descriptors(void) {
   return count;
 }
 
-/// Lets this process have so many descriptors open or in flight; false, with the test skipped, where
-/// the hard limit is lower. Only root may have more in flight than the soft limit says.
+/// Lets this process have so many descriptors open or in flight; false, with the test skipped,
+/// where the hard limit is lower. Only root may have more in flight than the soft limit says.
 static inline bool descriptors_allowed(rlim_t count) {
   struct rlimit limit;
   CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);

@@ -26,12 +26,15 @@ import Testing
     let two = try ChildProcess.start("bob", 2.5) { name, number in "\(name) \(number)" }
     #expect(try await two.value == "bob 2.5")
     let reading = Measurement(sensor: "a", values: [1, .infinity, -0.5], note: nil)
-    let three = try ChildProcess.start(reading, [1: "x", 2: "y"], Int?.none) { reading, names, none in
+    let three = try ChildProcess.start(reading, [1: "x", 2: "y"], Int?.none) {
+      reading, names, none in
       var copy = reading
       copy.note = "\(names[2] ?? "?") \(none == nil)"
       return copy
     }
-    #expect(try await three.value == Measurement(sensor: "a", values: [1, .infinity, -0.5], note: "y true"))
+    #expect(
+      try await three.value
+        == Measurement(sensor: "a", values: [1, .infinity, -0.5], note: "y true"))
     let six = try ChildProcess.start(1, 2 as UInt8, 3 as Float, "4", [5], true) {
       "\($0) \($1) \($2) \($3) \($4) \($5)"
     }
@@ -96,7 +99,9 @@ import Testing
   }
 
   @Test func argumentsMayHavePrivateTypes() async throws {
-    let child = try ChildProcess.start(PrivateNumber(number: 3)) { PrivateNumber(number: $0.number + 1) }
+    let child = try ChildProcess.start(PrivateNumber(number: 3)) {
+      PrivateNumber(number: $0.number + 1)
+    }
     #expect(try await child.value.number == 4)
   }
 
@@ -143,7 +148,9 @@ import Testing
   // MARK: Ends
 
   @Test func aThrownErrorArrivesWithItsTypeAndDescription() async throws {
-    let child = try ChildProcess.start(1) { number -> Int in throw ChildRefusal(reason: "no \(number)") }
+    let child = try ChildProcess.start(1) { number -> Int in
+      throw ChildRefusal(reason: "no \(number)")
+    }
     let error = await #expect(throws: IPCError.self) { try await child.value }
     #expect(error?.code == .childThrew)
     #expect(error?.context == "SwiftIPCTests.ChildRefusal: ChildRefusal(reason: \"no 1\")")
@@ -422,7 +429,12 @@ import Testing
 
   @Test func staticsHaveTheirInitialValuesInAChild() async throws {
     Statics.counter.withLock { $0 = 10 }
-    let child = try ChildProcess.start { Statics.counter.withLock { $0 += 1; return $0 } }
+    let child = try ChildProcess.start {
+      Statics.counter.withLock { counter in
+        counter += 1
+        return counter
+      }
+    }
     #expect(try await child.value == 1)
     Statics.counter.withLock { $0 = 0 }
   }
@@ -503,7 +515,8 @@ final class ChildClassTask: ProcessTask {
 }
 
 private enum Choice: ProcessTask {
-  case first, second(Int)
+  case first
+  case second(Int)
   func run() async -> Int {
     if case .second(let number) = self { number } else { 0 }
   }
@@ -528,7 +541,9 @@ private func isOnMainThread() -> Bool {
   return text == "\(getpid())/task/\(getpid())"
 }
 
-private func variable(_ name: String) -> String? { unsafe getenv(name).map { unsafe String(cString: $0) } }
+private func variable(_ name: String) -> String? {
+  unsafe getenv(name).map { unsafe String(cString: $0) }
+}
 
 private func openDescriptors() -> [Int32] {
   guard let directory = unsafe opendir("/proc/self/fd") else { return [] }

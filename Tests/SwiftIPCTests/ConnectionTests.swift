@@ -13,7 +13,7 @@ func code<R>(_ body: () throws -> R) -> IPCError.Code? {
   }
 }
 
-func code<R>(_ body: () async throws -> R) async -> IPCError.Code? {
+func asyncCode<R>(_ body: () async throws -> R) async -> IPCError.Code? {
   do {
     _ = try await body()
     return nil

@@ -57,7 +57,7 @@ enum Job {
       for name in names { types.append(try Self.sentType(name)) }
       let signature = FunctionSignature(
         location: location, call: call, output: try output.map(Self.sentType))
-      self = try ArgumentTypes< >.job(signature, types[...], arguments)
+      self = try NoArguments.job(signature, types[...], arguments)
     }
   }
 
@@ -95,6 +95,8 @@ private struct FunctionSignature {
   var call: FunctionCall
   var output: SentType?
 }
+
+private typealias NoArguments = ArgumentTypes<>
 
 /// The types of a closure's arguments, collected one by one from types known at run time alone.
 private struct ArgumentTypes<each A: Codable> {

@@ -18,7 +18,8 @@ enum TypeName: Hashable, Sendable {
     }
     let descriptor = unsafe Self.descriptor(of: type)
     if let descriptor = unsafe descriptor {
-      let location = try unsafe ImageLocation(of: descriptor, "the type \(String(reflecting: type))")
+      let subject = "the type \(String(reflecting: type))"
+      let location = try unsafe ImageLocation(of: descriptor, subject)
       if unsafe Self.type(of: descriptor) == type {
         self = .descriptor(location)
         return
