@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import CIPC
-internal import Glibc
 internal import Synchronization
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
 
 /// The descriptors that leave this process with one message.
 ///
