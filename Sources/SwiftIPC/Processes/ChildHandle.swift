@@ -172,7 +172,11 @@ internal import Synchronization
           unsafe cipc_process_watch(process, connection.descriptor), "\(self)")
       }
       defer { if descriptors.count > 1 { close(descriptor) } }
-      try await Readiness.wait(for: descriptor, until: deadline)
+      let status = await Suspension().wait(
+        for: .init(
+          descriptor: descriptor, isOwned: false, direction: CIPC_WAITER_READABLE,
+          deadline: deadline))
+      if status != CIPC_ETIMEDOUT.rawValue { try IPCError.check(status, "\(self)") }
     }
     return true
   }
