@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Glibc
 import SwiftIPC
 import Testing
 
@@ -116,6 +117,30 @@ import Testing
     }
     try await child.join()
     #expect(Array(numbers) == [0, -1, -2, -3, -4, -5, -6, -7, -8, -9])
+  }
+
+  /// The statements of README's first example stand above, word for word.
+  @Test func readmeSaysWhatIsTried() throws {
+    let folders = #filePath.split(separator: "/")
+    let readme = try text(of: "/" + folders.dropLast(3).joined(separator: "/") + "/README.md")
+    let own = try text(of: #filePath)
+    let example = try #require(readme.split(separator: "```swift").dropFirst().first)
+      .split(separator: "```")[0]
+    let statements = example.split(separator: "\n").map { $0.drop { $0 == " " } }
+      .filter { $0.hasPrefix("let ") || $0.hasPrefix("try ") }
+    #expect(statements.count == 5)
+    for statement in statements { #expect(own.contains(statement)) }
+  }
+
+  private func text(of path: String) throws -> String {
+    let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
+    try #require(file >= 0, "\(path)")
+    defer { close(file) }
+    let size = Int(lseek(file, 0, SEEK_END))
+    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+      unsafe count = pread(file, buffer.baseAddress, size, 0)
+    }
+    return String(decoding: bytes, as: UTF8.self)
   }
 }
 
