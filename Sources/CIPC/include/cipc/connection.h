@@ -156,7 +156,8 @@ CIPC_API CIPC_CHECKED int cipc_connection_receive(cipc_connection_t *connection,
                                                   cipc_deadline_t deadline);
 
 /// Waits until there is something to receive: a message or the beginning of one,
-/// or the end of the stream. 0, CIPC_ETIMEDOUT, CIPC_ENOTREADABLE, CIPC_ECLOSED.
+/// or the end of the stream. 0, CIPC_ETIMEDOUT, CIPC_ENOTREADABLE, CIPC_ECLOSED,
+/// -errno. Every thread that polls is told.
 CIPC_API CIPC_CHECKED int cipc_connection_poll(cipc_connection_t *connection,
                                                cipc_deadline_t deadline);
 
