@@ -72,6 +72,7 @@ private struct ForgedTicket: Codable {
     let long = Parcel(name: String(repeating: "x", count: 200), connections: [b])
     #expect(code { try carrier.send(long) } == .messageTooLong)
     receiver.close()
+    #expect(codeOfSending(carrier) == .peerClosed)
     #expect(code { try carrier.send(b) } == .peerClosed)
     try b.send(1)
     #expect(try a.receive(Int.self) == 1)
