@@ -17,7 +17,11 @@ let package = Package(
       ]
     ),
     .target(name: "SwiftIPC", dependencies: ["CIPC"]),
-    .testTarget(name: "SwiftIPCTests", dependencies: ["SwiftIPC", "CIPC"]),
+    // Forked children for the tests of shared memory, in C.
+    .target(
+      name: "CTestSupport", dependencies: ["CIPC"], path: "Tests/CTestSupport",
+      cSettings: [.define("_GNU_SOURCE")]),
+    .testTarget(name: "SwiftIPCTests", dependencies: ["SwiftIPC", "CIPC", "CTestSupport"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c11

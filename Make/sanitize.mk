@@ -2,8 +2,19 @@
 
 SANITIZE_CC ?= $(TOOLCHAIN_CLANG)
 
-$(eval $(call c_test_rules,asan,$(SANITIZE_CC),-fsanitize=address,undefined -fno-sanitize-recover=all))
-$(eval $(call c_test_rules,tsan,$(SANITIZE_CC),-fsanitize=thread))
+# gold, the default of the Swift toolchain's clang, warns of each symbol of the runtimes.
+SANITIZE_LINK := -fuse-ld=lld
+ASAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all
+# The Swift toolchain's runtime for threads knows Dispatch and wants it linked.
+DISPATCH_DIR := $(patsubst %/,%,$(dir $(wildcard \
+  $(dir $(realpath $(TOOLCHAIN_CLANG)))../lib/swift/linux/libdispatch.so)))
+TSAN_FLAGS := -fsanitize=thread
+ifneq ($(DISPATCH_DIR),)
+  TSAN_LINK := -L$(DISPATCH_DIR) -Wl,-rpath,$(DISPATCH_DIR) -ldispatch -lBlocksRuntime
+endif
+
+$(eval $(call c_test_rules,asan,$(SANITIZE_CC),$(ASAN_FLAGS),$(SANITIZE_LINK)))
+$(eval $(call c_test_rules,tsan,$(SANITIZE_CC),$(TSAN_FLAGS),$(SANITIZE_LINK) $(TSAN_LINK)))
 
 .PHONY: sanitize
 sanitize: ## C and Swift tests under ASan+UBSan and TSan

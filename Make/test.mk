@@ -21,7 +21,7 @@ C_TESTS := $(wildcard Tests/C/*_test.c)
 C_TEST_FLAGS := -std=c11 -D_GNU_SOURCE -DCIPC_FAULTS -ISources/CIPC/include -ISources/CIPC \
   -ITests/C $(C_WARNINGS) -Werror -O1 -g
 
-# $(call c_test_rules,FLAVOUR,COMPILER,FLAGS): programs build/FLAVOUR/NAME_test, and their list.
+# $(call c_test_rules,FLAVOUR,COMPILER,FLAGS,LINK FLAGS): programs build/FLAVOUR/NAME_test, and their list.
 define c_test_rules
 C_TESTS_$(1) := $$(C_TESTS:Tests/C/%.c=$$(BUILD)/$(1)/%)
 
@@ -31,7 +31,7 @@ $$(BUILD)/$(1)/core/%.o: Sources/CIPC/%.c $$(C_HEADERS) | require-cc
 
 $$(BUILD)/$(1)/%_test: Tests/C/%_test.c $$(wildcard Tests/C/*.h) $$(C_HEADERS) \
     $$(C_SOURCES:Sources/CIPC/%.c=$$(BUILD)/$(1)/core/%.o)
-	$(2) $$(C_TEST_FLAGS) $(3) $$(filter %.c %.o,$$^) -pthread -o $$@
+	$(2) $$(C_TEST_FLAGS) $(3) $$(filter %.c %.o,$$^) $(4) -pthread -o $$@
 endef
 
 $(eval $(call c_test_rules,test-c,$(CC),))

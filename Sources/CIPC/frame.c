@@ -16,8 +16,11 @@
 
 #include "clock.h"
 
-/// SCM_MAX_FD of the kernel.
+/// The most that a peer can send at once: SCM_MAX_FD of the kernel.
 #define BATCH 253
+/// The most that is sent at once: sendmsg of musl takes 1024 bytes of control data, one descriptor
+/// less than the kernel.
+#define BATCH_OUT 252
 /// Up to this size a frame is put together first: a copy costs less than a vector.
 #define SMALL 1024
 /// A parked body starts with this much memory and doubles from there.
@@ -158,11 +161,11 @@ int cipc_frame_writer_init(cipc_frame_writer_t *writer, int kind, const void *by
   if (count == 0) return 0;
   if (kind != CIPC_FRAME_UNIX) return CIPC_EOPNOTSUPP;
   if (count > CIPC_FRAME_DESCRIPTORS) return CIPC_EDESCRIPTORCOUNT;
-  if ((count + BATCH - 1) / BATCH > writer->header_size + (uint64_t)length) {
+  if ((count + BATCH_OUT - 1) / BATCH_OUT > writer->header_size + (uint64_t)length) {
     return CIPC_EDESCRIPTORCOUNT;
   }
   // The kernel checks a batch as it takes it; a bad one after the first would break the stream.
-  if (count > BATCH && sent == 0) {
+  if (count > BATCH_OUT && sent == 0) {
     for (size_t i = 0; i < count; i++) {
       if (fcntl(descriptors[i], F_GETFD) < 0) return -errno;
     }
@@ -197,28 +200,29 @@ int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind) {
                   MSG_NOSIGNAL | MSG_DONTWAIT);
     } else {
       union {
-        char bytes[CMSG_SPACE(BATCH * sizeof(int))];
+        char bytes[CMSG_SPACE(BATCH_OUT * sizeof(int))];
         struct cmsghdr alignment;
       } control;
       struct msghdr message = {.msg_iov = vector};
       // Batch k rides on byte k, the last one on all that is left: so `sent` tells which are out.
-      size_t first = writer->sent < writer->count / BATCH + 1 ? (size_t)writer->sent * BATCH
-                                                              : writer->count;
+      size_t first = writer->sent < writer->count / BATCH_OUT + 1 ? (size_t)writer->sent * BATCH_OUT
+                                                                  : writer->count;
       if (first < writer->count) {
         size_t batch = writer->count - first;
-        if (batch > BATCH) {
-          batch = BATCH;
+        if (batch > BATCH_OUT) {
+          batch = BATCH_OUT;
           vector[0].iov_len = 1;
           pieces = 1;
           partly = true;
         }
         memset(&control, 0, sizeof control);
         message.msg_control = control.bytes;
-        message.msg_controllen = CMSG_SPACE(batch * sizeof(int));
+        // A size_t in glibc, a socklen_t in musl.
+        message.msg_controllen = (socklen_t)CMSG_SPACE(batch * sizeof(int));
         struct cmsghdr *header = CMSG_FIRSTHDR(&message);
         header->cmsg_level = SOL_SOCKET;
         header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(batch * sizeof(int));
+        header->cmsg_len = (socklen_t)CMSG_LEN(batch * sizeof(int));
         memcpy(CMSG_DATA(header), writer->descriptors + first, batch * sizeof(int));
       }
       // msg_iovlen is a size_t in glibc and an int in musl.
@@ -228,11 +232,15 @@ int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind) {
     }
     if (done < 0) {
       switch (errno) {
-        case EINTR: continue;
-        case EAGAIN: return CIPC_EAGAIN;
+        case EINTR:
+          continue;
+        case EAGAIN:
+          return CIPC_EAGAIN;
         case EPIPE:
-        case ECONNRESET: return CIPC_EPEERCLOSED;
-        default: return -errno;
+        case ECONNRESET:
+          return CIPC_EPEERCLOSED;
+        default:
+          return -errno;
       }
     }
     writer->sent += (uint64_t)done;
@@ -306,11 +314,19 @@ static int reserve_descriptors(cipc_frame_reader_t *reader, size_t count) {
   return 0;
 }
 
+/// CMSG_NXTHDR, whose definition in musl mixes signs.
+static struct cmsghdr *next_header(struct msghdr *message, struct cmsghdr *header) {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+  return CMSG_NXTHDR(message, header);
+#pragma GCC diagnostic pop
+}
+
 /// Takes the descriptors out of a control buffer: queues them, or after a failure closes them.
 static int take_control(cipc_frame_reader_t *reader, struct msghdr *message, size_t bytes) {
   int status = message->msg_flags & MSG_CTRUNC ? CIPC_EDESCRIPTORSLOST : 0;
   for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header != NULL;
-       header = CMSG_NXTHDR(message, header)) {
+       header = next_header(message, header)) {
     if (header->cmsg_level != SOL_SOCKET) continue;
     if (header->cmsg_type != SCM_RIGHTS && header->cmsg_type != SCM_PIDFD) continue;
     size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -359,10 +375,14 @@ static int fill(cipc_frame_reader_t *reader, int fd, int kind, struct iovec *vec
     }
     if (count < 0) {
       switch (errno) {
-        case EINTR: continue;
+        case EINTR:
+          continue;
         // The peer went without reading all we sent; what it sent itself was delivered before this.
-        case ECONNRESET: count = 0; break;
-        default: return -errno;
+        case ECONNRESET:
+          count = 0;
+          break;
+        default:
+          return -errno;
       }
     }
     reader->received += (uint64_t)count;
@@ -525,8 +545,8 @@ bool cipc_frame_reader_buffered(const cipc_frame_reader_t *reader) {
   if (reader->in_body) return available >= reader->length - reader->have;
   if (available == 0) return false;
   uint64_t length = 0;
-  int size = cipc_frame_decode_header(reader->ahead + reader->begin, available, reader->maximum,
-                                      &length);
+  int size =
+      cipc_frame_decode_header(reader->ahead + reader->begin, available, reader->maximum, &length);
   // A bad header is an answer too.
   return size < 0 || (size > 0 && available - (size_t)size >= length);
 }

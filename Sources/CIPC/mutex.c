@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cipc/mutex.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -8,6 +9,8 @@
 
 // The dead owner had not signed yet.
 #define CASUALTY_UNKNOWN UINT32_MAX
+// In `dirty`: a program that goes around this library has made the mutex useless for good.
+#define NOT_RECOVERABLE (UINT32_MAX - 1)
 
 int cipc_mutex_init(cipc_mutex_t *mutex, const cipc_mutex_options_t *options) {
   memset(mutex, 0, sizeof *mutex);
@@ -40,11 +43,19 @@ static int lock_for_a_slice(pthread_mutex_t *native, cipc_deadline_t slice) {
 #endif
 }
 
-static int wait_for(pthread_mutex_t *native, cipc_deadline_t deadline) {
+// glibc's pthread_mutex_trylock leaves the lock word taken when it says ENOTRECOVERABLE (2.36,
+// tried): the next caller would wait for ever, so it is told by a mark of ours.
+static bool is_lost(const cipc_mutex_t *mutex) {
+  return __atomic_load_n(&mutex->dirty, __ATOMIC_ACQUIRE) == NOT_RECOVERABLE;
+}
+
+static int wait_for(cipc_mutex_t *mutex, cipc_deadline_t deadline) {
   for (;;) {
     cipc_deadline_t slice = cipc_clock_slice(deadline);
-    int error = lock_for_a_slice(native, slice);
-    if (error != ETIMEDOUT || slice == deadline) return error;
+    int error = lock_for_a_slice(&mutex->native, slice);
+    if (error == 0 || error == EOWNERDEAD) return error;
+    if (is_lost(mutex)) return ENOTRECOVERABLE;
+    if (error != ETIMEDOUT || slice >= deadline) return error;
   }
 }
 
@@ -63,8 +74,14 @@ static int inherit(cipc_mutex_t *mutex) {
 }
 
 int cipc_mutex_lock_slowly(cipc_mutex_t *mutex, int error, cipc_deadline_t deadline) {
-  if (error == EBUSY) error = wait_for(&mutex->native, deadline);
+  if (error != EOWNERDEAD && is_lost(mutex)) return CIPC_ENOTRECOVERABLE;
+  if (error == EBUSY) {
+    // Waiting would leave the mark of a sleeper, and cost the owner a system call.
+    if (deadline <= CIPC_IMMEDIATELY && !cipc_mutex_is_owned(mutex)) return CIPC_ETIMEDOUT;
+    error = wait_for(mutex, deadline);
+  }
   if (error == EOWNERDEAD) error = inherit(mutex);
+  if (error == ENOTRECOVERABLE) __atomic_store_n(&mutex->dirty, NOT_RECOVERABLE, __ATOMIC_RELEASE);
   return -error;
 }
 
@@ -83,5 +100,5 @@ cipc_participant_t cipc_mutex_holder(const cipc_mutex_t *mutex) {
 
 pid_t cipc_mutex_casualty(const cipc_mutex_t *mutex) {
   uint32_t dirty = __atomic_load_n(&mutex->dirty, __ATOMIC_RELAXED);
-  return dirty == CASUALTY_UNKNOWN ? 0 : (pid_t)dirty;
+  return dirty >= NOT_RECOVERABLE ? 0 : (pid_t)dirty;
 }

@@ -19,6 +19,7 @@
 #endif
 
 #define DIRECTORY "/dev/shm"
+// Bytes of a name behind its slash.
 #define NAME_MAXIMUM 250
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
 
@@ -55,7 +56,7 @@ static bool elements_fit(const cipc_segment_type_t *type, uint64_t size) {
 // and Python take.
 static int path_of(const char *name, char *path, size_t room) {
   if (name == NULL || name[0] != '/' || name[1] == '\0' || strchr(name + 1, '/') != NULL ||
-      strlen(name) > NAME_MAXIMUM || strcmp(name, "/.") == 0 || strcmp(name, "/..") == 0) {
+      strlen(name) > 1 + NAME_MAXIMUM || strcmp(name, "/.") == 0 || strcmp(name, "/..") == 0) {
     return CIPC_EINVAL;
   }
   (void)snprintf(path, room, DIRECTORY "%s", name);
@@ -151,7 +152,7 @@ int cipc_segment_create(cipc_segment_t **segment, size_t size,
 }
 
 int cipc_segment_publish(cipc_segment_t *segment, const char *name) {
-  char path[sizeof DIRECTORY + NAME_MAXIMUM];
+  char path[sizeof DIRECTORY + 1 + NAME_MAXIMUM];
   if (segment->named != (name != NULL)) return CIPC_EINVAL;
   int status = segment->named ? path_of(name, path, sizeof path) : 0;
   if (status < 0) return status;
@@ -249,7 +250,7 @@ int cipc_segment_open(cipc_segment_t **segment, int descriptor,
 
 int cipc_segment_open_named(cipc_segment_t **segment, const char *name,
                             const cipc_segment_options_t *options) {
-  char path[sizeof DIRECTORY + NAME_MAXIMUM];
+  char path[sizeof DIRECTORY + 1 + NAME_MAXIMUM];
   int status = path_of(name, path, sizeof path);
   if (status < 0) return status;
   // O_NOFOLLOW: /dev/shm is open to everyone, and so is what a link there points to.
@@ -261,7 +262,7 @@ int cipc_segment_open_named(cipc_segment_t **segment, const char *name,
 }
 
 int cipc_segment_unlink(const char *name) {
-  char path[sizeof DIRECTORY + NAME_MAXIMUM];
+  char path[sizeof DIRECTORY + 1 + NAME_MAXIMUM];
   int status = path_of(name, path, sizeof path);
   if (status < 0) return status;
   return unlink(path) < 0 ? -errno : 0;

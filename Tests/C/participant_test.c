@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "participant.h"
+#include "cipc/participant.h"
 
 #include <fcntl.h>
 #include <pthread.h>

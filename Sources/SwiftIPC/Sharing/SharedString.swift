@@ -56,7 +56,7 @@ public final class SharedString: Sendable {
     segment = try Segment.decode(
       from: decoder, as: SharedString.self, Self.segmentType(capacity: Segment.anyCount))
     capacity = segment.count
-    guard cipc_cell_footprint(Self.cellSize(capacity: capacity)) <= segment.size else {
+    guard cipc_cell_footprint(Self.cellSize(capacity: capacity)) == segment.size else {
       throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "SharedString")
     }
   }

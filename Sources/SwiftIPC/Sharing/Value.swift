@@ -70,24 +70,28 @@ public final class Value<T: BitwiseCopyable & Sendable>: Sendable {
   @inlinable public var value: T {
     withExtendedLifetime(segment) {
       unsafe withUnsafeTemporaryAllocation(of: T.self, capacity: 1) { copy in
-        // Of capacity 1, so there is a base address.
+        // Of capacity 1, so there is a base address. It goes to inlined functions alone, so that
+        // a small value stays in registers.
         let copied = copy.baseAddress!
-        if unsafe cipc_cell_read(cell, copied, MemoryLayout<T>.size, 0) != 0 {
-          unsafe read(slowlyInto: copied)
+        if unsafe cipc_cell_try_read(cell, copied, MemoryLayout<T>.size) != 0 {
+          return unsafe copied.pointee
         }
-        return unsafe copied.pointee
+        return overtakenValue()
       }
     }
   }
 
   // Ends: either a writer lets go of the lock, or the sequence stands still and the reading without
   // a lock succeeds.
-  @usableFromInline @inline(never) func read(slowlyInto copy: UnsafeMutableRawPointer) {
-    var status: Int32
-    repeat {
-      status = unsafe cipc_cell_read(
-        cell, copy, MemoryLayout<T>.size, Deadline.after(.milliseconds(10)))
-    } while status != 0
+  @usableFromInline @inline(never) func overtakenValue() -> T {
+    unsafe withUnsafeTemporaryAllocation(of: T.self, capacity: 1) { copy in
+      let copied = copy.baseAddress!
+      var deadline: Int64 = 0
+      while unsafe cipc_cell_read(cell, copied, MemoryLayout<T>.size, deadline) != 0 {
+        deadline = Deadline.after(.milliseconds(10))
+      }
+      return unsafe copied.pointee
+    }
   }
 
   /// Replaces the value.

@@ -5,7 +5,7 @@
 /// big-endian length and the body; for bodies above 0x7fffffff bytes, -1 and an
 /// unsigned 64-bit big-endian length. Any other negative length is an error.
 ///
-/// On AF_UNIX sockets descriptors ride along (SCM_RIGHTS), in batches of 253,
+/// On AF_UNIX sockets descriptors ride along (SCM_RIGHTS), in batches of 252,
 /// each batch on a byte of its own frame. A read of the kernel never goes past
 /// the bytes that carry descriptors, so they belong to the frame in which that
 /// read ended.

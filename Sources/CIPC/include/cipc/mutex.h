@@ -33,7 +33,8 @@ CIPC_BEGIN_DECLS
 typedef struct cipc_mutex {
   pthread_mutex_t native;
   /// 0, or from the death of an owner until `recover` the pid of the dead (UINT32_MAX when it had
-  /// not signed yet). Written by the owner.
+  /// not signed yet). Written by the owner; UINT32_MAX - 1 by anyone who is told that the native
+  /// mutex is not recoverable.
   uint32_t dirty;
   /// How often the owner holds it beyond the first time. Written by the owner.
   uint32_t depth;

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// `close(2)`, where a method named `close` hides it.
+func closeDescriptor(_ descriptor: Int32) {
+  _ = close(descriptor)
+}

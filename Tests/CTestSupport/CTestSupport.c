@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "CTestSupport.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CHILD_FAILED 99
+
+void *test_map_payload(int descriptor) {
+  struct stat status;
+  if (fstat(descriptor, &status) < 0) return NULL;
+  char *mapping = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+                       descriptor, 0);
+  return mapping == MAP_FAILED ? NULL : mapping + CIPC_SEGMENT_HEADER_SIZE;
+}
+
+pid_t test_fork_increments(cipc_mutex_t *mutex, volatile uint64_t *counter, int rounds) {
+  pid_t child = fork();
+  if (child != 0) return child;
+  for (int i = 0; i < rounds; i++) {
+    if (cipc_mutex_lock(mutex, CIPC_NO_DEADLINE) != 0) _exit(CHILD_FAILED);
+    uint64_t before = *counter;
+    // Others come to run just here, and would lose an update if they were let in.
+    if (i % 16 == 0) (void)sched_yield();
+    *counter = before + 1;
+    if (cipc_mutex_unlock(mutex) != 0) _exit(CHILD_FAILED);
+  }
+  _exit(0);
+}
+
+pid_t test_fork_killed_holding(cipc_mutex_t *mutex, int depth, volatile int32_t *mark) {
+  pid_t child = fork();
+  if (child != 0) return child;
+  for (int i = 0; i < depth; i++) {
+    if (cipc_mutex_lock(mutex, CIPC_NO_DEADLINE) < 0) _exit(CHILD_FAILED);
+  }
+  if (mark != NULL) *mark = 13;
+  (void)kill(getpid(), SIGKILL);
+  _exit(CHILD_FAILED);
+}
+
+pid_t test_fork_try(cipc_mutex_t *mutex) {
+  pid_t child = fork();
+  if (child != 0) return child;
+  int status = cipc_mutex_trylock(mutex);
+  if (status == CIPC_EBUSY) _exit(1);
+  if (status != 0 || cipc_mutex_unlock(mutex) != 0) _exit(CHILD_FAILED);
+  _exit(0);
+}
+
+pid_t test_fork_holding(cipc_mutex_t *mutex, int ready, int go) {
+  pid_t child = fork();
+  if (child != 0) return child;
+  char byte = 0;
+  if (cipc_mutex_lock(mutex, CIPC_NO_DEADLINE) != 0 || write(ready, &byte, 1) != 1 ||
+      read(go, &byte, 1) != 1 || cipc_mutex_unlock(mutex) != 0) {
+    _exit(CHILD_FAILED);
+  }
+  _exit(0);
+}
+
+pid_t test_fork_cell_increments(cipc_cell_t *cell, int rounds) {
+  pid_t child = fork();
+  if (child != 0) return child;
+  for (int i = 0; i < rounds; i++) {
+    uint64_t value;
+    if (cipc_cell_begin(cell, &value, sizeof value, CIPC_NO_DEADLINE) != 0) _exit(CHILD_FAILED);
+    value++;
+    if (cipc_cell_commit(cell, &value, sizeof value) != 0) _exit(CHILD_FAILED);
+  }
+  _exit(0);
+}
+
+pid_t test_fork_cell_writer(cipc_cell_t *cell) {
+  pid_t child = fork();
+  if (child != 0) return child;
+  for (;;) {
+    uint64_t words[8];
+    if (cipc_cell_begin(cell, words, sizeof words, CIPC_NO_DEADLINE) != 0) _exit(CHILD_FAILED);
+    for (int i = 0; i < 7; i++) words[i]++;
+    words[7] = 7 * words[0];
+    if (cipc_cell_commit(cell, words, sizeof words) != 0) _exit(CHILD_FAILED);
+  }
+}
+
+pid_t test_fork_atomic_increments(void *word, size_t width, int rounds) {
+  pid_t child = fork();
+  if (child != 0) return child;
+  for (int i = 0; i < rounds; i++) (void)cipc_atomic_add(word, width, 1);
+  _exit(0);
+}
+
+int test_wait(pid_t child) {
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) return CHILD_FAILED;
+  }
+  return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int test_kill(pid_t child) { return kill(child, SIGKILL); }
+
+int test_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
+
+int test_memfd(const void *bytes, size_t size, int sealed) {
+  int descriptor = memfd_create("crafted", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (descriptor < 0 || ftruncate(descriptor, (off_t)size) < 0 ||
+      pwrite(descriptor, bytes, size, 0) != (ssize_t)size ||
+      (sealed && fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)) {
+    return -1;
+  }
+  return descriptor;
+}
+
+uint64_t test_inode(int descriptor) {
+  struct stat status;
+  return fstat(descriptor, &status) < 0 ? 0 : (uint64_t)status.st_ino;
+}
+
+int test_count_descriptors(uint64_t inode) {
+  int count = 0;
+  DIR *directory = opendir("/proc/self/fd");
+  if (directory == NULL) return -1;
+  for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+    int descriptor = atoi(entry->d_name);
+    if (entry->d_name[0] != '.' && test_inode(descriptor) == inode) count++;
+  }
+  (void)closedir(directory);
+  return count;
+}
+
+int test_count_mappings(uint64_t inode) {
+  int count = 0;
+  FILE *maps = fopen("/proc/self/maps", "re");
+  if (maps == NULL) return -1;
+  char line[4096];
+  while (fgets(line, sizeof line, maps) != NULL) {
+    unsigned long long found = 0;
+    if (sscanf(line, "%*s %*s %*s %*s %llu", &found) == 1 && found == inode) count++;
+  }
+  (void)fclose(maps);
+  return count;
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+import CIPC
+import CTestSupport
+import SwiftIPC
+import Testing
+
+@Suite struct SharedStringTests {
+  struct Mine: Error, Equatable {}
+
+  @Test func aTextIsKeptUpToItsCapacityInBytes() throws {
+    let text = try SharedString(capacity: 8)
+    #expect(text.value == "" && text.capacity == 8)
+    try text.store("åäöü")
+    #expect(text.value == "åäöü")
+    #expect(errorCode { try text.store("åäöü!") } == .messageTooLong)
+    #expect(text.value == "åäöü")
+    try text.store("a\0b")
+    #expect(text.value == "a\0b")
+    try text.store("")
+    #expect(text.value == "")
+    #expect(try SharedString("hello", capacity: 5).value == "hello")
+    #expect(errorCode { _ = try SharedString("hello!", capacity: 5) } == .messageTooLong)
+    #expect(try SharedString(capacity: 0).value == "")
+    let long = String(repeating: "x", count: 100_000)
+    #expect(try SharedString(long, capacity: 100_000).value == long)
+  }
+
+  @Test func aChangeHappensWholeOrNotAtAll() throws {
+    let text = try SharedString("one", capacity: 8)
+    #expect(throws: Mine()) {
+      try text.withLock {
+        $0 = "two"
+        throw Mine()
+      }
+    }
+    #expect(errorCode { try text.withLock { $0 = "much too long" } } == .messageTooLong)
+    #expect(text.value == "one")
+    let length = try text.withLock { text in
+      text += " two"
+      return text.count
+    }
+    #expect(length == 7 && text.value == "one two")
+    #expect(try text.withLock { _ in errorCode { try text.store("") } } == .alreadyLocked)
+    try unsafe whileAnotherProcessHolds(mutex(of: text)) {
+      #expect(errorCode { try text.withLock(timeout: .milliseconds(1)) { $0 = "" } } == .timedOut)
+      #expect(text.value == "one two")
+    }
+    try unsafe killHolder(of: mutex(of: text))
+    try text.store("three")
+    #expect(text.value == "three")
+  }
+
+  @Test func aTextReceivedIsTheSame() throws {
+    let text = try SharedString("one", capacity: 8)
+    let received = try transfer(text)
+    #expect(received.capacity == 8)
+    try received.store("two")
+    #expect(text.value == "two")
+    #expect(
+      errorCode { _ = try receive(Value<UInt8>.self, descriptor: duplicate(descriptor(of: text))) }
+        == .segmentMismatch)
+  }
+
+  @Test func hostileBytesGiveATextAndNoTrap() throws {
+    let text = try SharedString("one", capacity: 8)
+    let cell = try unsafe cell(of: text)
+    let bytes: [UInt8] = [255, 255, 255, 255, 255, 255, 255, 255] + Array("ab\u{0}cdefg".utf8)
+    #expect(unsafe cipc_cell_store(cell, bytes, 16, .max) == 0)
+    #expect(text.value == "ab\0cdefg")
+    let invalid: [UInt8] = [3, 0, 0, 0, 0, 0, 0, 0, 0x61, 0xff, 0xc3, 0, 0, 0, 0, 0]
+    #expect(unsafe cipc_cell_store(cell, invalid, 16, .max) == 0)
+    #expect(text.value == "a\u{fffd}\u{fffd}")
+    try text.withLock { $0 = "ok" }
+    #expect(text.value == "ok")
+  }
+
+  @Test func badCapacitiesAreErrors() {
+    #expect(errorCode { _ = try SharedString(capacity: -1) } == .invalidArgument)
+    for capacity in [Int.max, .max - 8, .max / 2, 1 << 60, 1 << 46] {
+      let code = errorCode { _ = try SharedString(capacity: capacity) }
+      #expect(code == .outOfMemory || code == .invalidArgument, "\(capacity)")
+    }
+  }
+}
