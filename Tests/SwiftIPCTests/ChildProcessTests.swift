@@ -114,7 +114,7 @@ import Testing
   @Test func aClosureThatCapturesIsRefused() {
     let captured = getpid()
     let error = #expect(throws: IPCError.self) {
-      try ChildProcess.start { _ = captured }
+      try ChildProcess.start { captured }
     }
     #expect(error?.code == .notTransferable)
     #expect(error?.context.contains("captures something") == true)
