@@ -5,9 +5,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
+# Objects that only pattern rules name would be removed again.
+.SECONDARY:
 .DEFAULT_GOAL := help
 
 BUILD := build
+# `make V=1` shows the commands.
+Q := $(if $(V),,@)
 # Swift children crash on purpose in tests; their backtraces cost seconds each and say nothing.
 export SWIFT_BACKTRACE ?= enable=no
 

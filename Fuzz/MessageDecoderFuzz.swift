@@ -4,7 +4,11 @@
 
 /// A type with a bit of everything that decoding can do.
 private struct Everything: Codable, Equatable {
-  enum Kind: Codable, Equatable { case plain, named(String), pair(x: Int8, y: UInt64) }
+  enum Kind: Codable, Equatable {
+    case plain
+    case named(String)
+    case pair(x: Int8, y: UInt64)
+  }
   var id: Int?
   var name: String?
   var ratio: Float?
@@ -50,7 +54,8 @@ private func survives<T: Codable & Equatable>(
       let back = try decoder.decode(type, from: again)
       let written = try MessageEncoder().encode(back)
       // NaN is not equal to itself, and sets have no order: then the sizes must do.
-      precondition(back == value || written.count == again.count, "another value after a round trip")
+      precondition(
+        back == value || written.count == again.count, "another value after a round trip")
     } catch {
       fatalError("encoded, but does not decode: \(error)")
     }

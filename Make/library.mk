@@ -24,16 +24,16 @@ lib: $(LIB_STATIC) $(LIB_SHARED) ## the C library, static and shared, in build/
 
 $(BUILD)/lib/%.o: Sources/CIPC/%.c $(C_HEADERS) | require-cc
 	@mkdir -p $(@D)
-	$(CC) $(C_FLAGS) $(C_HIDDEN) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+	$(Q)$(CC) $(C_FLAGS) $(C_HIDDEN) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
 
 $(BUILD)/lib/%.pic.o: Sources/CIPC/%.c $(C_HEADERS) | require-cc
 	@mkdir -p $(@D)
-	$(CC) $(C_FLAGS) $(C_HIDDEN) -fPIC $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+	$(Q)$(CC) $(C_FLAGS) $(C_HIDDEN) -fPIC $(CPPFLAGS) $(CFLAGS) -c $< -o $@
 
 $(LIB_STATIC): $(LIB_OBJECTS)
-	rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $^
 
 $(LIB_SHARED): $(LIB_PIC_OBJECTS) Packaging/cipc.map
-	$(CC) -shared -Wl,-soname,libcipc.so.$(SOVERSION) -Wl,--version-script=Packaging/cipc.map \
+	$(Q)$(CC) -shared -Wl,-soname,libcipc.so.$(SOVERSION) -Wl,--version-script=Packaging/cipc.map \
 	  -Wl,-z,defs -Wl,-z,now $(LDFLAGS) $(LIB_PIC_OBJECTS) -pthread -o $@

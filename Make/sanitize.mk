@@ -26,9 +26,39 @@ sanitize-c-address: $(C_TESTS_asan)
 	@Scripts/run-programs $^
 sanitize-c-thread: $(C_TESTS_tsan)
 	@Scripts/run-programs $^
+# UBSan does not exist for Swift on Linux; the C core has it in its own tests.
 sanitize-swift-address: require-swift
-	@Scripts/swift-tests --sanitize=address --sanitize=undefined --scratch-path .build-asan
+	@Scripts/swift-tests --sanitize=address --scratch-path .build-asan
 sanitize-swift-thread: require-swift
 	@Scripts/swift-tests --sanitize=thread --scratch-path .build-tsan
 
+# libFuzzer. `make fuzz SECONDS=n` gives each fuzzer n seconds, from Fuzz/corpus/NAME and what
+# earlier runs found (build/fuzz/NAME.corpus). An input that fails is left in build/fuzz.
 SECONDS ?= 60
+FUZZ := $(BUILD)/fuzz
+FUZZ_C_OBJECTS := $(C_SOURCES:Sources/CIPC/%.c=$(FUZZ)/core/%.o)
+SWIFT_SOURCES := $(shell find Sources/SwiftIPC -name '*.swift')
+
+$(FUZZ)/core/%.o: Sources/CIPC/%.c $(C_HEADERS)
+	@mkdir -p $(@D)
+	$(Q)$(SANITIZE_CC) $(C_TEST_FLAGS) $(ASAN_FLAGS) -fsanitize=fuzzer-no-link -O2 -c $< -o $@
+
+$(FUZZ)/frame: Fuzz/frame_fuzz.c $(C_HEADERS) $(FUZZ_C_OBJECTS)
+	$(Q)$(SANITIZE_CC) $(C_TEST_FLAGS) $(ASAN_FLAGS) -fsanitize=fuzzer -O2 $(SANITIZE_LINK) \
+	  $(filter %.c %.o,$^) -pthread -o $@
+
+# The fuzzer and the library as one module, so that both are instrumented.
+$(FUZZ)/message: Fuzz/MessageDecoderFuzz.swift $(SWIFT_SOURCES) $(C_HEADERS) $(FUZZ_C_OBJECTS)
+	$(Q)swiftc -O -g -sanitize=fuzzer,address -parse-as-library -swift-version 6 \
+	  -package-name swift_ipc -module-name MessageDecoderFuzz -strict-memory-safety \
+	  -enable-upcoming-feature ExistentialAny -enable-upcoming-feature MemberImportVisibility \
+	  -enable-upcoming-feature InternalImportsByDefault -I Sources/CIPC/include \
+	  -use-ld=lld $(filter %.swift %.o,$^) -o $@
+
+.PHONY: fuzz fuzz-frame fuzz-message
+fuzz: ## feed the frame and the message decoder arbitrary bytes, SECONDS=n each
+	@Scripts/sections fuzz-frame fuzz-message
+fuzz-frame: $(FUZZ)/frame
+	@Scripts/run-fuzzer $< "$(SECONDS)"
+fuzz-message: require-swift $(FUZZ)/message
+	@Scripts/run-fuzzer $(FUZZ)/message "$(SECONDS)"

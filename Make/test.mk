@@ -27,11 +27,11 @@ C_TESTS_$(1) := $$(C_TESTS:Tests/C/%.c=$$(BUILD)/$(1)/%)
 
 $$(BUILD)/$(1)/core/%.o: Sources/CIPC/%.c $$(C_HEADERS) | require-cc
 	@mkdir -p $$(@D)
-	$(2) $$(C_TEST_FLAGS) $(3) -c $$< -o $$@
+	$$(Q)$(2) $$(C_TEST_FLAGS) $(3) -c $$< -o $$@
 
 $$(BUILD)/$(1)/%_test: Tests/C/%_test.c $$(wildcard Tests/C/*.h) $$(C_HEADERS) \
     $$(C_SOURCES:Sources/CIPC/%.c=$$(BUILD)/$(1)/core/%.o)
-	$(2) $$(C_TEST_FLAGS) $(3) $$(filter %.c %.o,$$^) $(4) -pthread -o $$@
+	$$(Q)$(2) $$(C_TEST_FLAGS) $(3) $$(filter %.c %.o,$$^) $(4) -pthread -o $$@
 endef
 
 $(eval $(call c_test_rules,test-c,$(CC),))
@@ -53,7 +53,7 @@ test-consumers: lib require-swift ## programs that use an installed libcipc, and
 	@CC="$(CC)" CXX="$(CXX)" Tests/Consumers/run
 
 .PHONY: test-python
-test-python: require-python ## the Python ends that stand alone
+test-python: lib require-python ## the Python ends that stand alone
 	@Scripts/run-programs --with python3 $(wildcard Tests/Python/*_test.py)
 
 MUSL_CC ?= musl-gcc

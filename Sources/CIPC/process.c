@@ -72,9 +72,8 @@ static int variable_take(char **value_bytes) {
   return getauxval(AT_SECURE) != 0 ? -1 : descriptor;
 }
 
-/// Whether the descriptor is a child's end that our parent made. A process whose
-/// parent made one and has died since must not go on: it would run the program
-/// a second time.
+/// Whether the descriptor is a child's end that our parent made, or made before it
+/// died: its child must not run the program a second time for that.
 static int is_from_parent(int descriptor) {
   int domain = 0;
   socklen_t size = sizeof domain;
@@ -85,10 +84,10 @@ static int is_from_parent(int descriptor) {
   if (getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0) return 0;
   if (peer.pid <= 0 || peer.uid != geteuid()) return 0;
   if (peer.pid == getppid()) return 1;
+  if (kill(peer.pid, 0) < 0 && errno == ESRCH) return 1;
+  // The number may name another process by now; a dead parent's end is closed in any case.
   struct pollfd end = {descriptor, POLLIN, 0};
-  int is_orphan = kill(peer.pid, 0) < 0 && errno == ESRCH;
-  if (poll(&end, 1, 0) > 0 && (end.revents & POLLHUP) != 0) is_orphan = 1;
-  return is_orphan ? -1 : 0;
+  return poll(&end, 1, 0) > 0 && (end.revents & POLLHUP) != 0;
 }
 
 /// 1 and a greeting for a child, 0 for any other process.
@@ -96,14 +95,13 @@ static int greeting_take(int *connection, cipc_greeting_t *greeting) {
   char *value = NULL;
   int descriptor = variable_take(&value);
   if (descriptor < 0) return 0;
-  int from_parent = is_from_parent(descriptor);
-  if (from_parent == 0) return 0;
+  if (!is_from_parent(descriptor)) return 0;
   ssize_t size = recv(descriptor, greeting, sizeof *greeting, MSG_DONTWAIT);
   if (size != (ssize_t)sizeof *greeting ||
       memcmp(greeting->magic, CIPC_GREETING_MAGIC, sizeof greeting->magic) != 0) {
     return 0;
   }
-  if (from_parent < 0 || greeting->version != CIPC_GREETING_VERSION) _exit(CIPC_PROCESS_NO_ENTRY);
+  if (greeting->version != CIPC_GREETING_VERSION) _exit(CIPC_PROCESS_NO_ENTRY);
   // /proc/self/environ shows these bytes still; they came with execve, so they are ours to write.
   memset(value - sizeof VARIABLE, 0, sizeof VARIABLE + strlen(value));
   greeting->name[sizeof greeting->name - 1] = '\0';
@@ -143,7 +141,7 @@ void cipc_child_begin(const cipc_greeting_t *greeting, int connection) {
   do {
     size = recv(connection, &go, sizeof go, 0);
   } while (size < 0 && errno == EINTR);
-  // The end of the stream: the parent has died, or could not finish the start.
+  // The end of the stream: the parent died in the middle of the start, or could not finish it.
   if (size != 1) _exit(CIPC_PROCESS_NO_ENTRY);
   (void)fcntl(connection, F_SETFD, FD_CLOEXEC);
 }
@@ -473,8 +471,8 @@ static int actions_close_from(posix_spawn_file_actions_t *actions, int first) {
 }
 #endif
 
-/// Says what becomes of the descriptors in the child. The sources are above all the numbers that they
-/// get there, or are the number already.
+/// Says what becomes of the descriptors in the child. The sources are above all the numbers that
+/// they get there, or are the number already.
 static int actions_make(posix_spawn_file_actions_t *actions, const cipc_start_t *start) {
   int status = 0;
   if (start->directory >= 0) {
@@ -530,8 +528,9 @@ static int spawn_file(cipc_start_t *start) {
   status = actions_make(&actions, start);
   if (status == 0) status = attributes_make(&attributes, options->new_group);
   if (status == 0) {
-    status = posix_spawn(&start->made->pid, options->executable != NULL ? options->executable : OWN_FILE,
-                         &actions, &attributes, arguments, environment);
+    status =
+        posix_spawn(&start->made->pid, options->executable != NULL ? options->executable : OWN_FILE,
+                    &actions, &attributes, arguments, environment);
   }
   (void)posix_spawnattr_destroy(&attributes);
 out_actions:
@@ -552,8 +551,8 @@ int cipc_process_spawn(cipc_process_t **process, int *connection, cipc_process_e
   status = cipc_start_prepare(&start, entry, options);
   if (status == CIPC_OK) status = cipc_start_separate(&start);
   if (status == CIPC_OK) {
-    ssize_t size = send(start.connection, &start.greeting, sizeof start.greeting,
-                        MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t size =
+        send(start.connection, &start.greeting, sizeof start.greeting, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (size != (ssize_t)sizeof start.greeting) status = size < 0 ? -errno : CIPC_EAGAIN;
   }
   if (status == CIPC_OK) status = spawn_file(&start);

@@ -62,8 +62,8 @@ static void the_footprint_is_the_cell_and_two_slots(void) {
 }
 
 static void the_footprint_saturates(void) {
-  const size_t huge[] = {SIZE_MAX,     SIZE_MAX - 6, SIZE_MAX - 7,
-                         SIZE_MAX / 2, SIZE_MAX / 2 - sizeof(cipc_cell_t) / 2};
+  const size_t huge[] = {SIZE_MAX, SIZE_MAX - 6, SIZE_MAX - 7, SIZE_MAX / 2,
+                         SIZE_MAX / 2 - sizeof(cipc_cell_t) / 2};
   for (size_t i = 0; i < sizeof huge / sizeof huge[0]; i++) {
     CHECK(cipc_cell_footprint(huge[i]) == SIZE_MAX);
   }

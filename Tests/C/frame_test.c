@@ -350,7 +350,7 @@ static void descriptors_stay_with_their_frame(void) {
   int many[COUNT];
   for (int i = 0; i < COUNT; i++) many[i] = memfd_create("many", MFD_CLOEXEC);
   CHECK(many[COUNT - 1] >= 0);
-  static const size_t counts[] = {0, 1, 0, 2, 0, 0, 253, 254, 0, 1, 688, 1};
+  static const size_t counts[] = {0, 1, 0, 2, 0, 0, 252, 253, 0, 1, 688, 1};
   static const size_t lengths[] = {3, 0, 10, 9, 0, 300, 0, 100, 0, 50, 0, 20};
   const size_t frames = sizeof counts / sizeof counts[0];
   uint8_t body[300] = {1, 2, 3};
@@ -399,7 +399,7 @@ static void too_many_descriptors(void) {
   CHECK_EQUAL(cipc_frame_write(fds[1], list, 100, list, CIPC_FRAME_DESCRIPTORS + 1, 0),
               CIPC_EDESCRIPTORCOUNT);
   // Four bytes of header carry four batches.
-  CHECK_EQUAL(cipc_frame_write(fds[1], NULL, 0, list, 4 * 253 + 1, 0), CIPC_EDESCRIPTORCOUNT);
+  CHECK_EQUAL(cipc_frame_write(fds[1], NULL, 0, list, 4 * 252 + 1, 0), CIPC_EDESCRIPTORCOUNT);
   list[400] = -1;
   CHECK_EQUAL(cipc_frame_write(fds[1], list, 100, list, 500, 0), CIPC_EBADF);
   CHECK_EQUAL(cipc_frame_write(fds[1], list, 100, list + 400, 1, 0), CIPC_EBADF);
@@ -420,8 +420,8 @@ static void a_flood_of_descriptors(void) {
   raised = limit;
   raised.rlim_cur = limit.rlim_max < 20000 ? limit.rlim_max : 20000;
   CHECK(setrlimit(RLIMIT_NOFILE, &raised) == 0);
-  int list[253];
-  for (int i = 0; i < 253; i++) list[i] = 2;
+  int list[252];
+  for (int i = 0; i < 252; i++) list[i] = 2;
   CHECK(write(fds[1], "\0\0\xff\xff", 4) == 4);
   cipc_frame_reader_t reader;
   cipc_frame_reader_init(&reader, CIPC_FRAME_MAXIMUM, false);

@@ -122,8 +122,13 @@ static int child_leaves_an_orphan(int connection) {
   return 0;
 }
 
+static int child_says_entry(int connection) {
+  (void)connection;
+  return write(1, "entry\n", 6) == 6 ? 0 : 99;
+}
+
 /// Starts a shell that executes this program once its parent, this child, is gone.
-static int child_leaves_a_start_unfinished(int connection) {
+static int child_leaves_a_start_behind(int connection) {
   int gone[2];
   char own[4096];
   ssize_t size = readlink("/proc/self/exe", own, sizeof own - 1);
@@ -139,7 +144,7 @@ static int child_leaves_a_start_unfinished(int connection) {
   options.descriptor_count = 1;
   cipc_process_t *child;
   int to_child;
-  if (cipc_process_spawn(&child, &to_child, NULL, &options) < 0) return 97;
+  if (cipc_process_spawn(&child, &to_child, child_says_entry, &options) < 0) return 97;
   (void)raise(SIGKILL);
   return 0;
 }
@@ -369,14 +374,14 @@ static void an_orphan_sees_its_parent_go(void) {
   (void)close(connection);
 }
 
-static void a_child_whose_parent_died_before_it_began_does_not_run_the_program(void) {
+static void a_child_whose_parent_died_before_it_began_runs_its_entry_and_not_the_program(void) {
   int connection;
-  cipc_process_t *process = start(&connection, child_leaves_a_start_unfinished);
+  cipc_process_t *process = start(&connection, child_leaves_a_start_behind);
   cipc_process_status_t status = finish(process);
   CHECK_EQUAL(status.value, SIGKILL);
   char text[64];
   (void)read_all(connection, text, sizeof text);
-  CHECK(strcmp(text, "") == 0);
+  CHECK(strcmp(text, "entry\n") == 0);
   (void)close(connection);
 }
 
@@ -515,6 +520,24 @@ static void a_status_that_somebody_else_took_is_found_or_unknown(void) {
                found.end == CIPC_PROCESS_UNKNOWN ? "unknown" : "told by the kernel");
 }
 
+static void a_child_and_a_descriptor_are_watched_together(void) {
+  int connection;
+  cipc_process_t *process = start(&connection, child_until_closed);
+  int watch = cipc_process_watch(process, connection);
+  CHECK(watch >= 0);
+  struct pollfd ready = {watch, POLLIN, 0};
+  CHECK_EQUAL(poll(&ready, 1, -1), 1);  // its first byte
+  char byte;
+  CHECK(read(connection, &byte, 1) == 1);
+  CHECK_EQUAL(poll(&ready, 1, 0), 0);
+  CHECK_EQUAL(cipc_process_signal(process, SIGKILL), CIPC_OK);
+  CHECK_EQUAL(poll(&ready, 1, -1), 1);
+  CHECK_EQUAL(cipc_process_watch(process, -1), CIPC_EBADF);
+  (void)close(watch);
+  (void)finish(process);
+  (void)close(connection);
+}
+
 static void *wait_for(void *process) {
   cipc_process_status_t status;
   if (cipc_process_wait(process, CIPC_NO_DEADLINE, &status) < 0) return NULL;
@@ -589,7 +612,7 @@ int main(int argc, char **argv) {
   TEST(a_closed_standard_stream_is_null_in_the_child);
   TEST(children_start_children);
   TEST(an_orphan_sees_its_parent_go);
-  TEST(a_child_whose_parent_died_before_it_began_does_not_run_the_program);
+  TEST(a_child_whose_parent_died_before_it_began_runs_its_entry_and_not_the_program);
   TEST(what_a_child_executes_is_not_diverted);
   TEST(a_variable_that_is_no_start_is_ignored);
   TEST(a_program_without_bootstrap_is_refused);
@@ -597,6 +620,7 @@ int main(int argc, char **argv) {
   TEST(an_entry_of_another_version_is_not_run);
   TEST(a_child_that_nobody_keeps_is_reaped);
   TEST(a_status_that_somebody_else_took_is_found_or_unknown);
+  TEST(a_child_and_a_descriptor_are_watched_together);
   TEST(many_threads_wait_for_the_same_child);
   TEST(nothing_is_left_open_here);
   return check_finish();

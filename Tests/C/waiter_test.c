@@ -64,10 +64,9 @@ static void one_thread_with_its_name(void) {
   settle();
   DIR *directory = opendir("/proc/self/task");
   CHECK(directory != NULL);
-  int threads = 0, ours = 0;
+  int ours = 0;
   for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
     if (entry->d_name[0] == '.') continue;
-    threads++;
     char path[300], text[4096] = {0};
     (void)snprintf(path, sizeof path, "/proc/self/task/%s/status", entry->d_name);
     FILE *file = fopen(path, "r");

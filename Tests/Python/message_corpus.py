@@ -25,7 +25,7 @@ def corpus():
     values += ["\u00e9\u20ac\U0001f600", "\x00", "\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff", "\u0301"]
     for size in (0, 1, 255, 256, 70000):
         values += [bytes(i % 256 for i in range(size)), bytearray(i % 256 for i in range(size))]
-    for size in (0, 1, 2, 3, 4, 999, 1000, 1001, 2000, 2001, 3000):
+    for size in (0, 1, 2, 3, 4, 1000, 1001, 2000):
         values += [
             list(range(size)),
             tuple(range(size)),

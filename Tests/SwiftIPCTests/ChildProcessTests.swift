@@ -25,13 +25,13 @@ import Testing
     #expect(try await one.value == 144)
     let two = try ChildProcess.start("bob", 2.5) { name, number in "\(name) \(number)" }
     #expect(try await two.value == "bob 2.5")
-    let reading = Reading(sensor: "a", values: [1, .infinity, -0.5], note: nil)
+    let reading = Measurement(sensor: "a", values: [1, .infinity, -0.5], note: nil)
     let three = try ChildProcess.start(reading, [1: "x", 2: "y"], Int?.none) { reading, names, none in
       var copy = reading
       copy.note = "\(names[2] ?? "?") \(none == nil)"
       return copy
     }
-    #expect(try await three.value == Reading(sensor: "a", values: [1, .infinity, -0.5], note: "y true"))
+    #expect(try await three.value == Measurement(sensor: "a", values: [1, .infinity, -0.5], note: "y true"))
     let six = try ChildProcess.start(1, 2 as UInt8, 3 as Float, "4", [5], true) {
       "\($0) \($1) \($2) \($3) \($4) \($5)"
     }
@@ -403,7 +403,7 @@ import Testing
 
 // MARK: - What the children use
 
-struct Reading: Codable, Equatable {
+struct Measurement: Codable, Equatable {
   var sensor: String
   var values: [Double]
   var note: String?

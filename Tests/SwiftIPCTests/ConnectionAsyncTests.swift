@@ -25,10 +25,10 @@ import Testing
     let bytes = [UInt8](repeating: 3, count: size)
     let sending = Task {
       try await writer.send(bytes: bytes)
-      try await writer.send(bytes: [1, 2, 3])
+      try await writer.send(bytes: [1, 2, 3][...])
       writer.close()
     }
-    #expect(try await reader.receiveBytes() == bytes)
+    #expect(try await same(reader.receiveBytes(), bytes))
     #expect(try await reader.receiveBytes() == [1, 2, 3])
     #expect(await code { try await reader.receiveBytes() } == .peerClosed)
     try await sending.value
@@ -185,15 +185,15 @@ import Testing
   @Test func typedMessagesUntilThePeerCloses() async throws {
     let (reader, writer) = try Connection.pipe()
     let sending = Task {
-      for i in 0..<50 { try await writer.send(Reading(sensor: "\(i)", values: [Double(i)])) }
+      for i in 0..<50 { try await writer.send(SampleReading(sensor: "\(i)", values: [Double(i)])) }
       try await writer.send("not a reading")
-      try await writer.send(Reading(sensor: "last", values: []))
+      try await writer.send(SampleReading(sensor: "last", values: []))
       writer.close()
     }
     var count = 0
     do {
-      for try await reading in reader.messages(of: Reading.self) {
-        #expect(reading == Reading(sensor: "\(count)", values: [Double(count)]))
+      for try await reading in reader.messages(of: SampleReading.self) {
+        #expect(reading == SampleReading(sensor: "\(count)", values: [Double(count)]))
         count += 1
       }
       Issue.record("the text was a reading")
@@ -201,9 +201,9 @@ import Testing
       #expect(error.code == .malformedMessage)
     }
     #expect(count == 50)
-    var rest: [Reading] = []
-    for try await reading in reader.messages(of: Reading.self) { rest.append(reading) }
-    #expect(rest == [Reading(sensor: "last", values: [])])
+    var rest: [SampleReading] = []
+    for try await reading in reader.messages(of: SampleReading.self) { rest.append(reading) }
+    #expect(rest == [SampleReading(sensor: "last", values: [])])
     try await sending.value
   }
 

@@ -22,6 +22,17 @@ func code<R>(_ body: () async throws -> R) async -> IPCError.Code? {
   }
 }
 
+/// `==` for many bytes, which without optimisation takes seconds for 100 MB.
+func same(_ a: some Collection<UInt8>, _ b: some Collection<UInt8>) -> Bool {
+  a.withContiguousStorageIfAvailable { a in
+    b.withContiguousStorageIfAvailable { b in
+      guard a.count == b.count else { return false }
+      guard let first = a.baseAddress, let second = b.baseAddress else { return true }
+      return unsafe memcmp(first, second, a.count) == 0
+    } ?? false
+  } ?? false
+}
+
 /// Bytes that differ from place to place.
 func pattern(_ count: Int) -> [UInt8] {
   var state: UInt32 = 1
@@ -57,7 +68,7 @@ func put(_ bytes: [UInt8], to descriptor: Int32) {
   #expect(unsafe write(descriptor, bytes, bytes.count) == bytes.count)
 }
 
-struct Reading: Codable, Hashable {
+struct SampleReading: Codable, Hashable {
   var sensor: String
   var values: [Double]
 }
@@ -76,11 +87,11 @@ struct Reading: Codable, Hashable {
       try writer.send(bytes: bytes[...])
       writer.close()
     }
-    #expect(try reader.receiveBytes() == bytes)
-    #expect(try reader.receiveBytes() == bytes)
+    #expect(try same(reader.receiveBytes(), bytes))
+    #expect(try same(reader.receiveBytes(), bytes))
     var storage = [UInt8](repeating: 0, count: size + 1)
     let count = try unsafe storage.withUnsafeMutableBytes { try unsafe reader.receiveBytes(into: $0) }
-    #expect(count == size && storage[..<size] == bytes[...])
+    #expect(count == size && same(storage[..<size], bytes))
     #expect(code { try reader.receiveBytes() } == .peerClosed)
     #expect(code { try reader.receiveBytes() } == .peerClosed)
     try sending.join()
@@ -112,12 +123,12 @@ struct Reading: Codable, Hashable {
   @Test func values() throws {
     let (a, b) = try Connection.pair()
     try a.send([42, nil, "hello"] as MessageValue)
-    try a.send(Reading(sensor: "a", values: [1, 2.5]))
+    try a.send(SampleReading(sensor: "a", values: [1, 2.5]))
     try a.send("not a reading")
     try a.send(7)
     #expect(try b.receive() == [42, nil, "hello"])
-    #expect(try b.receive(Reading.self) == Reading(sensor: "a", values: [1, 2.5]))
-    #expect(code { try b.receive(Reading.self) } == .malformedMessage)
+    #expect(try b.receive(SampleReading.self) == SampleReading(sensor: "a", values: [1, 2.5]))
+    #expect(code { try b.receive(SampleReading.self) } == .malformedMessage)
     #expect(try b.receive(Int.self) == 7)
     try b.send(bytes: [0xff, 1])
     #expect(code { try a.receive() } == .malformedMessage)
@@ -173,7 +184,7 @@ struct Reading: Codable, Hashable {
     put([0, 0x2d, 0xc6, 0xc0] + bytes[..<100_000], to: raw)
     #expect(code { try connection.receiveBytes(timeout: .milliseconds(1)) } == .timedOut)
     let rest = InThread { put(Array(bytes[100_000...]), to: raw) }
-    #expect(try connection.receiveBytes() == bytes)
+    #expect(try same(connection.receiveBytes(), bytes))
     try rest.join()
     // Claims a tebibyte, and is not believed.
     put([0xff, 0xff, 0xff, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 1, 2, 3], to: raw)
@@ -228,7 +239,7 @@ struct Reading: Codable, Hashable {
     #expect(unsafe read(ends.read, &buffer, 2) == 1)
     #expect(unsafe read(ends.read, &buffer, 2) == 0)
     close(ends.read)
-    #expect(code { try a.send(bytes: [], descriptors: [Int32](repeating: 2, count: 1013)) }
+    #expect(code { try a.send(bytes: [], descriptors: [Int32](repeating: 2, count: 1009)) }
       == .descriptorsLost)
     #expect(code { try a.send(bytes: [1], descriptors: [-1]) } == .system)
     #expect(!a.isClosed)

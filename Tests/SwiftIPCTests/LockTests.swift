@@ -90,13 +90,25 @@ import Testing
     #expect(test_wait(unsafe test_fork_try(try mutex(of: lock))) == 99)
 
     #expect(throws: Mine()) {
-      try lock.withLock { Issue.record("ran") } recovering: { throw Mine() }
+      try lock.withLock {
+        Issue.record("ran")
+      } recovering: {
+        throw Mine()
+      }
     }
     #expect(errorCode { try lock.withLock {} } == .ownerDied)
 
     var order: [String] = []
-    try lock.withLock { order.append("body") } recovering: { order.append("repair") }
-    try lock.withLock { order.append("body") } recovering: { order.append("repair") }
+    try lock.withLock {
+      order.append("body")
+    } recovering: {
+      order.append("repair")
+    }
+    try lock.withLock {
+      order.append("body")
+    } recovering: {
+      order.append("repair")
+    }
     #expect(order == ["repair", "body", "body"])
     try lock.withLock {}
   }
@@ -116,8 +128,9 @@ import Testing
     let lock = try Lock()
     #expect(errorCode { try lock.encode(to: IndexEncoder(userInfo: [:])) } == .notTransferable)
     #expect(errorCode { _ = try Lock(from: IndexDecoder(userInfo: [:])) } == .notTransferable)
-    #expect(errorCode { _ = try receive(RecursiveLock.self, descriptor: dup(lock)) } == .segmentMismatch)
+    #expect(
+      errorCode {
+        _ = try receive(RecursiveLock.self, descriptor: duplicate(descriptor(of: lock)))
+      } == .segmentMismatch)
   }
-
-  private func dup(_ lock: Lock) throws -> Int32 { try duplicate(descriptor(of: lock)) }
 }

@@ -109,7 +109,8 @@ import Testing
       try MessageEncoder().encode([42, nil, "hello"] as MessageValue)
         == [0x80, 4, 0x5d, 0x28, 0x4b, 42, 0x4e, 0x8c, 5] + Array("hello".utf8) + [0x65, 0x2e])
     #expect(try MessageEncoder().encode(-1) == [0x80, 4, 0x4a, 255, 255, 255, 255, 0x2e])
-    #expect(try MessageEncoder().encode(Int64(1) << 31) == [0x80, 4, 0x8a, 5, 0, 0, 0, 128, 0, 0x2e])
+    #expect(
+      try MessageEncoder().encode(Int64(1) << 31) == [0x80, 4, 0x8a, 5, 0, 0, 0, 128, 0, 0x2e])
     #expect(try MessageEncoder().encode([Int]()) == [0x80, 4, 0x5d, 0x2e])
   }
 
@@ -205,7 +206,9 @@ import Testing
     func encode(to encoder: any Encoder) throws {
       var container = encoder.container(keyedBy: Key.self)
       #expect(throws: Failing.Refusal.self) { try container.encode(Failing(), forKey: .first) }
-      #expect(throws: Failing.Refusal.self) { try container.encode(["a": Failing()], forKey: .first) }
+      #expect(throws: Failing.Refusal.self) {
+        try container.encode(["a": Failing()], forKey: .first)
+      }
       try container.encode(5, forKey: .second)
     }
     enum Key: CodingKey { case first, second }
@@ -305,8 +308,10 @@ import Testing
     #expect(error { _ = try MessageEncoder().encode(Link(deepest)) }?.code == .invalidArgument)
     var value: MessageValue = 1
     for _ in 0..<512 { value = [value] }
-    #expect(try MessageDecoder().decode(MessageValue.self, from: MessageEncoder().encode(value)) == value)
-    #expect(error { _ = try MessageEncoder().encode([value] as MessageValue) }?.code == .invalidArgument)
+    #expect(
+      try MessageDecoder().decode(MessageValue.self, from: MessageEncoder().encode(value)) == value)
+    #expect(
+      error { _ = try MessageEncoder().encode([value] as MessageValue) }?.code == .invalidArgument)
     #expect(error { _ = try MessageEncoder().encode(["a": value]) }?.code == .invalidArgument)
     var shallow = MessageDecoder()
     shallow.maximumDepth = 3
@@ -314,8 +319,9 @@ import Testing
   }
 
   @Test func whatPythonCannotHashIsNoKey() throws {
-    for value: MessageValue in [.dictionary([[1]: 2]), .set([.array([])]), .frozenSet([.tuple([[1]])])]
-    {
+    for value: MessageValue in [
+      .dictionary([[1]: 2]), .set([.array([])]), .frozenSet([.tuple([[1]])]),
+    ] {
       #expect(error { _ = try MessageEncoder().encode(value) }?.code == .invalidArgument)
     }
   }

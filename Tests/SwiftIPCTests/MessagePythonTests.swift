@@ -7,7 +7,8 @@ import Testing
   /// Which interpreters were found; the other tests run on each of these. None is a known gap of the
   /// machine and is said once, here.
   @Test func interpretersOnThisMachine() {
-    print("messages are tried with \(PythonInterpreter.all.count) Pythons: \(PythonInterpreter.all)")
+    print(
+      "messages are tried with \(PythonInterpreter.all.count) Pythons: \(PythonInterpreter.all)")
     withKnownIssue("no Python 3.6 or later: 3 tests have nothing to run") {
       #expect(!PythonInterpreter.all.isEmpty)
     } when: {
@@ -100,7 +101,10 @@ import Testing
   }
 
   private struct Sample: Codable {
-    enum State: Codable { case idle, moved(x: Int, to: String) }
+    enum State: Codable {
+      case idle
+      case moved(x: Int, to: String)
+    }
     var id: Int
     var name: String
     var ratio: Double
@@ -115,7 +119,9 @@ import Testing
 
 private func frame(_ message: [UInt8]) -> [UInt8] {
   let count = UInt32(message.count)
-  return [UInt8(count >> 24), UInt8(count >> 16 & 255), UInt8(count >> 8 & 255), UInt8(count & 255)]
+  return [
+    UInt8(count >> 24), UInt8(count >> 16 & 255), UInt8(count >> 8 & 255), UInt8(count & 255),
+  ]
     + message
 }
 

@@ -17,7 +17,9 @@ import Testing
 
   @Test func bigIntegersHoldWhatTheyWereGiven() {
     for shift in 0..<127 {
-      for value: Int128 in [Int128(1) << Int128(shift), -(Int128(1) << Int128(shift)), (1 << Int128(shift)) - 1] {
+      for value: Int128 in [
+        Int128(1) << Int128(shift), -(Int128(1) << Int128(shift)), (1 << Int128(shift)) - 1,
+      ] {
         let big = BigInteger(value)
         #expect(Int128(exactly: big) == value)
         #expect(big.description == value.description)
@@ -35,7 +37,8 @@ import Testing
     #expect(BigInteger(littleEndian: [0x80, 0xff]) == BigInteger(-128))
     #expect(BigInteger(littleEndian: [0x80, 0x00]) == BigInteger(128))
     #expect(BigInteger(0).littleEndianBytes == [])
-    #expect("\(BigInteger(littleEndian: [UInt8](repeating: 0, count: 300) + [1]))".hasPrefix("0x10000"))
+    #expect(
+      "\(BigInteger(littleEndian: [UInt8](repeating: 0, count: 300) + [1]))".hasPrefix("0x10000"))
   }
 
   @Test func dictionariesKeepOrderAndCompareWithout() {

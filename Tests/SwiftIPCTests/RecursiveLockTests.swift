@@ -29,7 +29,10 @@ import Testing
         #expect(error?.code == .ownerDied)
         #expect(error?.context.contains("process \(victim) ") == true)
       }
-      try lock.withLock { try lock.withLock {} } recovering: {}
+      try lock.withLock {
+        try lock.withLock {}
+      } recovering: {
+      }
       #expect(test_wait(unsafe test_fork_try(mutex)) == 0)
     }
   }
@@ -41,6 +44,8 @@ import Testing
       let result: Void? = try received.withLockIfAvailable {}
       #expect(result == nil)
     }
-    #expect(errorCode { _ = try receive(Lock.self, descriptor: duplicate(descriptor(of: lock))) } == .segmentMismatch)
+    #expect(
+      errorCode { _ = try receive(Lock.self, descriptor: duplicate(descriptor(of: lock))) }
+        == .segmentMismatch)
   }
 }

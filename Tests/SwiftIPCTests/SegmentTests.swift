@@ -77,7 +77,9 @@ import Testing
     let pipe = Pipe()
     let inode = test_inode(pipe.reading)
     let before = test_count_descriptors(inode)
-    #expect(errorCode { _ = try receive(Lock.self, descriptor: duplicate(pipe.reading)) } == .segmentMismatch)
+    #expect(
+      errorCode { _ = try receive(Lock.self, descriptor: duplicate(pipe.reading)) }
+        == .segmentMismatch)
     #expect(test_count_descriptors(inode) == before)
   }
 

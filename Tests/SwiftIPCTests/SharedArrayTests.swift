@@ -11,7 +11,10 @@ import Testing
   @Test func elementsComeFromASequenceOrARepeatedValue() throws {
     #expect(try Array(SharedArray<Int32>(0..<10)) == Array(0..<10))
     #expect(try Array(SharedArray([1.5, 2.5])) == [1.5, 2.5])
-    #expect(try Array(SharedArray(sequence(first: 1) { $0 < 100 ? $0 * 2 : nil })) == [1, 2, 4, 8, 16, 32, 64, 128])
+    #expect(
+      try Array(SharedArray(sequence(first: 1) { $0 < 100 ? $0 * 2 : nil })) == [
+        1, 2, 4, 8, 16, 32, 64, 128,
+      ])
     #expect(try Array(SharedArray(repeating: UInt8(7), count: 3)) == [7, 7, 7])
     let odd = try SharedArray((0..<5).map { Odd(a: $0, b: UInt8($0)) })
     #expect(odd[4] == Odd(a: 4, b: 4))
@@ -101,7 +104,8 @@ import Testing
     #expect(throws: Mine()) { try numbers.withSpan { _ throws(Mine) in throw Mine() } }
     let count = try numbers.withLockIfAvailable { $0.count }
     #expect(count == 4)
-    #expect(try numbers.withLock { _ in errorCode { try numbers.withLock { _ in } } } == .alreadyLocked)
+    #expect(
+      try numbers.withLock { _ in errorCode { try numbers.withLock { _ in } } } == .alreadyLocked)
     try unsafe whileAnotherProcessHolds(mutex(of: numbers)) {
       let busy: Void? = try numbers.withLockIfAvailable { _ in }
       #expect(busy == nil)
@@ -123,7 +127,11 @@ import Testing
     #expect(errorCode { try numbers.withLock { _ in _ = Issue.record("ran") } } == .ownerDied)
     #expect(errorCode { try numbers.withLock(timeout: .seconds(1)) { _ in } } == .ownerDied)
     #expect(errorCode { try numbers.withLockIfAvailable { _ in } } == .ownerDied)
-    let first = try numbers.withLock { span in span[0] } recovering: { span in span[0] = 0 }
+    let first = try numbers.withLock { span in
+      span[0]
+    } recovering: { span in
+      span[0] = 0
+    }
     #expect(first == 0)
     try numbers.withLock { _ in }
     unsafe killHolder(of: mutex, mark: elements)

@@ -19,7 +19,7 @@ extension Connection {
   /// - Parameters:
   ///   - bytes: the message, of any length up to `maximumMessageSize`.
   ///   - descriptors: open descriptors to pass along; the peer gets duplicates, and these stay the
-  ///     caller's. At most 4096, and 1012 with an empty message. Python takes none.
+  ///     caller's. At most 4096, and 1008 with an empty message. Python takes none.
   ///   - timeout: how long to wait; zero or less does not wait.
   /// - Throws: `IPCError` with `peerClosed`, `closed`, `timedOut` (in the middle of the message the
   ///   connection is closed, before that nothing happened), `messageTooLong`, `notWritable`,
@@ -46,10 +46,11 @@ extension Connection {
     try check(status, wake: waitingToSend)
   }
 
-  /// Sends the bytes of any sequence as one message. Blocks, also in asynchronous code.
+  /// Sends the bytes of any sequence as one message.
   ///
-  /// Parameters and errors as with `send(bytes:descriptors:timeout:)` for an array. A sequence that
-  /// has its bytes in one place is not copied.
+  /// Blocks. Parameters and errors as with `send(bytes:descriptors:timeout:)` for an array. A sequence
+  /// that has its bytes in one place is not copied.
+  @available(*, noasync, message: "use 'try await send(bytes:)'")
   public func send(
     bytes: some Sequence<UInt8>, descriptors: [Int32] = [], timeout: Duration? = nil
   ) throws(IPCError) {
@@ -61,6 +62,15 @@ extension Connection {
       }
     if let status { return try check(status, wake: waitingToSend) }
     try sendBlocking(Array(bytes), descriptors, timeout)
+  }
+
+  /// Sends the bytes of any sequence as one message; suspends while the peer is behind.
+  ///
+  /// Parameters and errors as with the form for an array. The bytes are copied.
+  public func send(
+    bytes: some Sequence<UInt8>, descriptors: [Int32] = [], timeout: Duration? = nil
+  ) async throws(IPCError) {
+    try await send(bytes: Array(bytes), descriptors: descriptors, timeout: timeout)
   }
 
   func sendBlocking(

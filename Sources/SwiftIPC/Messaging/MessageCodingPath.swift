@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// How an encoder or decoder came to where it is. Made for nested values alone, so that scalars cost
-/// nothing.
+/// How an encoder or decoder came to where it is. Made for nested values alone: scalars cost none.
 final class MessageCodingPath {
   let parent: MessageCodingPath?
   let key: any CodingKey

@@ -12,8 +12,8 @@
 /// The bytes may come from anybody. They are data or they are refused: nothing in them is looked up
 /// or run, and what they make the decoder allocate is a small multiple of their own number. Numbers
 /// convert strictly unless the caller says otherwise: an integer that the type cannot hold and a
-/// float where an integer is wanted are errors, which name the place in the value, what was expected
-/// and what was found.
+/// float where an integer is wanted are errors, which name the place in the value, what was
+/// expected and what was found.
 ///
 /// It is a value and is safe to use from several threads. It never blocks.
 public struct MessageDecoder: Sendable {
@@ -31,7 +31,7 @@ public struct MessageDecoder: Sendable {
   ///
   /// Each level costs stack, in this decoder and in the type that is decoded.
   public var maximumDepth = PickleLimits().depth
-  /// How many values a message may be when parts that it names repeatedly are written out each time.
+  /// How many values a message may be when parts that it names again are written out each time.
   ///
   /// `nil`, the default, is 16,384 or eight times the number of bytes, whichever is more.
   public var maximumValues: Int?

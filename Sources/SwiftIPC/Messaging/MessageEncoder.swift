@@ -26,8 +26,8 @@ public struct MessageEncoder: Sendable {
   ///
   /// - Throws: `IPCError` with the code `invalidArgument` for a value that no message can hold
   ///   (nested more than 512 deep, a list as a key), `notTransferable` for a shared object, which
-  ///   travels over a `Connection` or as an argument only, and whatever the value's own `encode(to:)`
-  ///   throws.
+  ///   travels over a `Connection` or as an argument only, and whatever the value's own
+  ///   `encode(to:)` throws.
   ///
   /// Complexity: O(n) in the size of the message.
   public func encode<T: Encodable>(_ value: T) throws -> [UInt8] {
@@ -51,7 +51,8 @@ public struct MessageEncoder: Sendable {
     return try encode(value, context)
   }
 
-  private func encode<T: Encodable>(_ value: T, _ context: MessageEncodingContext) throws -> [UInt8] {
+  private func encode<T: Encodable>(_ value: T, _ context: MessageEncodingContext) throws -> [UInt8]
+  {
     let encoding = MessageEncoding(context, path: nil)
     encoding.writer.begin()
     do {

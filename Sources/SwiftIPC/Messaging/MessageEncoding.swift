@@ -25,7 +25,9 @@ final class MessageEncoding {
   private var depth: Int
   private var parts: [(offset: Int, encoding: MessageEncoding)] = []
 
-  init(_ context: MessageEncodingContext, path: MessageCodingPath?, depth: Int = 0, capacity: Int = 256) {
+  init(
+    _ context: MessageEncodingContext, path: MessageCodingPath?, depth: Int = 0, capacity: Int = 256
+  ) {
     self.context = context
     self.path = path
     self.depth = depth
@@ -62,7 +64,7 @@ final class MessageEncoding {
     }
   }
 
-  /// Ends the container of the innermost value. A value that encoded nothing is an empty dictionary.
+  /// Ends the container of the innermost value. What encoded nothing is an empty dictionary.
   private func close() {
     switch kind {
     case .nothing: writer.opcode(PickleOpcode.emptyDictionary)
@@ -121,7 +123,10 @@ final class MessageEncoding {
   private func stale() -> IPCError {
     IPCError(
       .invalidArgument,
-      context: "\(MessageCodingPath.describe(path)): a container was used after its value was encoded, or a value encoded in two ways")
+      context:
+        "\(MessageCodingPath.describe(path)): a container was used after its value was encoded, "
+        + "or a value encoded in two ways"
+    )
   }
 
   /// Writes the whole of a value that asked for no container.
@@ -154,23 +159,39 @@ final class MessageEncoding {
   private func encodeWord<T: Encodable>(
     _ value: T, _ path: MessageCodingPath?, _ key: @autoclosure () -> (any CodingKey)?
   ) throws -> Bool {
-    if T.self == Int.self { writer.integer(Int64(cast(value, to: Int.self))) }
-    else if T.self == Double.self { writer.float(cast(value)) }
-    else if T.self == [Double].self { writer.list(cast(value, to: [Double].self)) }
-    else if T.self == [UInt8].self { writer.bytes(cast(value)) }
-    else if T.self == [String].self { writer.list(cast(value, to: [String].self)) }
-    else if T.self == [Int].self { writer.list(cast(value, to: [Int].self)) }
-    else if T.self == [Float].self { writer.list(cast(value, to: [Float].self)) }
-    else if T.self == [Bool].self { writer.list(cast(value, to: [Bool].self)) }
-    else if T.self == [Int8].self { writer.list(cast(value, to: [Int8].self)) }
-    else if T.self == [Int16].self { writer.list(cast(value, to: [Int16].self)) }
-    else if T.self == [Int32].self { writer.list(cast(value, to: [Int32].self)) }
-    else if T.self == [Int64].self { writer.list(cast(value, to: [Int64].self)) }
-    else if T.self == [UInt].self { writer.list(cast(value, to: [UInt].self)) }
-    else if T.self == [UInt16].self { writer.list(cast(value, to: [UInt16].self)) }
-    else if T.self == [UInt32].self { writer.list(cast(value, to: [UInt32].self)) }
-    else if T.self == [UInt64].self { writer.list(cast(value, to: [UInt64].self)) }
-    else if let dictionary = value as? any PickleDictionary {
+    if T.self == Int.self {
+      writer.integer(Int64(cast(value, to: Int.self)))
+    } else if T.self == Double.self {
+      writer.float(cast(value))
+    } else if T.self == [Double].self {
+      writer.list(cast(value, to: [Double].self))
+    } else if T.self == [UInt8].self {
+      writer.bytes(cast(value))
+    } else if T.self == [String].self {
+      writer.list(cast(value, to: [String].self))
+    } else if T.self == [Int].self {
+      writer.list(cast(value, to: [Int].self))
+    } else if T.self == [Float].self {
+      writer.list(cast(value, to: [Float].self))
+    } else if T.self == [Bool].self {
+      writer.list(cast(value, to: [Bool].self))
+    } else if T.self == [Int8].self {
+      writer.list(cast(value, to: [Int8].self))
+    } else if T.self == [Int16].self {
+      writer.list(cast(value, to: [Int16].self))
+    } else if T.self == [Int32].self {
+      writer.list(cast(value, to: [Int32].self))
+    } else if T.self == [Int64].self {
+      writer.list(cast(value, to: [Int64].self))
+    } else if T.self == [UInt].self {
+      writer.list(cast(value, to: [UInt].self))
+    } else if T.self == [UInt16].self {
+      writer.list(cast(value, to: [UInt16].self))
+    } else if T.self == [UInt32].self {
+      writer.list(cast(value, to: [UInt32].self))
+    } else if T.self == [UInt64].self {
+      writer.list(cast(value, to: [UInt64].self))
+    } else if let dictionary = value as? any PickleDictionary {
       depth += 1
       defer { depth -= 1 }
       guard depth <= PickleLimits().depth else {

@@ -63,7 +63,10 @@ struct MessageKeyedDecodingContainer<Key: CodingKey>: KeyedDecodingContainerProt
   private func missing(_ key: any CodingKey) -> IPCError {
     IPCError(
       .malformedMessage,
-      context: "\(MessageCodingPath.describe(path, key)): no such key in the dictionary at offset \(context.tape.containers[container].offset)")
+      context:
+        "\(MessageCodingPath.describe(path, key)): no such key in the dictionary at offset "
+        + "\(context.tape.containers[container].offset)"
+    )
   }
 
   @inline(__always)

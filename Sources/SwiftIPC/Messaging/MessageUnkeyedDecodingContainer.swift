@@ -30,7 +30,10 @@ struct MessageUnkeyedDecodingContainer: UnkeyedDecodingContainer {
     guard currentIndex < elements.count else {
       throw IPCError(
         .malformedMessage,
-        context: "\(MessageCodingPath.describe(path)): element \(currentIndex) wanted of the \(elements.count) at offset \(offset)")
+        context:
+          "\(MessageCodingPath.describe(path)): element \(currentIndex) wanted "
+          + "of the \(elements.count) at offset \(offset)"
+      )
     }
     let place = elements.lowerBound + currentIndex
     // A byte reads like an integer of one byte.

@@ -8,12 +8,17 @@
   private var capacity: Int
   private(set) var count = 0
 
+  /// Makes an empty list; one that is seldom needed takes no memory with a capacity of zero.
   init(capacity: Int) {
     self.capacity = capacity
-    unsafe base = .allocate(capacity: capacity)
+    // The pointer of an empty list is never followed.
+    unsafe base =
+      capacity > 0
+      ? .allocate(capacity: capacity)
+      : UnsafeMutablePointer(bitPattern: MemoryLayout<Element>.alignment)!
   }
 
-  deinit { unsafe base.deallocate() }
+  deinit { if capacity > 0 { unsafe base.deallocate() } }
 
   @inline(__always)
   mutating func append(_ element: Element) {
@@ -53,10 +58,10 @@
 
   @inline(never)
   private mutating func grow(by added: Int) {
-    let larger = max(capacity * 2, count + added)
+    let larger = max(capacity * 2, count + added, 8)
     let new = UnsafeMutablePointer<Element>.allocate(capacity: larger)
     unsafe new.update(from: base, count: count)
-    unsafe base.deallocate()
+    if capacity > 0 { unsafe base.deallocate() }
     unsafe base = new
     capacity = larger
   }

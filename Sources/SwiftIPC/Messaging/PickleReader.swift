@@ -7,7 +7,7 @@
 struct PickleReader: ~Copyable {
   private var stack = PickleBuffer<PickleNode>(capacity: 32)
   private var marks: [Int] = []
-  private var memo = PickleBuffer<PickleNode>(capacity: 8)
+  private var memo = PickleBuffer<PickleNode>(capacity: 0)
   /// Memo entries beyond the dense ones, so that an index of 4 billion costs one entry.
   private var sparseMemo: [UInt32: PickleNode] = [:]
   private var elements = PickleBuffer<PickleNode>(capacity: 32)
@@ -94,7 +94,8 @@ struct PickleReader: ~Copyable {
         position += 1 + length
       case PickleOpcode.binUnicode, PickleOpcode.binBytes, PickleOpcode.long4:
         try need(4, position, end)
-        let length = unsafe Int(raw.loadUnaligned(fromByteOffset: position, as: UInt32.self).littleEndian)
+        let length = unsafe Int(
+          raw.loadUnaligned(fromByteOffset: position, as: UInt32.self).littleEndian)
         // LONG4 has a signed length: a negative one is beyond any message here.
         try need(length, position + 4, end)
         if opcode == PickleOpcode.binUnicode { unsafe try checkUTF8(raw, position + 4, length) }
@@ -102,7 +103,8 @@ struct PickleReader: ~Copyable {
         position += 4 + length
       case PickleOpcode.binUnicode8, PickleOpcode.binBytes8, PickleOpcode.byteArray8:
         try need(8, position, end)
-        let claimed = unsafe raw.loadUnaligned(fromByteOffset: position, as: UInt64.self).littleEndian
+        let claimed = unsafe raw.loadUnaligned(fromByteOffset: position, as: UInt64.self)
+          .littleEndian
         let length = Int(clamping: claimed)
         try need(length, position + 8, end)
         if opcode == PickleOpcode.binUnicode8 { unsafe try checkUTF8(raw, position + 8, length) }
@@ -147,7 +149,8 @@ struct PickleReader: ~Copyable {
         position += 1
       case PickleOpcode.longBinPut:
         try need(4, position, end)
-        try memoize(unsafe raw.loadUnaligned(fromByteOffset: position, as: UInt32.self).littleEndian)
+        try memoize(
+          unsafe raw.loadUnaligned(fromByteOffset: position, as: UInt32.self).littleEndian)
         position += 4
       case PickleOpcode.binGet:
         try need(1, position, end)
@@ -173,7 +176,8 @@ struct PickleReader: ~Copyable {
         // Frames say how much to read ahead; here all of it was read. One that claims more than
         // there is means that the message was cut off.
         try need(8, position, end)
-        let claimed = unsafe raw.loadUnaligned(fromByteOffset: position, as: UInt64.self).littleEndian
+        let claimed = unsafe raw.loadUnaligned(fromByteOffset: position, as: UInt64.self)
+          .littleEndian
         try need(Int(clamping: claimed), position + 8, end)
         position += 8
 
@@ -186,7 +190,8 @@ struct PickleReader: ~Copyable {
         let name = pop()
         let module = pop()
         guard module.isString, name.isString else { throw malformed("a name that is not a string") }
-        try unsafe pushGlobal(raw, PickleTape.span(of: module, in: raw), PickleTape.span(of: name, in: raw))
+        try unsafe pushGlobal(
+          raw, PickleTape.span(of: module, in: raw), PickleTape.span(of: name, in: raw))
       case PickleOpcode.reduce:
         unsafe try reduce(raw)
 
@@ -399,7 +404,8 @@ struct PickleReader: ~Copyable {
           unsafe String(
             decoding: raw[PickleTape.span(of: argument(1), in: raw).prefix(8)], as: UTF8.self))
       else { throw malformed("_codecs.encode is for text in Latin-1") }
-      for unsafe byte in unsafe raw[PickleTape.span(of: argument(0), in: raw)] where byte > 0xc3 {
+      let text = unsafe raw[PickleTape.span(of: argument(0), in: raw)]
+      if unsafe text.contains(where: { $0 > 0xc3 }) {
         throw malformed("a character beyond Latin-1")
       }
       push(
@@ -496,7 +502,9 @@ struct PickleReader: ~Copyable {
     func begin(_ index: Int) -> Visit {
       let container = containers[index]
       let isChunked = container.head != PickleContainer.noChunk
-      let chunk = isChunked ? chunks[Int(container.head)] : PickleChunk(start: container.start, count: container.count)
+      let chunk =
+        isChunked
+        ? chunks[Int(container.head)] : PickleChunk(start: container.start, count: container.count)
       return Visit(
         container: index, chunk: isChunked ? chunk.next : PickleContainer.noChunk,
         next: Int(chunk.start), leftInChunk: Int(chunk.count), left: Int(container.count), size: 1,
@@ -529,7 +537,8 @@ struct PickleReader: ~Copyable {
         if size < 0 {
           throw IPCError(
             .malformedMessage,
-            context: "the container made at offset \(containers[node.payload].offset) contains itself")
+            context:
+              "the container made at offset \(containers[node.payload].offset) contains itself")
         }
         if size == 0 {
           if path.count + 2 > limits.depth {
@@ -583,7 +592,8 @@ struct PickleReader: ~Copyable {
   }
 
   private mutating func leftOver() -> IPCError {
-    IPCError(.malformedMessage, context: "a name stands where a value should, and a message is data only")
+    IPCError(
+      .malformedMessage, context: "a name stands where a value should, and a message is data only")
   }
 
   private mutating func tooDeep(_ offset: UInt32, _ limits: PickleLimits) -> IPCError {

@@ -6,7 +6,9 @@ protocol PickleScalar: Codable, Hashable {
   func write(to writer: PickleWriter)
 
   /// The value of a node, or `nil` where the node is another kind or does not fit.
-  static func read(_ node: PickleNode, _ tape: PickleTape, _ conversion: MessageDecoder.NumberConversion)
+  static func read(
+    _ node: PickleNode, _ tape: PickleTape, _ conversion: MessageDecoder.NumberConversion
+  )
     -> Self?
 }
 

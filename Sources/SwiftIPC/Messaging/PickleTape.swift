@@ -289,6 +289,7 @@ final class PickleTape {
   ) -> IPCError {
     IPCError(
       .malformedMessage,
-      context: "\(MessageCodingPath.describe(path, key)): expected \(expected), found \(describe(node))")
+      context:
+        "\(MessageCodingPath.describe(path, key)): expected \(expected), found \(describe(node))")
   }
 }

@@ -216,7 +216,8 @@
     func hashable(_ value: MessageValue) throws(IPCError) {
       guard value.isHashableInPython else {
         throw IPCError(
-          .invalidArgument, context: "\(value) as a key or an element of a set: Python has none such")
+          .invalidArgument,
+          context: "\(value) as a key or an element of a set: Python has none such")
       }
       try self.value(value, depth: depth + 1)
     }

@@ -4,8 +4,8 @@
 extension SharedArray {
   @inlinable var mutex: RobustMutex { RobustMutex(storage.segment) }
 
-  @inlinable func withSpan<R: ~Copyable>(
-    mutable body: (inout MutableSpan<T>) throws -> R
+  @inlinable func withMutableSpan<R: ~Copyable>(
+    _ body: (inout MutableSpan<T>) throws -> R
   ) throws -> R {
     var span = unsafe UnsafeMutableBufferPointer(start: base, count: count).mutableSpan
     return try body(&span)
@@ -24,7 +24,7 @@ extension SharedArray {
     _ body: (inout MutableSpan<T>) throws -> R
   ) throws -> R {
     try withExtendedLifetime(storage) {
-      try mutex.withLock(until: .max) { try withSpan(mutable: body) }
+      try mutex.withLock(until: .max) { try withMutableSpan(body) }
     }
   }
 
@@ -42,9 +42,9 @@ extension SharedArray {
   ) throws -> R {
     try withExtendedLifetime(storage) {
       try mutex.withLock(until: .max) {
-        try withSpan(mutable: body)
+        try withMutableSpan(body)
       } recovering: {
-        try withSpan(mutable: repair)
+        try withMutableSpan(repair)
       }
     }
   }
@@ -59,7 +59,7 @@ extension SharedArray {
   ) throws -> R {
     try withExtendedLifetime(storage) {
       try mutex.withLock(until: RobustMutex.deadline(after: timeout)) {
-        try withSpan(mutable: body)
+        try withMutableSpan(body)
       }
     }
   }
@@ -76,9 +76,9 @@ extension SharedArray {
   ) throws -> R {
     try withExtendedLifetime(storage) {
       try mutex.withLock(until: RobustMutex.deadline(after: timeout)) {
-        try withSpan(mutable: body)
+        try withMutableSpan(body)
       } recovering: {
-        try withSpan(mutable: repair)
+        try withMutableSpan(repair)
       }
     }
   }
@@ -91,7 +91,7 @@ extension SharedArray {
     _ body: (inout MutableSpan<T>) throws -> R
   ) throws -> R? {
     try withExtendedLifetime(storage) {
-      try mutex.withLockIfAvailable { try withSpan(mutable: body) }
+      try mutex.withLockIfAvailable { try withMutableSpan(body) }
     }
   }
 
@@ -106,9 +106,9 @@ extension SharedArray {
   ) throws -> R? {
     try withExtendedLifetime(storage) {
       try mutex.withLockIfAvailable {
-        try withSpan(mutable: body)
+        try withMutableSpan(body)
       } recovering: {
-        try withSpan(mutable: repair)
+        try withMutableSpan(repair)
       }
     }
   }

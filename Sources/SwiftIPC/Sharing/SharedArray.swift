@@ -72,9 +72,10 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
   ///
   /// - Throws: as `init(shape:repeating:)` with a list of dimensions.
   public init(shape: [Int], repeating element: T) throws(IPCError) {
-    self.init(try unsafe Self.makeStorage(shape: shape) { elements, count in
-      unsafe elements.initialize(repeating: element, count: count)
-    })
+    self.init(
+      try unsafe Self.makeStorage(shape: shape) { elements, count in
+        unsafe elements.initialize(repeating: element, count: count)
+      })
   }
 
   /// Makes an array of the elements of a sequence, in row-major order, with a shape.
@@ -196,7 +197,8 @@ extension SharedArray {
 
   @inlinable func offset(_ i: Int, _ j: Int, _ k: Int, _ l: Int) -> Int {
     precondition(rank == 4, "Four indices for an array of another rank")
-    return ((checked(i, extents.0) * extents.1 + checked(j, extents.1)) * extents.2
+    return
+      ((checked(i, extents.0) * extents.1 + checked(j, extents.1)) * extents.2
       + checked(k, extents.2)) * extents.3 + checked(l, extents.3)
   }
 

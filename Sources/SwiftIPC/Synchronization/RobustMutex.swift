@@ -66,7 +66,8 @@ struct RobustMutex {
     if released != 0 { return failure(released) }
     let who = casualty == 0 ? "a process" : "process \(casualty)"
     return IPCError(
-      .ownerDied, context: "\(who) died while it held the lock; withLock { } recovering: { } repairs")
+      .ownerDied,
+      context: "\(who) died while it held the lock; withLock { } recovering: { } repairs")
   }
 
   /// Has the death of an owner repaired, as the new owner; afterwards the lock is held and clean.

@@ -16,8 +16,8 @@ void *test_map_payload(int descriptor);
 // A child that does `rounds` times: lock, `*counter += 1` in two steps, unlock. The pid.
 pid_t test_fork_increments(cipc_mutex_t *mutex, volatile uint64_t *counter, int rounds);
 
-// A child that takes the mutex `depth` times, sets `*mark` if there is one, and is killed by SIGKILL
-// while it holds it.
+// A child that takes the mutex `depth` times, sets `*mark` if there is one, and is killed by
+// SIGKILL while it holds it.
 pid_t test_fork_killed_holding(cipc_mutex_t *mutex, int depth, volatile int32_t *mark);
 
 // A child that tries the mutex once and exits with 0 (taken and released) or 1 (busy).

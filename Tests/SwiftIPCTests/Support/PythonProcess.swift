@@ -124,7 +124,7 @@ final class PythonProcess {
     }
     var argv: [UnsafeMutablePointer<CChar>?] = unsafe ([path] + arguments).map { unsafe strdup($0) }
     unsafe argv.append(nil)
-    defer { for unsafe argument in unsafe argv { unsafe free(argument) } }
+    defer { unsafe argv.forEach { unsafe free($0) } }
     var pid: pid_t = 0
     let status = unsafe posix_spawn(&pid, path, &actions, nil, argv, environ)
     guard status == 0 else {
@@ -211,7 +211,8 @@ final class PythonProcess {
     _ path: String, _ arguments: [String], stdin: [UInt8] = [], inheriting: [Int32: Int32] = [:],
     seconds: Int = 120
   ) throws -> Result {
-    try PythonProcess(path, arguments, inheriting: inheriting).finish(stdin: stdin, seconds: seconds)
+    try PythonProcess(path, arguments, inheriting: inheriting).finish(
+      stdin: stdin, seconds: seconds)
   }
 }
 

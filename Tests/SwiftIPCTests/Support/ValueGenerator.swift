@@ -28,7 +28,9 @@ struct ValueGenerator: RandomNumberGenerator {
     case 5: .bytes((0..<below(20)).map { _ in UInt8(truncatingIfNeeded: next()) })
     default:
       .string(
-        String((0..<below(20)).map { _ in ["a", "Z", "é", "€", "😀", "\n", "\0"][below(7)] as Character }))
+        String(
+          (0..<below(20)).map { _ in ["a", "Z", "é", "€", "😀", "\n", "\0"][below(7)] as Character })
+      )
     }
   }
 

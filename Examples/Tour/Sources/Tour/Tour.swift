@@ -8,19 +8,21 @@ protocol Stop {
 }
 
 @main struct Tour {
-  static let stops: [any Stop.Type] = [
-    Hello.self,
-    NameAndArguments.self,
-    ParentGoesOn.self,
-    TaskOfItsOwn.self,
-    GlobalsAreNotShared.self,
-    Talking.self,
-    SharedState.self,
-    Race.self,
-    SharedText.self,
-    KilledOwner.self,
-    TwoCores.self,
-  ]
+  static var stops: [any Stop.Type] {
+    [
+      Hello.self,
+      NameAndArguments.self,
+      ParentGoesOn.self,
+      TaskOfItsOwn.self,
+      GlobalsAreNotShared.self,
+      Talking.self,
+      SharedState.self,
+      Race.self,
+      SharedText.self,
+      KilledOwner.self,
+      TwoCores.self,
+    ]
+  }
 
   /// Runs all stops, or the ones whose numbers are given: `Tour 1 10`.
   static func main() async throws {

@@ -98,7 +98,7 @@ CIPC_API int cipc_connection_closed(const cipc_connection_t *connection);
 /// CIPC_EFRAMETOOLONG: longer than the maximum. CIPC_ENOTWRITABLE.
 /// CIPC_EPEERCLOSED: nobody reads any more. CIPC_ECLOSED. CIPC_EOPNOTSUPP: not
 /// an AF_UNIX socket, so no descriptors. CIPC_EDESCRIPTORCOUNT: more than
-/// CIPC_FRAME_DESCRIPTORS, or more than a body that short can carry (1012 with
+/// CIPC_FRAME_DESCRIPTORS, or more than a body that short can carry (1008 with
 /// an empty one). CIPC_EBADF: one of them is not open. These changed nothing.
 CIPC_API CIPC_CHECKED int cipc_connection_send(cipc_connection_t *connection, const void *bytes,
                                                size_t length, const int *descriptors, size_t count,

@@ -211,7 +211,8 @@ CIPC_API cipc_participant_t cipc_process_starter(void);
 /// a unix socket made by its parent, under the same user, with the greeting of
 /// this library in it; a set-user-id program never is. The variable is taken
 /// out of the environment, for everything that the child executes in turn. A child
-/// whose parent has died already exits at once. `default_entry` may be NULL.
+/// whose parent died in the middle of the start exits at once; one whose parent
+/// died after it runs its entry. `default_entry` may be NULL.
 ///
 /// Call it first in `main`, before any thread is started. A later call replaces
 /// the default entry where it gives one.
