@@ -336,6 +336,13 @@ static uint8_t *request_make(const cipc_start_t *start, size_t *length) {
   for (int i = 0; i < LIMITS; i++) {
     (void)!limit(i, NULL, request->limits[i]);
   }
+  // The caller sets these too, to learn when it cannot. Whichever comes last, the limits are the same.
+  for (size_t i = 0; i < start->options->limit_count; i++) {
+    const cipc_process_limit_t *wanted = &start->options->limits[i];
+    if (wanted->resource < 0 || wanted->resource >= LIMITS) continue;
+    request->limits[wanted->resource][0] = wanted->soft;
+    request->limits[wanted->resource][1] = wanted->hard;
+  }
   for (size_t i = 0; i < TERMINAL_SIGNALS; i++) {
     struct sigaction action;
     if (sigaction(terminal_signals[i], NULL, &action) == 0 && action.sa_handler == SIG_IGN) {

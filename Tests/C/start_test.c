@@ -244,11 +244,17 @@ static void settings_are_in_force_when_the_entry_begins(void) {
   for (method_t method = SPAWN; method < METHODS; method++) {
     int connection;
     cipc_process_t *process = start(method, &connection, child_tells_settings, &options);
-    CHECK_EQUAL(getpgid(cipc_process_pid(process)), cipc_process_pid(process));
     char text[512];
     (void)read_all(connection, text, sizeof text);
     (void)printf("  %s: %s\n", method_names[method], text);
     CHECK(strcmp(text, "1073741824 60 99 1 7 1 /usr") == 0);
+    finish_with(process, 0);
+    (void)close(connection);
+    // The group is there when the start returns.
+    process = start(method, &connection, child_code, &options);
+    CHECK_EQUAL(getpgid(cipc_process_pid(process)), cipc_process_pid(process));
+    unsigned char code = 0;
+    CHECK(write(connection, &code, 1) == 1);
     finish_with(process, 0);
     (void)close(connection);
   }
