@@ -124,6 +124,8 @@ int cipc_start_separate(cipc_start_t *start) {
   return CIPC_OK;
 }
 
+int cipc_process_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC) < 0 ? -errno : CIPC_OK; }
+
 // MARK: - Taking over
 
 /// What a parent can set in a child from outside, while that waits: so that the parent learns when

@@ -12,21 +12,40 @@ internal import Dispatch
 /// what became of it. Called by the start-up hook, on the main thread; returns the exit code.
 @_cdecl("swiftipc_child_main")
 func childMain(_ descriptor: Int32) -> Int32 {
+  runTask(descriptor, MessageDecoder()) { exit($0) }
+}
+
+/// The same for a forked child, which leaves without what its parent has registered for its own end.
+func forkedChildMain(_ descriptor: Int32, _ name: String, _ task: any ForkedTask) -> Never {
+  CurrentProcess.becomeChild(name)
+  var decoder = MessageDecoder()
+  decoder.userInfo[.forkedTask] = task
+  CurrentProcess.leave(runTask(descriptor, decoder) { CurrentProcess.leave($0) })
+}
+
+private func runTask(
+  _ descriptor: Int32, _ decoder: MessageDecoder, leave: @escaping @Sendable (Int32) -> Never
+) -> Int32 {
   do {
     let parent = try TaskConnection(adopting: descriptor)
     guard let (bytes, inbox) = try parent.receiveTask() else { return CIPC_PROCESS_NO_ENTRY }
     let task: IncomingTask
     do {
-      task = try MessageDecoder().decode(IncomingTask.self, from: bytes, inbox: inbox)
+      task = try decoder.decode(IncomingTask.self, from: bytes, inbox: inbox)
     } catch {
       parent.send(.refused, "the child cannot begin its task: \(describe(error))")
       return CIPC_PROCESS_NO_ENTRY
     }
+    let header = task.header
+    let pid = getpid()
+    CurrentProcess.becomeChild(header.name)
     switch task.job {
     case .blocking(let job):
-      return finish(task.header, parent, Result { try job.run() })
+      let result = Result { try job.run() }
+      // A fork of this process that came back here is not the child that its parent waits for.
+      if getpid() != pid { CurrentProcess.leave(0) }
+      return finish(header, parent, result)
     case .async(let job):
-      let header = task.header
       Task.detached {
         let code: Int32
         do {
@@ -34,7 +53,7 @@ func childMain(_ descriptor: Int32) -> Int32 {
         } catch {
           code = finish(header, parent, .failure(error))
         }
-        exit(code)
+        leave(code)
       }
       dispatchMain()
     }

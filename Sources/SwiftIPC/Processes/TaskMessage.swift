@@ -13,6 +13,8 @@ struct TaskHeader: Codable, Sendable {
     case closure(ImageLocation, FunctionCall, arguments: [TypeName], output: TypeName?)
     /// A `ProcessTask` of this type, which is the one argument.
     case task(TypeName)
+    /// What the forked child has in its memory.
+    case inherited
   }
 }
 
@@ -63,6 +65,11 @@ struct IncomingTask: Decodable {
     let list = ArgumentList(try decoder.unkeyedContainer())
     header = try list.next(TaskHeader.self)
     switch header.work {
+    case .inherited:
+      guard let task = decoder.userInfo[.forkedTask] as? any ForkedTask else {
+        throw IPCError(.malformedMessage, context: "task: this child was not forked")
+      }
+      job = try task.job(list)
     case .task(let name):
       guard let type = try name.resolve() as? any ProcessTask.Type else {
         throw IPCError(.bootstrapFailed, context: "the task's type is no ProcessTask here")
@@ -93,7 +100,7 @@ struct IncomingTask: Decodable {
 }
 
 /// The list that is being decoded: an object, since a pack expansion cannot borrow a container.
-private final class ArgumentList {
+final class ArgumentList {
   private var list: any UnkeyedDecodingContainer
 
   init(_ list: any UnkeyedDecodingContainer) { self.list = list }
@@ -148,7 +155,7 @@ private struct ArgumentTypes<each A: Codable> {
 }
 
 /// Unchecked: see `SentType`.
-private struct Arguments<each A: Codable>: @unchecked Sendable {
+struct Arguments<each A: Codable>: @unchecked Sendable {
   let values: (repeat each A)
 
   init(_ list: ArgumentList) throws {
@@ -158,7 +165,7 @@ private struct Arguments<each A: Codable>: @unchecked Sendable {
 
 // Jobs are types rather than closures: the compiler (6.3) fails on closures that capture packs.
 
-private struct ActionJob<each A: Codable>: BlockingJob {
+struct ActionJob<each A: Codable>: BlockingJob {
   let function: ActionFunction<repeat each A>
   let arguments: Arguments<repeat each A>
 
@@ -173,7 +180,7 @@ private struct ActionJob<each A: Codable>: BlockingJob {
   }
 }
 
-private struct ValueJob<each A: Codable, Output: Codable>: BlockingJob {
+struct ValueJob<each A: Codable, Output: Codable>: BlockingJob {
   let function: ValueFunction<repeat each A, Output>
   let arguments: Arguments<repeat each A>
 
@@ -185,7 +192,7 @@ private struct ValueJob<each A: Codable, Output: Codable>: BlockingJob {
   func run() throws -> (any Encodable)? { try function.body(repeat each arguments.values) }
 }
 
-private struct AsyncActionJob<each A: Codable>: AsyncJob {
+struct AsyncActionJob<each A: Codable>: AsyncJob {
   let function: AsyncActionFunction<repeat each A>
   let arguments: Arguments<repeat each A>
 
@@ -200,7 +207,7 @@ private struct AsyncActionJob<each A: Codable>: AsyncJob {
   }
 }
 
-private struct AsyncValueJob<each A: Codable, Output: Codable>: AsyncJob {
+struct AsyncValueJob<each A: Codable, Output: Codable>: AsyncJob {
   let function: AsyncValueFunction<repeat each A, Output>
   let arguments: Arguments<repeat each A>
 
@@ -216,7 +223,7 @@ private struct AsyncValueJob<each A: Codable, Output: Codable>: AsyncJob {
   }
 }
 
-private struct TaskJob<T: ProcessTask>: AsyncJob {
+struct TaskJob<T: ProcessTask>: AsyncJob {
   let task: T
 
   func run() async throws -> (any Encodable)? {

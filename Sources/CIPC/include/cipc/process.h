@@ -196,6 +196,10 @@ CIPC_API CIPC_CHECKED int cipc_process_fork_server(cipc_process_t **process, int
                                                    cipc_process_entry_t entry,
                                                    const cipc_process_options_t *options);
 
+/// Makes a pipe for a standard stream of a child: `ends[0]` reads, `ends[1]` writes; close-on-exec,
+/// the caller's. Returns CIPC_OK; CIPC_EMFILE, CIPC_ENFILE.
+CIPC_API CIPC_CHECKED int cipc_process_pipe(int ends[2]);
+
 /// Ends this process as a forked child should: flushes stdout and stderr, and leaves by _exit, so that
 /// nothing runs which its parent registered for its own end.
 CIPC_API void cipc_process_leave(int code) __attribute__((noreturn));
