@@ -56,7 +56,11 @@ typedef struct answer {
 typedef struct served {
   int pidfd;
   int report;
+  struct served *next, *previous;
 } served_t;
+
+/// Those that run. Only leak checkers in the children look at it: the kernel has the pointers else.
+static served_t *all_served;
 
 static void close_all(const int *descriptors, size_t count) {
   for (size_t i = 0; i < count; i++) close(descriptors[i]);
@@ -129,12 +133,12 @@ static void limits_apply(const request_t *request) {
 }
 
 /// In the forked child; does not return. What it cannot be given, it must not run without.
-static void serve_child(request_t *request, char **environment, const int *descriptors,
-                        size_t count) {
+static void serve_child(request_t *request, char **environment, int *descriptors, size_t count) {
   if (fchdir(descriptors[1]) < 0) _exit(CIPC_PROCESS_NO_ENTRY);
   if (cipc_start_place(descriptors + OWN_DESCRIPTORS, count - OWN_DESCRIPTORS) < 0) {
     _exit(CIPC_PROCESS_NO_ENTRY);
   }
+  free(descriptors);
   (void)umask((mode_t)request->file_mask);
   if (request->new_group) (void)setpgid(0, 0);
   for (size_t i = 0; i < TERMINAL_SIGNALS; i++) {
@@ -163,14 +167,17 @@ static void serve(int set, uint8_t *bytes, size_t length, int *descriptors, size
   served_t *served = malloc(sizeof *served);
   if (environment == NULL || served == NULL) goto out;
   pid_t pid = fork();
-  if (pid == 0) serve_child(request, environment, descriptors, count);
+  if (pid == 0) {
+    free(served);
+    serve_child(request, environment, descriptors, count);
+  }
   if (pid < 0) {
     answer.status = -errno;
     goto out;
   }
   if (request->new_group) (void)setpgid(pid, pid);
   answer = (answer_t){CIPC_OK, pid};
-  *served = (served_t){cipc_pidfd_open(pid), descriptors[0]};
+  *served = (served_t){cipc_pidfd_open(pid), descriptors[0], all_served, NULL};
   struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = served}};
   if (served->pidfd < 0) {
     answer.status = served->pidfd;
@@ -186,6 +193,8 @@ static void serve(int set, uint8_t *bytes, size_t length, int *descriptors, size
   }
   // Fails only when the caller has gone; then the end of our socket comes next.
   (void)answer_send(served->report, answer, served->pidfd);
+  if (all_served != NULL) all_served->previous = served;
+  all_served = served;
   served = NULL;
 out:
   if (answer.status < 0 && count > 0) (void)answer_send(descriptors[0], answer, -1);
@@ -215,6 +224,12 @@ static void report(int set, served_t *served) {
   (void)epoll_ctl(set, EPOLL_CTL_DEL, served->pidfd, NULL);
   close(served->pidfd);
   close(served->report);
+  if (served->next != NULL) served->next->previous = served->previous;
+  if (served->previous != NULL) {
+    served->previous->next = served->next;
+  } else {
+    all_served = served->next;
+  }
   free(served);
 }
 
@@ -335,7 +350,8 @@ static uint8_t *request_make(const cipc_start_t *start, size_t *length) {
   for (int i = 0; i < LIMITS; i++) {
     (void)!limit(i, NULL, request->limits[i]);
   }
-  // The caller sets these too, to learn when it cannot. Whichever comes last, the limits are the same.
+  // The caller sets these too, to learn when it cannot. Whichever comes last, the limits are the
+  // same.
   for (size_t i = 0; i < start->options->limit_count; i++) {
     const cipc_process_limit_t *wanted = &start->options->limits[i];
     if (wanted->resource < 0 || wanted->resource >= LIMITS) continue;
