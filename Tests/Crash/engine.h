@@ -18,10 +18,10 @@ struct outcome {
 struct unit {
   const struct operation *operation;
   enum state state;
-  long points;      // kill points found by the dry run, the last one behind the operation
-  long missed;      // set-ups that had to be repeated: the victim was not woken in time
-  long unlike;      // victims that went another way than the dry run and were stepped throughout
-  int64_t worst;    // recovery, in nanoseconds
+  long points;    // kill points found by the dry run, the last one behind the operation
+  long missed;    // set-ups that had to be repeated: the victim was not woken in time
+  long unlike;    // victims that went another way than the dry run and were stepped throughout
+  int64_t worst;  // recovery, in nanoseconds
   int violated;
   long violated_at;
   char violation[400];
