@@ -5,11 +5,11 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -18,13 +18,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cipc/image.h"
 #include "clock.h"
+#include "start.h"
 
 #if defined(__GLIBC__)
 #if __GLIBC_PREREQ(2, 34)
 #define HAS_CLOSEFROM 1
 #endif
+#if __GLIBC_PREREQ(2, 29)
+#define HAS_FCHDIR 1
+#endif
+#else
+#define HAS_FCHDIR 1
 #endif
 #if !defined(HAS_CLOSEFROM)
 #include <dirent.h>
@@ -33,34 +38,9 @@
 extern char **environ;
 
 #define VARIABLE "CIPC_BOOTSTRAP"
-#define DESCRIPTORS_MAX 250
 // P_PIDFD, which older libc headers lack.
 #define WAIT_PIDFD 3
 #define OWN_FILE "/proc/self/exe"
-
-/// The first bytes on a child's connection, there before the child is started, so
-/// that it can tell at once whether it is one. One byte follows when the parent
-/// has the child's pidfd: the child goes on only then, since a child that ends
-/// earlier, and whose parent ignores SIGCHLD, is gone without a trace.
-typedef struct greeting {
-  char magic[8];
-  uint32_t version;
-  uint32_t has_entry;
-  cipc_image_location_t entry;
-  char name[16];
-} greeting_t;
-
-static const char greeting_magic[8] = {'C', 'I', 'P', 'C', 'b', 'o', 'o', 't'};
-#define GREETING_VERSION 1
-
-struct cipc_process {
-  pid_t pid;
-  int pidfd;
-  /// 0 while running, then end << 32 | value; written once.
-  uint64_t ended;
-  /// In the list of those given up while running.
-  cipc_process_t *next;
-};
 
 // MARK: - What the program said about itself
 
@@ -111,29 +91,36 @@ static int is_from_parent(int descriptor) {
 }
 
 /// 1 and a greeting for a child, 0 for any other process.
-static int greeting_take(int *connection, greeting_t *greeting) {
+static int greeting_take(int *connection, cipc_greeting_t *greeting) {
   char *value = NULL;
   int descriptor = variable_take(&value);
   if (descriptor < 0) return 0;
   if (!is_from_parent(descriptor)) return 0;
   ssize_t size = recv(descriptor, greeting, sizeof *greeting, MSG_DONTWAIT);
   if (size != (ssize_t)sizeof *greeting ||
-      memcmp(greeting->magic, greeting_magic, sizeof greeting_magic) != 0) {
+      memcmp(greeting->magic, CIPC_GREETING_MAGIC, sizeof greeting->magic) != 0) {
     return 0;
   }
-  if (greeting->version != GREETING_VERSION) _exit(CIPC_PROCESS_NO_ENTRY);
-  char go;
-  do {
-    size = recv(descriptor, &go, sizeof go, 0);
-  } while (size < 0 && errno == EINTR);
-  // The end of the stream: the parent died in the middle of the start, or could not finish it.
-  if (size != 1) _exit(CIPC_PROCESS_NO_ENTRY);
+  if (greeting->version != CIPC_GREETING_VERSION) _exit(CIPC_PROCESS_NO_ENTRY);
   // /proc/self/environ shows these bytes still; they came with execve, so they are ours to write.
   memset(value - sizeof VARIABLE, 0, sizeof VARIABLE + strlen(value));
-  (void)fcntl(descriptor, F_SETFD, FD_CLOEXEC);
   greeting->name[sizeof greeting->name - 1] = '\0';
   *connection = descriptor;
   return 1;
+}
+
+/// Has the kernel kill this process when the writing end of the pipe is closed, which its starter
+/// alone holds. (PR_SET_PDEATHSIG would follow the thread that started us, not the process.)
+static void lifeline_arm(int descriptor) {
+  int flags = fcntl(descriptor, F_GETFL);
+  if (flags < 0 || fcntl(descriptor, F_SETFD, FD_CLOEXEC) < 0 ||
+      fcntl(descriptor, F_SETOWN, getpid()) < 0 || fcntl(descriptor, F_SETSIG, SIGKILL) < 0 ||
+      fcntl(descriptor, F_SETFL, flags | O_ASYNC) < 0) {
+    _exit(CIPC_PROCESS_NO_ENTRY);
+  }
+  // It may have been closed before this was armed.
+  struct pollfd end = {descriptor, POLLIN, 0};
+  if (poll(&end, 1, 0) != 0) _exit(CIPC_PROCESS_NO_ENTRY);
 }
 
 static struct {
@@ -141,18 +128,42 @@ static struct {
   int is_child;
   int is_running;
   int connection;
-  greeting_t greeting;
+  cipc_greeting_t greeting;
+  /// Who started this process: the process that called, not the fork server.
+  cipc_participant_t starter;
 } child;
+
+void cipc_child_begin(const cipc_greeting_t *greeting, int connection) {
+  child.starter = greeting->starter;
+  if (greeting->lifeline > 0) lifeline_arm((int)greeting->lifeline);
+  char go;
+  ssize_t size;
+  do {
+    size = recv(connection, &go, sizeof go, 0);
+  } while (size < 0 && errno == EINTR);
+  // The end of the stream: the parent died in the middle of the start, or could not finish it.
+  if (size != 1) _exit(CIPC_PROCESS_NO_ENTRY);
+  (void)fcntl(connection, F_SETFD, FD_CLOEXEC);
+}
+
+void cipc_child_become(const cipc_greeting_t *greeting, int connection) {
+  child.looked = child.is_child = 1;
+  child.connection = connection;
+  child.greeting = *greeting;
+}
+
+cipc_participant_t cipc_process_starter(void) { return child.starter; }
 
 int cipc_process_is_child(void) {
   if (!child.looked) {
     child.looked = 1;
     child.is_child = greeting_take(&child.connection, &child.greeting);
+    if (child.is_child) cipc_child_begin(&child.greeting, child.connection);
   }
   return child.is_child;
 }
 
-static void child_run(char **argv) {
+void cipc_child_run(void) {
   cipc_process_entry_t entry = program.default_entry;
   if (child.greeting.has_entry) {
     const void *address = NULL;
@@ -163,7 +174,7 @@ static void child_run(char **argv) {
   if (entry == NULL) return;
   child.is_running = 1;
   const char *name = child.greeting.name;
-  if (name[0] == '\0' && argv[0] != NULL) name = base_name(argv[0]);
+  if (name[0] == '\0' && program.arguments[0] != NULL) name = base_name(program.arguments[0]);
   (void)prctl(PR_SET_NAME, name, 0, 0, 0);
   exit(entry(child.connection));
 }
@@ -174,13 +185,13 @@ int cipc_process_bootstrap(int argc, char **argv, cipc_process_entry_t default_e
   program.arguments = argv;
   if (default_entry != NULL) program.default_entry = default_entry;
   __atomic_store_n(&program.done, 1, __ATOMIC_RELEASE);
-  if (cipc_process_is_child() && !child.is_running) child_run(argv);
+  if (cipc_process_is_child() && !child.is_running) cipc_child_run();
   return CIPC_OK;
 }
 
 // MARK: - Ends
 
-static int pidfd_open_of(pid_t pid) {
+int cipc_pidfd_open(pid_t pid) {
   long descriptor = syscall(SYS_pidfd_open, pid, 0);
   return descriptor < 0 ? -errno : (int)descriptor;
 }
@@ -201,8 +212,10 @@ struct pidfd_info {
 #define PIDFD_GET_INFO_REQUEST ((int)_IOWR(0xFF, 11, struct pidfd_info))
 #endif
 
-static uint64_t ended_word(int end, int value) {
-  return (uint64_t)(uint32_t)end << 32 | (uint32_t)value;
+uint64_t cipc_ended_of_status(int status) {
+  if (WIFEXITED(status)) return cipc_ended_word(CIPC_PROCESS_EXITED, WEXITSTATUS(status));
+  if (WIFSIGNALED(status)) return cipc_ended_word(CIPC_PROCESS_SIGNALLED, WTERMSIG(status));
+  return cipc_ended_word(CIPC_PROCESS_UNKNOWN, 0);
 }
 
 /// How a child ended whose status somebody else took.
@@ -211,16 +224,78 @@ static uint64_t ended_after_reaping(int pidfd) {
   memset(&info, 0, sizeof info);
   info.mask = PIDFD_INFO_EXIT_MASK;
   if (ioctl(pidfd, PIDFD_GET_INFO_REQUEST, &info) == 0 && (info.mask & PIDFD_INFO_EXIT_MASK) != 0) {
-    int status = info.exit_code;
-    if (WIFEXITED(status)) return ended_word(CIPC_PROCESS_EXITED, WEXITSTATUS(status));
-    if (WIFSIGNALED(status)) return ended_word(CIPC_PROCESS_SIGNALLED, WTERMSIG(status));
+    return cipc_ended_of_status(info.exit_code);
   }
-  return ended_word(CIPC_PROCESS_UNKNOWN, 0);
+  return cipc_ended_word(CIPC_PROCESS_UNKNOWN, 0);
+}
+
+static void ended_store(cipc_process_t *process, uint64_t ended) {
+  uint64_t running = 0;
+  __atomic_compare_exchange_n(&process->ended, &running, ended, 0, __ATOMIC_ACQ_REL,
+                              __ATOMIC_ACQUIRE);
+}
+
+// proc(5): exit_code is the 52nd field of /proc/PID/stat, the 50th behind the program's name.
+#define EXIT_CODE_FIELD_BEHIND_NAME 50
+
+/// How a child ended that is a zombie, of whichever parent.
+static uint64_t ended_of_zombie(const cipc_process_t *process) {
+  uint64_t unknown = cipc_ended_word(CIPC_PROCESS_UNKNOWN, 0);
+  char text[1024];
+  (void)snprintf(text, sizeof text, "/proc/%d/stat", (int)process->pid);
+  int file = open(text, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return unknown;
+  ssize_t length = read(file, text, sizeof text - 1);
+  close(file);
+  text[length > 0 ? length : 0] = '\0';
+  const char *field = strrchr(text, ')');
+  if (field == NULL || strncmp(field, ") Z", 3) != 0) return unknown;
+  for (int i = 0; field != NULL && i < EXIT_CODE_FIELD_BEHIND_NAME; i++) {
+    field = strchr(field + 1, ' ');
+  }
+  // A zombie keeps its number: while ours is one, what was read is about ours.
+  if (field == NULL || syscall(SYS_pidfd_send_signal, process->pidfd, 0, NULL, 0) < 0) {
+    return unknown;
+  }
+  return cipc_ended_of_status((int)strtol(field + 1, NULL, 10));
+}
+
+// How long the status of a child may take that has ended, and whose fork server is gone: the kernel
+// may tell it only once another process has reaped the child.
+#define PATIENCE_MILLISECONDS 200
+
+static uint64_t ended_without_report(const cipc_process_t *process) {
+  for (int i = 0;; i++) {
+    uint64_t ended = ended_of_zombie(process);
+    if (ended >> 32 == CIPC_PROCESS_UNKNOWN) ended = ended_after_reaping(process->pidfd);
+    if (ended >> 32 != CIPC_PROCESS_UNKNOWN || i == PATIENCE_MILLISECONDS) return ended;
+    (void)poll(NULL, 0, 1);
+  }
+}
+
+/// The same as try_reap for a child of the fork server.
+static int try_report(cipc_process_t *process) {
+  if (!__atomic_load_n(&process->is_report_lost, __ATOMIC_ACQUIRE)) {
+    uint64_t ended;
+    // Left in the socket, for other threads.
+    ssize_t size = recv(process->report, &ended, sizeof ended, MSG_PEEK | MSG_DONTWAIT);
+    if (size == (ssize_t)sizeof ended && ended != 0) {
+      ended_store(process, ended);
+      return 1;
+    }
+    if (size < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
+    __atomic_store_n(&process->is_report_lost, 1, __ATOMIC_RELEASE);
+  }
+  struct pollfd end = {process->pidfd, POLLIN, 0};
+  if (poll(&end, 1, 0) == 0) return 0;
+  ended_store(process, ended_without_report(process));
+  return 1;
 }
 
 /// 1 when the child has ended and the word says how, 0 while it runs.
 static int try_reap(cipc_process_t *process) {
   if (__atomic_load_n(&process->ended, __ATOMIC_ACQUIRE) != 0) return 1;
+  if (process->report >= 0) return try_report(process);
   siginfo_t info;
   memset(&info, 0, sizeof info);
   // Looked at first and reaped after it was written down, so that a thread that
@@ -232,17 +307,15 @@ static int try_reap(cipc_process_t *process) {
   uint64_t ended;
   if (result == 0) {
     if (info.si_pid == 0) return 0;
-    ended = info.si_code == CLD_EXITED ? ended_word(CIPC_PROCESS_EXITED, info.si_status)
-                                       : ended_word(CIPC_PROCESS_SIGNALLED, info.si_status);
+    ended = info.si_code == CLD_EXITED ? cipc_ended_word(CIPC_PROCESS_EXITED, info.si_status)
+                                       : cipc_ended_word(CIPC_PROCESS_SIGNALLED, info.si_status);
   } else {
     // Not our child: somebody took the status, or this is a fork of its parent.
     struct pollfd end = {process->pidfd, POLLIN, 0};
     if (poll(&end, 1, 0) == 0) return 0;
     ended = ended_after_reaping(process->pidfd);
   }
-  uint64_t running = 0;
-  __atomic_compare_exchange_n(&process->ended, &running, ended, 0, __ATOMIC_ACQ_REL,
-                              __ATOMIC_ACQUIRE);
+  ended_store(process, ended);
   if (result == 0) {
     (void)waitid((idtype_t)WAIT_PIDFD, (id_t)process->pidfd, &info, WEXITED | WNOHANG);
   }
@@ -257,7 +330,7 @@ int cipc_process_wait(cipc_process_t *process, cipc_deadline_t deadline,
   while (!try_reap(process)) {
     int timeout = cipc_clock_poll_timeout(deadline);
     if (timeout == 0) return CIPC_ETIMEDOUT;
-    struct pollfd end = {process->pidfd, POLLIN, 0};
+    struct pollfd end = {cipc_process_descriptor(process), POLLIN, 0};
     if (poll(&end, 1, timeout) > 0 && !try_reap(process)) {
       // Ended, and a tracer has not let it go yet; the pidfd cannot tell when it does.
       (void)poll(NULL, 0, 1);
@@ -278,7 +351,12 @@ int cipc_process_signal(cipc_process_t *process, int signal) {
 
 pid_t cipc_process_pid(const cipc_process_t *process) { return process->pid; }
 
-int cipc_process_descriptor(const cipc_process_t *process) { return process->pidfd; }
+int cipc_process_descriptor(const cipc_process_t *process) {
+  // The report comes a little after the pidfd is readable, and waiting for it must not spin.
+  if (process->report < 0) return process->pidfd;
+  int is_lost = __atomic_load_n(&process->is_report_lost, __ATOMIC_ACQUIRE);
+  return is_lost ? process->pidfd : process->report;
+}
 
 int cipc_process_watch(const cipc_process_t *process, int descriptor) {
   if (process == NULL) return CIPC_EINVAL;
@@ -287,7 +365,7 @@ int cipc_process_watch(const cipc_process_t *process, int descriptor) {
   struct epoll_event event;
   memset(&event, 0, sizeof event);
   event.events = EPOLLIN;
-  if (epoll_ctl(set, EPOLL_CTL_ADD, process->pidfd, &event) < 0 ||
+  if (epoll_ctl(set, EPOLL_CTL_ADD, cipc_process_descriptor(process), &event) < 0 ||
       epoll_ctl(set, EPOLL_CTL_ADD, descriptor, &event) < 0) {
     int status = -errno;
     close(set);
@@ -304,20 +382,22 @@ static void given_up_push(cipc_process_t *process) {
                                         __ATOMIC_RELAXED));
 }
 
-static void process_free(cipc_process_t *process) {
-  close(process->pidfd);
+void cipc_process_free(cipc_process_t *process) {
+  cipc_lifeline_delist(process);
+  if (process->report >= 0) close(process->report);
+  if (process->pidfd >= 0) close(process->pidfd);
   free(process);
 }
 
 /// Reaps those that have ended since they were given up. The list is taken whole
 /// and what still runs is put back, so no two threads walk the same one.
-static void given_up_sweep(void) {
+void cipc_process_sweep(void) {
   if (__atomic_load_n(&given_up, __ATOMIC_RELAXED) == NULL) return;
   cipc_process_t *process = __atomic_exchange_n(&given_up, NULL, __ATOMIC_ACQUIRE);
   while (process != NULL) {
     cipc_process_t *next = process->next;
     if (try_reap(process)) {
-      process_free(process);
+      cipc_process_free(process);
     } else {
       given_up_push(process);
     }
@@ -326,10 +406,10 @@ static void given_up_sweep(void) {
 }
 
 void cipc_process_release(cipc_process_t *process) {
-  given_up_sweep();
+  cipc_process_sweep();
   if (process == NULL) return;
   if (try_reap(process)) {
-    process_free(process);
+    cipc_process_free(process);
   } else {
     given_up_push(process);
   }
@@ -345,19 +425,10 @@ static int would_run_again(const char *executable) {
   return stat(executable, &named) == 0 && named.st_dev == own.st_dev && named.st_ino == own.st_ino;
 }
 
-static int greeting_make(greeting_t *greeting, cipc_process_entry_t entry, const char *name) {
-  memset(greeting, 0, sizeof *greeting);
-  memcpy(greeting->magic, greeting_magic, sizeof greeting_magic);
-  greeting->version = GREETING_VERSION;
-  if (name != NULL) {
-    size_t length = strnlen(name, sizeof greeting->name - 1);
-    memcpy(greeting->name, name, length);
-  }
-  if (entry == NULL) return CIPC_OK;
-  greeting->has_entry = 1;
-  const void *address;
-  memcpy(&address, &entry, sizeof address);
-  return cipc_image_locate(address, &greeting->entry);
+int cipc_process_can_start(cipc_process_entry_t entry, const char *executable) {
+  if (would_run_again(executable)) return CIPC_ENOBOOTSTRAP;
+  if (entry == NULL && program.default_entry == NULL && executable == NULL) return CIPC_EINVAL;
+  return CIPC_OK;
 }
 
 /// The environment with the variable in it; to be freed. The strings are borrowed.
@@ -403,27 +474,26 @@ static int actions_close_from(posix_spawn_file_actions_t *actions, int first) {
 }
 #endif
 
-/// Says what becomes of the descriptors in the child. `sources` are above all
-/// the numbers that they get there, or are the number already.
-static int actions_make(posix_spawn_file_actions_t *actions, const int *sources, size_t count,
-                        const int *is_open) {
+/// Says what becomes of the descriptors in the child. The sources are above all the numbers that
+/// they get there, or are the number already.
+static int actions_make(posix_spawn_file_actions_t *actions, const cipc_start_t *start) {
   int status = 0;
-  for (size_t i = 0; status == 0 && i < count; i++) {
+  if (start->directory >= 0) {
+#if defined(HAS_FCHDIR)
+    status = posix_spawn_file_actions_addfchdir_np(actions, start->directory);
+#else
+    status = ENOSYS;
+#endif
+  }
+  for (size_t i = 0; status == 0 && i < start->count; i++) {
     // Onto the same number, too, this clears close-on-exec, in the child alone.
-    status =
-        posix_spawn_file_actions_adddup2(actions, sources[i], CIPC_PROCESS_CONNECTION + (int)i);
+    status = posix_spawn_file_actions_adddup2(actions, start->sources[i], (int)i);
   }
-  for (int i = 0; status == 0 && i < 3; i++) {
-    if (!is_open[i]) {
-      status = posix_spawn_file_actions_addopen(actions, i, "/dev/null",
-                                                i == 0 ? O_RDONLY : O_WRONLY, 0);
-    }
-  }
-  if (status == 0) status = actions_close_from(actions, CIPC_PROCESS_CONNECTION + (int)count);
+  if (status == 0) status = actions_close_from(actions, (int)start->count);
   return status;
 }
 
-static int attributes_make(posix_spawnattr_t *attributes) {
+static int attributes_make(posix_spawnattr_t *attributes, int new_group) {
   static const int kept[] = {SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU};
   sigset_t none, defaults;
   sigemptyset(&none);
@@ -433,13 +503,15 @@ static int attributes_make(posix_spawnattr_t *attributes) {
   int status = posix_spawnattr_setsigmask(attributes, &none);
   if (status == 0) status = posix_spawnattr_setsigdefault(attributes, &defaults);
   if (status == 0) {
-    status = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    int flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
+    if (new_group) flags |= POSIX_SPAWN_SETPGROUP;
+    status = posix_spawnattr_setflags(attributes, (short)flags);
   }
   return status;
 }
 
-static int spawn_file(pid_t *pid, const cipc_process_options_t *options, const int *sources,
-                      size_t count, const int *is_open) {
+static int spawn_file(cipc_start_t *start) {
+  const cipc_process_options_t *options = start->options;
   static char variable[] = VARIABLE "=3";
   _Static_assert(CIPC_PROCESS_CONNECTION == 3, "the variable spells it");
   static char no_name[] = "cipc";
@@ -456,11 +528,12 @@ static int spawn_file(pid_t *pid, const cipc_process_options_t *options, const i
   if (status != 0) goto out_environment;
   status = posix_spawnattr_init(&attributes);
   if (status != 0) goto out_actions;
-  status = actions_make(&actions, sources, count, is_open);
-  if (status == 0) status = attributes_make(&attributes);
+  status = actions_make(&actions, start);
+  if (status == 0) status = attributes_make(&attributes, options->new_group);
   if (status == 0) {
-    status = posix_spawn(pid, options->executable != NULL ? options->executable : OWN_FILE,
-                         &actions, &attributes, arguments, environment);
+    status =
+        posix_spawn(&start->made->pid, options->executable != NULL ? options->executable : OWN_FILE,
+                    &actions, &attributes, arguments, environment);
   }
   (void)posix_spawnattr_destroy(&attributes);
 out_actions:
@@ -470,91 +543,22 @@ out_environment:
   return -status;
 }
 
-/// Watches over the child that was just started and lets it go on, or ends it.
-static int adopt(cipc_process_t *process, int connection) {
-  process->pidfd = pidfd_open_of(process->pid);
-  if (process->pidfd == CIPC_ESRCH) {
-    // Another program that was quick, and whose status somebody else took already.
-    process->ended = ended_word(CIPC_PROCESS_UNKNOWN, 0);
-    process->pidfd = eventfd(1, EFD_CLOEXEC);  // readable, as a pidfd is then
-    return process->pidfd < 0 ? -errno : CIPC_OK;
-  }
-  if (process->pidfd < 0) {
-    int status = process->pidfd;
-    (void)kill(process->pid, SIGKILL);
-    while (waitpid(process->pid, NULL, 0) < 0 && errno == EINTR) {
-    }
-    return status;
-  }
-  // Fails only when the child has died, which its status will say.
-  (void)send(connection, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-  return CIPC_OK;
-}
-
 int cipc_process_spawn(cipc_process_t **process, int *connection, cipc_process_entry_t entry,
                        const cipc_process_options_t *options) {
   static const cipc_process_options_t no_options;
   if (options == NULL) options = &no_options;
-  if (process == NULL || options->descriptor_count > DESCRIPTORS_MAX ||
-      (options->descriptors == NULL && options->descriptor_count > 0)) {
-    return CIPC_EINVAL;
-  }
-  if (would_run_again(options->executable)) return CIPC_ENOBOOTSTRAP;
-  if (entry == NULL && program.default_entry == NULL && options->executable == NULL) {
-    return CIPC_EINVAL;
-  }
-  greeting_t greeting;
-  int status = greeting_make(&greeting, entry, options->name);
+  if (process == NULL) return CIPC_EINVAL;
+  int status = cipc_process_can_start(entry, options->executable);
   if (status < 0) return status;
-  given_up_sweep();
-
-  int is_open[3];
-  for (int i = 0; i < 3; i++) is_open[i] = fcntl(i, F_GETFD) >= 0;
-  size_t count = 1 + options->descriptor_count;
-  int sources[1 + DESCRIPTORS_MAX];
-  size_t copied = 0;
-  int ends[2] = {-1, -1};
-  cipc_process_t *made = calloc(1, sizeof *made);
-  if (made == NULL) return CIPC_ENOMEM;
-
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
-    status = -errno;
-    goto out;
+  cipc_start_t start;
+  status = cipc_start_prepare(&start, entry, options);
+  if (status == CIPC_OK) status = cipc_start_separate(&start);
+  if (status == CIPC_OK) {
+    ssize_t size =
+        send(start.connection, &start.greeting, sizeof start.greeting, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (size != (ssize_t)sizeof start.greeting) status = size < 0 ? -errno : CIPC_EAGAIN;
   }
-  if (send(ends[0], &greeting, sizeof greeting, MSG_NOSIGNAL | MSG_DONTWAIT) !=
-      (ssize_t)sizeof greeting) {
-    status = -errno;
-    goto out;
-  }
-  if (count == 1) {
-    sources[0] = ends[1];
-  } else {
-    // Copies above every number of the child's, so that no dup2 there overwrites
-    // a descriptor that a later one needs.
-    for (; copied < count; copied++) {
-      int source = copied == 0 ? ends[1] : options->descriptors[copied - 1];
-      sources[copied] = fcntl(source, F_DUPFD_CLOEXEC, CIPC_PROCESS_CONNECTION + (int)count);
-      if (sources[copied] < 0) {
-        status = -errno;
-        goto out;
-      }
-    }
-  }
-  status = spawn_file(&made->pid, options, sources, count, is_open);
-  if (status == CIPC_OK) status = adopt(made, ends[0]);
-
-out:
-  for (size_t i = 0; i < copied; i++) close(sources[i]);
-  if (ends[1] >= 0) close(ends[1]);
-  if (status < 0 || connection == NULL) {
-    if (ends[0] >= 0) close(ends[0]);
-  } else {
-    *connection = ends[0];
-  }
-  if (status < 0) {
-    free(made);
-    return status;
-  }
-  *process = made;
-  return CIPC_OK;
+  if (status == CIPC_OK) status = spawn_file(&start);
+  if (status == CIPC_OK) status = cipc_start_adopt(&start);
+  return cipc_start_finish(&start, status, process, connection);
 }

@@ -87,6 +87,8 @@ public struct IPCError: Error, Hashable, Sendable {
     public static let childDied = Code(rawValue: "childDied")
     /// The start-up hook did not run in this program, or a child ended before it took its task.
     public static let bootstrapFailed = Code(rawValue: "bootstrapFailed")
+    /// A process with more than one thread cannot be forked.
+    public static let multipleThreads = Code(rawValue: "multipleThreads")
     /// The operation does not exist for this kind of object.
     public static let unsupported = Code(rawValue: "unsupported")
     /// A system call failed in a way that has no code of its own; see `errno`.
@@ -151,6 +153,7 @@ extension IPCError.Code {
       case CIPC_EDESCRIPTORSLOST, CIPC_EDESCRIPTORCOUNT: .descriptorsLost
       case CIPC_ENOSYS, CIPC_EOPNOTSUPP: .unsupported
       case CIPC_ENOBOOTSTRAP, CIPC_EBOOTSTRAP: .bootstrapFailed
+      case CIPC_ETHREADS: .multipleThreads
       default:
         (CIPC_ESEGMENTOWNER.rawValue...CIPC_ESEGMENTSIZE.rawValue).contains(status)
           ? .segmentMismatch : .system

@@ -15,6 +15,7 @@
 #include "cipc/mutex.h"
 #include "cipc/participant.h"
 #include "cipc/process.h"
+#include "cipc/processor.h"
 #include "cipc/segment.h"
 #include "cipc/status.h"
 #include "cipc/waiter.h"

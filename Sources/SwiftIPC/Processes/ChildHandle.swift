@@ -12,11 +12,11 @@ internal import Synchronization
 ///
 /// The outcome is read while anybody waits, not only by who wants the value: a child whose value is
 /// larger than the socket's buffer ends only when somebody reads it.
-@safe final class ChildHandle: Sendable {
-  let name: String
-  let pid: Int32
-  /// Owned; the C functions take care of concurrent calls.
-  private nonisolated(unsafe) let process: OpaquePointer
+final class ChildHandle: Sendable {
+  let child: RunningChild
+  /// What the child writes, where its outputs are pipes.
+  let output: OutputReader?
+  let error: OutputReader?
   private let connection: TaskConnection
   /// Whether the child sends more than what a socket's buffer holds: then it must be read.
   private let returnsValue: Bool
@@ -29,85 +29,106 @@ internal import Synchronization
     case none(taskWasTaken: Bool, IPCError?)
   }
 
+  var name: String { child.name }
+  var pid: Int32 { child.pid }
+
   /// Starts a child and sends it its task.
+  ///
+  /// - Parameter forked: what a forked child runs.
   init(
     _ header: TaskHeader, _ arguments: [UInt8], _ outbox: DescriptorOutbox?,
-    _ options: ChildProcessOptions
+    _ options: ChildProcessOptions, forked: any ForkedTask
   ) throws(IPCError) {
-    name = header.name
     returnsValue = header.returnsValue
-    let (process, connection) = try unsafe Self.spawn(header.name, options)
-    unsafe self.process = process
-    self.connection = connection
-    pid = unsafe cipc_process_pid(process)
+    let given = try StartOptions(options)
+    switch try Self.start(header.name, options, given) {
+    case .inChild(let descriptor):
+      given.closePipes()
+      forkedChildMain(descriptor, header, forked)
+    case .inParent(let child, let connection):
+      self.child = child
+      self.connection = connection
+    }
+    (output, error) = given.takeReaders()
     do {
-      try unsafe connection.send(header.bytes, [], to: process)
+      if !header.isInherited { try connection.send(header.bytes, [], to: child) }
       if header.hasArguments {
-        try unsafe connection.send(arguments, outbox?.descriptors ?? [], to: process)
+        try connection.send(arguments, outbox?.descriptors ?? [], to: child)
       }
     } catch {
-      let status = unsafe Self.end(process)
-      if error.code == .peerClosed {
-        throw Self.notTaken(header.name, pid, status)
-      }
+      let status = child.end()
+      if error.code == .peerClosed { throw Self.notTaken(child, status) }
       throw error
     }
     outbox?.sent()
+    ChildRegistry.add(child)
   }
 
-  deinit { unsafe cipc_process_release(process) }
+  /// Makes a child that is a copy of this process; `nil` in the child.
+  init?(forking name: String, _ options: ChildProcessOptions) throws(IPCError) {
+    returnsValue = false
+    var options = options
+    options.method = .fork
+    let given = try StartOptions(options)
+    switch try Self.start(name, options, given) {
+    case .inChild(let descriptor):
+      closeDescriptor(descriptor)
+      given.closePipes()
+      CurrentProcess.becomeChild(name)
+      return nil
+    case .inParent(let child, let connection):
+      self.child = child
+      self.connection = connection
+    }
+    (output, error) = given.takeReaders()
+    ChildRegistry.add(child)
+  }
 
-  private static func spawn(
-    _ name: String, _ options: ChildProcessOptions
-  ) throws(IPCError) -> (OpaquePointer, TaskConnection) {
-    let environment = try CStringList(changing: options.environment)
+  deinit { if child.exitStatus != nil { ChildRegistry.remove(child) } }
+
+  private enum Started {
+    case inParent(RunningChild, TaskConnection)
+    case inChild(Int32)
+  }
+
+  private static func start(
+    _ name: String, _ options: ChildProcessOptions, _ given: StartOptions
+  ) throws(IPCError) -> Started {
     var process: OpaquePointer?
     var descriptor: Int32 = -1
-    // The kernel's name of a child that was given none is the program's.
-    let kernelName = options.name ?? ""
-    let status = unsafe kernelName.withCString { kernelName in
-      unsafe (options.executable ?? "").withCString { executable in
-        var given = unsafe cipc_process_options_t()
-        unsafe given.name = kernelName
-        if options.executable != nil { unsafe given.executable = executable }
-        unsafe given.environment = UnsafePointer(environment?.pointer)
-        return unsafe cipc_process_spawn(&process, &descriptor, nil, &given)
+    let status = unsafe given.withPointer { given in
+      switch options.method ?? .standard {
+      case .spawn: unsafe cipc_process_spawn(&process, &descriptor, nil, given)
+      case .forkServer: unsafe cipc_process_fork_server(&process, &descriptor, nil, given)
+      case .fork: unsafe cipc_process_fork(&process, &descriptor, given)
       }
     }
+    if status == CIPC_PROCESS_IN_CHILD { return .inChild(descriptor) }
     guard status >= 0, let process = unsafe process else {
       throw IPCError(status: status, "starting the child \"\(name)\"")
     }
+    let child = unsafe RunningChild(name, isDaemon: options.daemon, adopting: process)
     do {
-      return try unsafe (process, TaskConnection(adopting: descriptor))
+      return .inParent(child, try TaskConnection(adopting: descriptor))
     } catch {
-      _ = unsafe end(process)
-      unsafe cipc_process_release(process)
+      _ = child.end()
       throw error
     }
   }
 
-  /// Kills a child that cannot be used, and says how it ended: by itself, perhaps.
-  private static func end(_ process: OpaquePointer) -> ExitStatus {
-    _ = unsafe cipc_process_signal(process, SIGKILL)
-    var status = cipc_process_status_t()
-    _ = unsafe cipc_process_wait(process, .max, &status)
-    return ExitStatus(status) ?? .unknown
-  }
-
-  func signal(_ signal: Int32) throws(IPCError) {
-    let status = unsafe cipc_process_signal(process, signal)
-    // Nothing to be done about a child that has ended: so it was meant.
-    if status != CIPC_ESRCH.rawValue { try IPCError.check(status, "\(self)") }
+  /// Gives up what the child sends: it may send no more, and nothing that it sent is read.
+  func close() {
+    outcome.withLock { outcome in
+      outcome = .none(taskWasTaken: true, IPCError(.closed, context: "\(child)"))
+    }
+    connection.shutDown()
+    if child.exitStatus != nil { ChildRegistry.remove(child) }
   }
 
   // MARK: - Waiting
 
   /// How the child ended; `nil` while it runs. Does not block.
-  var exitStatus: ExitStatus? {
-    var status = cipc_process_status_t()
-    _ = unsafe cipc_process_wait(process, 0, &status)
-    return ExitStatus(status)
-  }
+  var exitStatus: ExitStatus? { child.exitStatus }
 
   /// What somebody waits for.
   enum Goal {
@@ -131,8 +152,13 @@ internal import Synchronization
       return false
     }
     if hasEnded { return .reached }
-    if goal == .outcome, case .message = outcome.withLock({ $0 }) { return .reached }
-    let end = unsafe cipc_process_descriptor(process)
+    if goal == .outcome {
+      switch outcome.withLock({ $0 }) {
+      case .message, .none(_, _?): return .reached
+      case .none, .pending: break
+      }
+    }
+    let end = child.descriptor
     return .wait(isPending && returnsValue ? [end, connection.descriptor] : [end])
   }
 
@@ -168,15 +194,10 @@ internal import Synchronization
       if cipc_clock_now() >= deadline { return false }
       var descriptor = descriptors[0]
       if descriptors.count > 1 {
-        descriptor = try IPCError.check(
-          unsafe cipc_process_watch(process, connection.descriptor), "\(self)")
+        descriptor = try child.watch(connection.descriptor)
       }
-      defer { if descriptors.count > 1 { close(descriptor) } }
-      let status = await Suspension().wait(
-        for: .init(
-          descriptor: descriptor, isOwned: false, direction: CIPC_WAITER_READABLE,
-          deadline: deadline))
-      if status != CIPC_ETIMEDOUT.rawValue { try IPCError.check(status, "\(self)") }
+      defer { if descriptors.count > 1 { closeDescriptor(descriptor) } }
+      try await Suspension.wait(untilReadable: descriptor, deadline)
     }
     return true
   }
@@ -203,7 +224,7 @@ internal import Synchronization
       if let error { throw error }
       let status = exitStatus ?? .unknown
       guard taskWasTaken, status != .exited(CIPC_PROCESS_NO_ENTRY) else {
-        throw Self.notTaken(name, pid, status)
+        throw Self.notTaken(child, status)
       }
       if let nothing = () as? Output, status.isSuccess { return nothing }
       throw died(status)
@@ -224,8 +245,8 @@ internal import Synchronization
     return IPCError(.childDied, context: context)
   }
 
-  private static func notTaken(_ name: String, _ pid: Int32, _ status: ExitStatus) -> IPCError {
-    var context = "the child \"\(name)\" (process \(pid)) \(status) before it took its task"
+  private static func notTaken(_ child: RunningChild, _ status: ExitStatus) -> IPCError {
+    var context = "\(child) \(status) before it took its task"
     if status == .exited(CIPC_PROCESS_NO_ENTRY) {
       context += ": its program is another version than this one, or its parent was gone"
     }
@@ -234,7 +255,7 @@ internal import Synchronization
 }
 
 extension ChildHandle: CustomStringConvertible {
-  var description: String { "the child \"\(name)\" (process \(pid))" }
+  var description: String { child.description }
 }
 
 extension ExitStatus {

@@ -13,7 +13,8 @@ extension ChildProcess where Output == Void {
   /// }
   /// ```
   ///
-  /// The closure is written in place and captures nothing: what it needs are its arguments. They are
+  /// The closure is written in place and captures nothing, unless the start method is `fork`: what it
+  /// needs are its arguments. They are
   /// copied as `Codable` does, but shared objects are the same in both processes, and a
   /// `Connection` moves to the child. The child runs the closure on its main thread.
   ///
@@ -22,7 +23,8 @@ extension ChildProcess where Output == Void {
   ///
   /// - Throws: `notTransferable` for a closure that captures something and for an argument that
   ///   cannot be sent; `bootstrapFailed` where the start-up hook did not run in this program, or
-  ///   the child ended before it took its task; `resourceLimit`, `outOfMemory` and what
+  ///   the child ended before it took its task; `multipleThreads` for a fork in a process that has
+  ///   more than one thread; `resourceLimit`, `outOfMemory` and what
   ///   `posix_spawn` says.
   @discardableResult
   public static func start<each A: Codable & Sendable>(
@@ -119,8 +121,16 @@ extension ChildProcess where Output: Codable {
 extension ChildProcess {
   private static func start<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: ChildProcessOptions, returning output: Any.Type?,
-    _ function: some SendableFunction
+    _ function: some SendableFunction & ForkedTask
   ) throws(IPCError) -> ChildProcess {
+    if options.isFork {
+      var hasArguments = false
+      for _ in repeat (each A).self { hasArguments = true }
+      let header = TaskHeader(
+        name: ChildNames.name(options), returnsValue: output != nil,
+        work: .inherited(hasArguments: hasArguments))
+      return try start(header, OutgoingArguments(repeat each arguments), options, function)
+    }
     var types: [TypeName] = []
     for type in repeat (each A).self { types.append(try TypeName(of: type)) }
     var outputName: TypeName?
@@ -129,7 +139,7 @@ extension ChildProcess {
       name: ChildNames.name(options), returnsValue: output != nil,
       work: .closure(
         try function.location(), type(of: function).call, arguments: types, output: outputName))
-    return try start(header, OutgoingArguments(repeat each arguments), options)
+    return try start(header, OutgoingArguments(repeat each arguments), options, function)
   }
 
   private static func startTask<T: ProcessTask>(
@@ -137,12 +147,13 @@ extension ChildProcess {
   ) throws(IPCError) -> ChildProcess {
     let header = TaskHeader(
       name: ChildNames.name(options), returnsValue: returnsValue,
-      work: .task(try TypeName(of: T.self)))
-    return try start(header, task, options)
+      work: options.isFork ? .inherited(hasArguments: true) : .task(try TypeName(of: T.self)))
+    return try start(header, task, options, ForkedProcessTask<T>())
   }
 
   private static func start(
-    _ header: TaskHeader, _ arguments: some Encodable, _ options: ChildProcessOptions
+    _ header: TaskHeader, _ arguments: some Encodable, _ options: ChildProcessOptions,
+    _ forked: some ForkedTask
   ) throws(IPCError) -> ChildProcess {
     var message: (bytes: [UInt8], outbox: DescriptorOutbox?) = ([], nil)
     do {
@@ -151,12 +162,17 @@ extension ChildProcess {
       throw error as? IPCError
         ?? IPCError(.notTransferable, context: "an argument of the child: \(error)")
     }
-    return ChildProcess(try ChildHandle(header, message.bytes, message.outbox, options))
+    return ChildProcess(
+      try ChildHandle(header, message.bytes, message.outbox, options, forked: forked))
   }
 }
 
+extension ChildProcessOptions {
+  var isFork: Bool { (method ?? .standard) == .fork }
+}
+
 /// The names of children that were given none.
-private enum ChildNames {
+enum ChildNames {
   private static let count = Atomic(0)
 
   static func name(_ options: ChildProcessOptions) -> String {

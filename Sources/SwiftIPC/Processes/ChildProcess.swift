@@ -14,7 +14,8 @@
 /// print(try await square.value)  // 144
 /// ```
 ///
-/// The child executes the program's own file again and does the task in place of `main`. It inherits
+/// Unless its options say otherwise (`StartMethod`), the child executes the program's own file again
+/// and does the task in place of `main`. It inherits
 /// the arguments, the environment, the directory and the standard streams; of the parent's memory
 /// and descriptors it has only what travels with the task: static properties have their initial
 /// values, and the top-level variables of a `main.swift` are never initialised, so a closure that
@@ -24,8 +25,8 @@
 /// is 0, or 1 when the task threw an error. Where the task returns nothing, that error is printed to the
 /// child's standard error too, since few ask a child without a value for one.
 ///
-/// A child goes on when its `ChildProcess` is dropped; what it returns is lost then. It may be used from
-/// several threads at once. The corresponding C functions are `cipc_process_spawn` and its kin.
+/// A child goes on when its `ChildProcess` is dropped; what it returns is lost then. At this process's
+/// `exit`, children are waited for, and daemons ended. It may be used from several threads at once. The corresponding C functions are `cipc_process_spawn` and its kin.
 public final class ChildProcess<Output: Sendable>: Sendable {
   private let handle: ChildHandle
 
@@ -46,7 +47,7 @@ public final class ChildProcess<Output: Sendable>: Sendable {
   /// Asks the child to end, by SIGTERM. Does nothing when it has ended already; does not block.
   ///
   /// - Throws: `notOwner` when the child runs as another user by now.
-  public func terminate() throws(IPCError) { try handle.signal(SIGTERM) }
+  public func terminate() throws(IPCError) { try handle.child.signal(SIGTERM) }
 
   /// Ends the child at once, by SIGKILL. Does nothing when it has ended already; does not block.
   ///
@@ -56,7 +57,35 @@ public final class ChildProcess<Output: Sendable>: Sendable {
   /// ```
   ///
   /// - Throws: `notOwner` when the child runs as another user by now.
-  public func kill() throws(IPCError) { try handle.signal(SIGKILL) }
+  public func kill() throws(IPCError) { try handle.child.signal(SIGKILL) }
+
+  /// Asks the child to end as a Ctrl-C on the terminal does, by SIGINT. Does nothing when it has ended
+  /// already; does not block.
+  ///
+  /// - Throws: `notOwner` when the child runs as another user by now.
+  public func interrupt() throws(IPCError) { try handle.child.signal(SIGINT) }
+
+  /// Sends a signal to the child, and never to a process that got its number afterwards. Does nothing
+  /// when it has ended already; does not block.
+  ///
+  /// ```swift
+  /// try child.signal(SIGUSR1)
+  /// ```
+  ///
+  /// - Throws: `invalidArgument` for a number that is no signal; `notOwner` when the child runs as
+  ///   another user by now.
+  public func signal(_ signal: Int32) throws(IPCError) { try handle.child.signal(signal) }
+
+  /// Gives up what the child sends: its `value` can no longer be had, and throws `closed`.
+  ///
+  /// The child goes on, can be joined, and is reaped as ever. Does not block.
+  public func close() { handle.close() }
+
+  /// What the child writes to its standard output, where the options say `pipe`.
+  public var standardOutput: OutputReader? { handle.output }
+
+  /// What the child writes to its standard error, where the options say `pipe`.
+  public var standardError: OutputReader? { handle.error }
 
   // MARK: - Join
 

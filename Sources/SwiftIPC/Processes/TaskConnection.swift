@@ -29,18 +29,21 @@ internal import CIPC
 
   deinit { unsafe cipc_connection_free(connection) }
 
+  /// Ends the stream in both directions. The descriptor stays, for those who are waiting on it.
+  func shutDown() { _ = shutdown(descriptor, Int32(SHUT_RDWR)) }
+
   // MARK: - Sending
 
-  /// Sends a frame, and gives up when `process` has ended; a process that stops reading
+  /// Sends a frame, and gives up when the child has ended; one that stops reading
   /// while it lives is waited for.
-  func send(_ bytes: [UInt8], _ descriptors: [Int32], to process: OpaquePointer) throws(IPCError) {
+  func send(_ bytes: [UInt8], _ descriptors: [Int32], to child: RunningChild) throws(IPCError) {
     var progress: UInt64 = 0
     while true {
       let status = unsafe cipc_connection_send_step(
         connection, bytes, bytes.count, descriptors, descriptors.count, &progress)
       if status >= 0 { return }
       var ready = [
-        pollfd(fd: unsafe cipc_process_descriptor(process), events: Int16(POLLIN), revents: 0),
+        pollfd(fd: child.descriptor, events: Int16(POLLIN), revents: 0),
         pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0),
       ]
       switch status {

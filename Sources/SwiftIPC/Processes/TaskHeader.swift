@@ -16,6 +16,8 @@ struct TaskHeader: Sendable {
     case closure(ImageLocation, FunctionCall, arguments: [TypeName], output: TypeName?)
     /// A `ProcessTask` of this type, which is the one argument.
     case task(TypeName)
+    /// What a forked child has in its memory, this header included: it is not sent.
+    case inherited(hasArguments: Bool)
   }
 
   /// Whether a frame with arguments follows.
@@ -23,7 +25,13 @@ struct TaskHeader: Sendable {
     switch work {
     case .closure(_, _, let arguments, _): !arguments.isEmpty
     case .task: true
+    case .inherited(let hasArguments): hasArguments
     }
+  }
+
+  /// Whether the child has the header already.
+  var isInherited: Bool {
+    if case .inherited = work { true } else { false }
   }
 }
 
@@ -45,6 +53,7 @@ extension TaskHeader {
     case .task(let type):
       writer.write(Self.taskCall)
       writer.write(type)
+    case .inherited: break
     }
     return writer.bytes
   }

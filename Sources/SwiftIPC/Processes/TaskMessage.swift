@@ -47,6 +47,8 @@ enum Job {
   ///   arguments throws.
   init(_ header: TaskHeader, _ arguments: IncomingArguments?) throws {
     switch header.work {
+    case .inherited:
+      throw IPCError(.bootstrapFailed, context: "the task is in its parent's memory alone")
     case .task(let name):
       guard let arguments, let type = try name.resolve() as? any ProcessTask.Type else {
         throw IPCError(.bootstrapFailed, context: "the task's type is no ProcessTask here")
@@ -77,7 +79,7 @@ enum Job {
 }
 
 /// The list that is being decoded: an object, since a pack expansion cannot borrow a container.
-private final class ArgumentList {
+final class ArgumentList {
   private var list: (any UnkeyedDecodingContainer)?
 
   init(_ list: (any UnkeyedDecodingContainer)?) { self.list = list }
@@ -139,7 +141,7 @@ private struct ArgumentTypes<each A: Codable> {
 }
 
 /// Unchecked: see `SentType`.
-private struct Arguments<each A: Codable>: @unchecked Sendable, Decodable {
+struct Arguments<each A: Codable>: @unchecked Sendable, Decodable {
   let values: (repeat each A)
 
   init(_ arguments: IncomingArguments?) throws {
@@ -161,7 +163,7 @@ private struct Arguments<each A: Codable>: @unchecked Sendable, Decodable {
 
 // Jobs are types rather than closures: the compiler (6.3) fails on closures that capture packs.
 
-private struct ActionJob<each A: Codable>: BlockingJob {
+struct ActionJob<each A: Codable>: BlockingJob {
   let function: ActionFunction<repeat each A>
   let arguments: Arguments<repeat each A>
 
@@ -176,7 +178,7 @@ private struct ActionJob<each A: Codable>: BlockingJob {
   }
 }
 
-private struct ValueJob<each A: Codable, Output: Codable>: BlockingJob {
+struct ValueJob<each A: Codable, Output: Codable>: BlockingJob {
   let function: ValueFunction<repeat each A, Output>
   let arguments: Arguments<repeat each A>
 
@@ -188,7 +190,7 @@ private struct ValueJob<each A: Codable, Output: Codable>: BlockingJob {
   func run() throws -> (any Encodable)? { try function.body(repeat each arguments.values) }
 }
 
-private struct AsyncActionJob<each A: Codable>: AsyncJob {
+struct AsyncActionJob<each A: Codable>: AsyncJob {
   let function: AsyncActionFunction<repeat each A>
   let arguments: Arguments<repeat each A>
 
@@ -203,7 +205,7 @@ private struct AsyncActionJob<each A: Codable>: AsyncJob {
   }
 }
 
-private struct AsyncValueJob<each A: Codable, Output: Codable>: AsyncJob {
+struct AsyncValueJob<each A: Codable, Output: Codable>: AsyncJob {
   let function: AsyncValueFunction<repeat each A, Output>
   let arguments: Arguments<repeat each A>
 
@@ -219,7 +221,7 @@ private struct AsyncValueJob<each A: Codable, Output: Codable>: AsyncJob {
   }
 }
 
-private struct TaskJob<T: ProcessTask>: AsyncJob {
+struct TaskJob<T: ProcessTask>: AsyncJob {
   let task: T
 
   func run() async throws -> (any Encodable)? {

@@ -46,6 +46,7 @@
 #include <sys/types.h>
 
 #include "clock.h"
+#include "participant.h"
 #include "status.h"
 
 CIPC_BEGIN_DECLS
@@ -81,6 +82,27 @@ typedef struct cipc_process_status {
   int value;
 } cipc_process_status_t;
 
+/// Where a standard stream of a child comes from.
+typedef enum cipc_process_stream_kind {
+  /// The parent's; /dev/null where that is closed.
+  CIPC_PROCESS_INHERIT = 0,
+  /// /dev/null.
+  CIPC_PROCESS_NULL = 1,
+  /// A descriptor of the parent's, such as one end of a pipe. It stays open there.
+  CIPC_PROCESS_DESCRIPTOR = 2
+} cipc_process_stream_kind_t;
+
+typedef struct cipc_process_stream {
+  cipc_process_stream_kind_t kind;
+  int descriptor;
+} cipc_process_stream_t;
+
+/// A resource limit as setrlimit(2) has it: RLIMIT_NOFILE and so on.
+typedef struct cipc_process_limit {
+  int resource;
+  uint64_t soft, hard;
+} cipc_process_limit_t;
+
 /// How to start a child. Zero everything, then set what is wanted; all of it is
 /// borrowed for the time of the call.
 typedef struct cipc_process_options {
@@ -97,6 +119,23 @@ typedef struct cipc_process_options {
   /// CIPC_PROCESS_CONNECTION + 1, + 2, ... in this order; here they stay open.
   const int *descriptors;
   size_t descriptor_count;
+  /// Standard input, output and error.
+  cipc_process_stream_t streams[3];
+  /// The child's working directory; NULL for this process's.
+  const char *directory;
+  /// Limits that differ from this process's. The child's entry begins under them.
+  const cipc_process_limit_t *limits;
+  size_t limit_count;
+  /// The processors that it may run on, as sched_setaffinity(2) takes them; NULL for ours.
+  const void *affinity;
+  size_t affinity_size;
+  /// Its priority, from -20 to 19, the least important; NULL for ours.
+  const int *nice;
+  /// Not 0: the kernel kills the child when this process dies, whatever the reason, SIGKILL
+  /// included, or executes another program.
+  int is_daemon;
+  /// Not 0: the child leads a process group of its own, which a Ctrl-C on the terminal misses.
+  int new_group;
 } cipc_process_options_t;
 
 /// Starts a child that runs `entry`, a function of this program or of a library
@@ -120,6 +159,55 @@ typedef struct cipc_process_options {
 CIPC_API CIPC_CHECKED int cipc_process_spawn(cipc_process_t **process, int *connection,
                                              cipc_process_entry_t entry,
                                              const cipc_process_options_t *options);
+
+/// What `cipc_process_fork` returns in the child.
+#define CIPC_PROCESS_IN_CHILD 1
+
+/// Starts a child that is a copy of this process, as fork(2) does, and goes on in both: CIPC_OK
+/// here, CIPC_PROCESS_IN_CHILD in the child, which has its end of the connection in `*connection`
+/// (with NULL it is closed there) and NULL in `*process`.
+///
+/// stdout and stderr are flushed before. The child should leave by `cipc_process_leave`: `exit`
+/// runs what its parent has registered with atexit. Its memory, signal handlers and descriptors are
+/// copies of the parent's; only the fork server's and the daemons' are closed.
+///
+/// Of the options, `executable`, `arguments` and `descriptors` must not be given. Needs no
+/// bootstrap.
+///
+/// Returns CIPC_ETHREADS when this process has more than one thread: whatever lock another thread
+/// holds at that moment stays locked in the child for ever. (A thread that was joined just now is
+/// waited for, up to 10 ms.) CIPC_EINVAL, and otherwise as `cipc_process_spawn`.
+CIPC_API CIPC_CHECKED int cipc_process_fork(cipc_process_t **process, int *connection,
+                                            const cipc_process_options_t *options);
+
+/// Starts a child as `cipc_process_spawn` does, but forked from a fork server: a process of this
+/// program that was spawned by the first such call, has one thread, and has run nothing. That takes
+/// a tenth of the time, however much memory and however many descriptors this process has.
+///
+/// The child has this process's environment, directory, umask, limits, standard streams and ignored
+/// signals of the moment of the call. Its parent, for the kernel, is the server; its status comes
+/// here all the same. The server takes no signals of the terminal, and ends when this process does,
+/// however that comes. When it is killed, running children go on, and the next call starts
+/// another server; how they ended is then CIPC_PROCESS_UNKNOWN where the kernel cannot tell (Linux
+/// 6.15 can). A forked child of this process has a server of its own.
+///
+/// Of the options, `executable` and `arguments` must not be given: CIPC_EINVAL. Otherwise as with
+/// `cipc_process_spawn`; CIPC_EPEERCLOSED when the server was killed twice over one call.
+CIPC_API CIPC_CHECKED int cipc_process_fork_server(cipc_process_t **process, int *connection,
+                                                   cipc_process_entry_t entry,
+                                                   const cipc_process_options_t *options);
+
+/// Makes a pipe for a standard stream of a child: `ends[0]` reads, `ends[1]` writes; close-on-exec,
+/// the caller's. Returns CIPC_OK; CIPC_EMFILE, CIPC_ENFILE.
+CIPC_API CIPC_CHECKED int cipc_process_pipe(int ends[2]);
+
+/// Ends this process as a forked child should: flushes stdout and stderr, and leaves by _exit, so
+/// that nothing runs which its parent registered for its own end.
+CIPC_API void cipc_process_leave(int code) __attribute__((noreturn));
+
+/// Who started this process, where this library did, as a participant: the process that called
+/// `cipc_process_spawn` or its kin, also where the fork server is the parent. 0 in others.
+CIPC_API cipc_participant_t cipc_process_starter(void);
 
 /// In a child: runs its entry and exits. Elsewhere: remembers the arguments and
 /// the default entry for `cipc_process_spawn`, and returns.
@@ -162,8 +250,9 @@ CIPC_API CIPC_CHECKED int cipc_process_signal(cipc_process_t *process, int signa
 /// The child's number. It names another process once the child was reaped.
 CIPC_API pid_t cipc_process_pid(const cipc_process_t *process);
 
-/// The pidfd of the child, borrowed: readable once the child has ended. Open
-/// until the process is released.
+/// A descriptor that is readable once the child has ended, borrowed: open until the process is
+/// released. Where it is readable and `cipc_process_wait` says that the child still runs, the fork
+/// server has died: ask for the descriptor again.
 CIPC_API int cipc_process_descriptor(const cipc_process_t *process);
 
 /// Makes a descriptor that is readable once the child has ended or `descriptor` is

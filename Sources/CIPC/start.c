@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "start.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+// MARK: - Preparing
+
+static int greeting_make(cipc_greeting_t *greeting, cipc_process_entry_t entry, const char *name) {
+  memset(greeting, 0, sizeof *greeting);
+  memcpy(greeting->magic, CIPC_GREETING_MAGIC, sizeof greeting->magic);
+  greeting->version = CIPC_GREETING_VERSION;
+  greeting->starter = cipc_participant_self();
+  if (name != NULL) memcpy(greeting->name, name, strnlen(name, sizeof greeting->name - 1));
+  if (entry == NULL) return CIPC_OK;
+  greeting->has_entry = 1;
+  const void *address;
+  memcpy(&address, &entry, sizeof address);
+  return cipc_image_locate(address, &greeting->entry);
+}
+
+static void source_add(cipc_start_t *start, int descriptor, bool is_owned) {
+  start->sources[start->count] = descriptor;
+  start->is_owned[start->count] = is_owned;
+  start->count++;
+}
+
+static int stream_add(cipc_start_t *start, const cipc_process_stream_t *stream, bool is_open) {
+  int number = (int)start->count;
+  cipc_process_stream_kind_t kind = stream->kind;
+  if (kind == CIPC_PROCESS_INHERIT && !is_open) kind = CIPC_PROCESS_NULL;
+  switch (kind) {
+    case CIPC_PROCESS_INHERIT:
+      source_add(start, number, false);
+      return CIPC_OK;
+    case CIPC_PROCESS_DESCRIPTOR:
+      if (fcntl(stream->descriptor, F_GETFD) < 0) return -errno;
+      source_add(start, stream->descriptor, false);
+      return CIPC_OK;
+    case CIPC_PROCESS_NULL: {
+      int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+      if (null < 0) return -errno;
+      source_add(start, null, true);
+      return CIPC_OK;
+    }
+    default:
+      return CIPC_EINVAL;
+  }
+}
+
+int cipc_start_prepare(cipc_start_t *start, cipc_process_entry_t entry,
+                       const cipc_process_options_t *options) {
+  start->options = options;
+  start->made = NULL;
+  start->connection = start->directory = -1;
+  start->count = 0;
+  if (options->descriptor_count > CIPC_START_DESCRIPTORS_MAX ||
+      (options->descriptors == NULL && options->descriptor_count > 0) ||
+      (options->limits == NULL && options->limit_count > 0)) {
+    return CIPC_EINVAL;
+  }
+  int status = greeting_make(&start->greeting, entry, options->name);
+  if (status < 0) return status;
+  cipc_start_watch_forks();
+  cipc_process_sweep();
+
+  // Before anything is opened, since that might get one of these numbers.
+  bool is_open[3];
+  for (int i = 0; i < 3; i++) is_open[i] = fcntl(i, F_GETFD) >= 0;
+  start->made = calloc(1, sizeof *start->made);
+  if (start->made == NULL) return CIPC_ENOMEM;
+  start->made->pidfd = start->made->report = start->made->lifeline = -1;
+  for (int i = 0; i < 3; i++) {
+    status = stream_add(start, &options->streams[i], is_open[i]);
+    if (status < 0) return status;
+  }
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) return -errno;
+  start->connection = ends[0];
+  source_add(start, ends[1], true);
+  for (size_t i = 0; i < options->descriptor_count; i++) {
+    if (fcntl(options->descriptors[i], F_GETFD) < 0) return -errno;
+    source_add(start, options->descriptors[i], false);
+  }
+  if (options->is_daemon) {
+    if (pipe2(ends, O_CLOEXEC) < 0) return -errno;
+    start->greeting.lifeline = (uint32_t)start->count;
+    source_add(start, ends[0], true);
+    start->made->lifeline = ends[1];
+    cipc_lifeline_enlist(start->made);
+  }
+  start->greeting.count = (uint32_t)start->count - CIPC_PROCESS_CONNECTION;
+  if (options->directory != NULL) {
+    start->directory = open(options->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (start->directory < 0) return -errno;
+  }
+  return CIPC_OK;
+}
+
+int cipc_start_separate(cipc_start_t *start) {
+  for (size_t i = 0; i < start->count; i++) {
+    int source = start->sources[i];
+    if (source >= (int)start->count || source == (int)i) continue;
+    int copy = fcntl(source, F_DUPFD_CLOEXEC, (int)start->count);
+    if (copy < 0) return -errno;
+    if (start->is_owned[i]) close(source);
+    start->sources[i] = copy;
+    start->is_owned[i] = true;
+  }
+  return CIPC_OK;
+}
+
+int cipc_process_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC) < 0 ? -errno : CIPC_OK; }
+
+// MARK: - Taking over
+
+/// What a parent can set in a child from outside, while that waits: so that the parent learns when
+/// it cannot be set.
+static int settings_apply(pid_t pid, const cipc_process_options_t *options) {
+  for (size_t i = 0; i < options->limit_count; i++) {
+    uint64_t values[2] = {options->limits[i].soft, options->limits[i].hard};
+    if (syscall(SYS_prlimit64, pid, options->limits[i].resource, values, NULL) < 0) return -errno;
+  }
+  if (options->affinity != NULL &&
+      sched_setaffinity(pid, options->affinity_size, options->affinity) < 0) {
+    return -errno;
+  }
+  if (options->nice != NULL && setpriority(PRIO_PROCESS, (id_t)pid, *options->nice) < 0) {
+    return -errno;
+  }
+  return CIPC_OK;
+}
+
+int cipc_start_adopt(cipc_start_t *start) {
+  cipc_process_t *process = start->made;
+  if (process->pidfd < 0) process->pidfd = cipc_pidfd_open(process->pid);
+  if (process->pidfd == CIPC_ESRCH) {
+    // Another program that was quick, and whose status somebody else took already.
+    process->ended = cipc_ended_word(CIPC_PROCESS_UNKNOWN, 0);
+    process->pidfd = eventfd(1, EFD_CLOEXEC);  // readable, as a pidfd is then
+    return process->pidfd < 0 ? -errno : CIPC_OK;
+  }
+  int status = process->pidfd;
+  if (status >= 0) status = settings_apply(process->pid, start->options);
+  if (status < 0) {
+    // The fork server reaps its own; no other process can have this number meanwhile.
+    (void)kill(process->pid, SIGKILL);
+    if (process->report < 0) {
+      while (waitpid(process->pid, NULL, 0) < 0 && errno == EINTR) {
+      }
+    }
+    return status;
+  }
+  // Fails only when the child has died, which its status will say.
+  (void)send(start->connection, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+  return CIPC_OK;
+}
+
+int cipc_start_finish(cipc_start_t *start, int status, cipc_process_t **process, int *connection) {
+  for (size_t i = 0; i < start->count; i++) {
+    if (start->is_owned[i]) close(start->sources[i]);
+  }
+  if (start->directory >= 0) close(start->directory);
+  if (start->connection >= 0) {
+    if (status < 0 || connection == NULL) {
+      close(start->connection);
+    } else {
+      *connection = start->connection;
+    }
+  }
+  if (start->made != NULL) {
+    if (status < 0) {
+      cipc_process_free(start->made);
+    } else {
+      *process = start->made;
+    }
+  }
+  return status;
+}
+
+// MARK: - In the child
+
+static void close_from(int first) {
+#if defined(SYS_close_range)
+  if (syscall(SYS_close_range, (unsigned)first, ~0u, 0) == 0) return;
+#endif
+  DIR *directory = opendir("/proc/self/fd");
+  if (directory == NULL) return;
+  struct dirent *entry;
+  while ((entry = readdir(directory)) != NULL) {
+    int descriptor = atoi(entry->d_name);
+    if (descriptor >= first && descriptor != dirfd(directory)) close(descriptor);
+  }
+  closedir(directory);
+}
+
+int cipc_environment_replace(char *const *environment) {
+  size_t count = 0;
+  while (environment[count] != NULL) count++;
+  char **copy = malloc((count + 1) * sizeof *copy);
+  if (copy == NULL) return CIPC_ENOMEM;
+  for (size_t i = 0; i < count; i++) {
+    copy[i] = strdup(environment[i]);
+    if (copy[i] == NULL) return CIPC_ENOMEM;  // the child ends
+  }
+  copy[count] = NULL;
+  environ = copy;
+  return CIPC_OK;
+}
+
+int cipc_start_place(const int *sources, size_t count) {
+  int moved[CIPC_START_SOURCES_MAX];
+  if (count > CIPC_START_SOURCES_MAX) return CIPC_EINVAL;
+  for (size_t i = 0; i < count; i++) {
+    moved[i] = sources[i];
+    if (sources[i] >= (int)count || sources[i] == (int)i) continue;
+    moved[i] = fcntl(sources[i], F_DUPFD_CLOEXEC, (int)count);
+    if (moved[i] < 0) return -errno;
+  }
+  for (size_t i = 0; i < count; i++) {
+    if (moved[i] == (int)i) {
+      if (i < 3) (void)fcntl((int)i, F_SETFD, 0);
+    } else if (dup3(moved[i], (int)i, i < 3 ? 0 : O_CLOEXEC) < 0) {
+      return -errno;
+    }
+  }
+  close_from((int)count);
+  return CIPC_OK;
+}
+
+// MARK: - Lifelines and forks
+
+static pthread_mutex_t lines_guard = PTHREAD_MUTEX_INITIALIZER;
+static cipc_process_t *lines;
+
+void cipc_lifeline_enlist(cipc_process_t *process) {
+  (void)pthread_mutex_lock(&lines_guard);
+  process->previous_line = NULL;
+  process->next_line = lines;
+  if (lines != NULL) lines->previous_line = process;
+  lines = process;
+  (void)pthread_mutex_unlock(&lines_guard);
+}
+
+void cipc_lifeline_delist(cipc_process_t *process) {
+  (void)pthread_mutex_lock(&lines_guard);
+  if (process->lifeline >= 0) {
+    if (process->previous_line != NULL) {
+      process->previous_line->next_line = process->next_line;
+    } else {
+      lines = process->next_line;
+    }
+    if (process->next_line != NULL) process->next_line->previous_line = process->previous_line;
+    close(process->lifeline);
+    process->lifeline = -1;
+  }
+  (void)pthread_mutex_unlock(&lines_guard);
+}
+
+static void fork_prepare(void) {
+  cipc_server_fork_prepare();
+  (void)pthread_mutex_lock(&lines_guard);
+}
+
+static void fork_parent(void) {
+  (void)pthread_mutex_unlock(&lines_guard);
+  cipc_server_fork_parent();
+}
+
+static void fork_child(void) {
+  // A copy would keep daemons of the parent alive when that dies.
+  for (cipc_process_t *process = lines; process != NULL; process = process->next_line) {
+    close(process->lifeline);
+    process->lifeline = -1;
+  }
+  lines = NULL;
+  (void)pthread_mutex_unlock(&lines_guard);
+  cipc_server_fork_child();
+}
+
+static void watch_forks(void) { (void)pthread_atfork(fork_prepare, fork_parent, fork_child); }
+
+void cipc_start_watch_forks(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  (void)pthread_once(&once, watch_forks);
+}

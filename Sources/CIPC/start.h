@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CIPC_START_PRIVATE_H
+#define CIPC_START_PRIVATE_H
+
+// What the three ways of starting a child have in common: what the parent prepares, what the child
+// is told first, and how the parent takes it over.
+
+#include <stdbool.h>
+
+#include "cipc/image.h"
+#include "cipc/participant.h"
+#include "cipc/process.h"
+
+#define CIPC_START_DESCRIPTORS_MAX 250
+/// The standard streams, the connection, what is handed, and the lifeline.
+#define CIPC_START_SOURCES_MAX (3 + 1 + CIPC_START_DESCRIPTORS_MAX + 1)
+
+struct cipc_process {
+  pid_t pid;
+  int pidfd;
+  /// Of a child of the fork server: where the server tells how it ended, or -1.
+  int report;
+  /// 1 once the server that was to tell has gone.
+  int is_report_lost;
+  /// Of a daemon: the writing end of a pipe that nobody else holds, or -1. When it closes, however
+  /// that comes, the kernel kills the child.
+  int lifeline;
+  /// 0 while running, then end << 32 | value; written once.
+  uint64_t ended;
+  /// In the list of those given up while running.
+  cipc_process_t *next;
+  /// In the list of those with a lifeline.
+  cipc_process_t *next_line, *previous_line;
+};
+
+/// What a child is told first. A spawned child finds it on its connection before it begins, so that
+/// it can tell at once whether it is one. One byte follows on the connection when the parent has
+/// the child's pidfd: the child goes on only then, since a child that ends earlier, and whose
+/// parent ignores SIGCHLD, is gone without a trace.
+typedef struct cipc_greeting {
+  char magic[8];
+  uint32_t version;
+  uint32_t has_entry;
+  cipc_image_location_t entry;
+  char name[16];
+  /// Who started the child: not its parent, where the fork server has forked it.
+  cipc_participant_t starter;
+  /// The number of the lifeline's reading end in the child; 0 for none.
+  uint32_t lifeline;
+  /// Descriptors from CIPC_PROCESS_CONNECTION on.
+  uint32_t count;
+} cipc_greeting_t;
+
+#define CIPC_GREETING_MAGIC "CIPCboot"
+#define CIPC_GREETING_VERSION UINT32_C(2)
+
+typedef struct cipc_start {
+  const cipc_process_options_t *options;
+  cipc_greeting_t greeting;
+  cipc_process_t *made;
+  /// Our end of the connection.
+  int connection;
+  /// The child's directory, or -1 for ours.
+  int directory;
+  /// `sources[i]` becomes descriptor i of the child; the owned ones are closed at the end.
+  size_t count;
+  int sources[CIPC_START_SOURCES_MAX];
+  bool is_owned[CIPC_START_SOURCES_MAX];
+} cipc_start_t;
+
+/// Checks the options and opens what the child gets. Whatever it returns, `cipc_start_finish`
+/// follows.
+int cipc_start_prepare(cipc_start_t *start, cipc_process_entry_t entry,
+                       const cipc_process_options_t *options);
+
+/// Copies the sources whose numbers others of the child get, so that they can be put in place one
+/// after the other.
+int cipc_start_separate(cipc_start_t *start);
+
+/// Takes a started child over, whose pid is known: settings, then the byte that lets it go on. Ends
+/// the child when that fails. `made->pidfd` is opened unless it is known already.
+int cipc_start_adopt(cipc_start_t *start);
+
+/// Closes what the child has by now and hands out the process and the connection, or frees them;
+/// returns the status.
+int cipc_start_finish(cipc_start_t *start, int status, cipc_process_t **process, int *connection);
+
+/// In a child: puts the sources in place and closes everything else. The statuses of dup2.
+int cipc_start_place(const int *sources, size_t count);
+
+/// In a child: notes who started it, arms the lifeline and waits until the parent lets it go on.
+/// Does not return when the parent has gone.
+void cipc_child_begin(const cipc_greeting_t *greeting, int connection);
+
+/// In a fork of the server: makes it the child of this greeting.
+void cipc_child_become(const cipc_greeting_t *greeting, int connection);
+
+/// In a child: gives it its name, runs the entry and exits. Returns where there is no entry yet.
+void cipc_child_run(void);
+
+/// In a child: replaces the environment by a copy. CIPC_ENOMEM.
+int cipc_environment_replace(char *const *environment);
+
+/// Frees a process, closes its descriptors.
+void cipc_process_free(cipc_process_t *process);
+
+/// The list of lifelines; with its own guard.
+void cipc_lifeline_enlist(cipc_process_t *process);
+void cipc_lifeline_delist(cipc_process_t *process);
+
+/// Has forked children close what is the parent's alone: lifelines and the fork server.
+void cipc_start_watch_forks(void);
+
+/// The fork server's part of that.
+void cipc_server_fork_prepare(void);
+void cipc_server_fork_parent(void);
+void cipc_server_fork_child(void);
+
+/// Reaps children that were given up and have ended.
+void cipc_process_sweep(void);
+
+/// CIPC_ENOBOOTSTRAP where a child of `executable` (NULL for this program) would run the program
+/// again, CIPC_EINVAL where it would have no entry.
+int cipc_process_can_start(cipc_process_entry_t entry, const char *executable);
+
+int cipc_pidfd_open(pid_t pid);
+
+static inline uint64_t cipc_ended_word(int end, int value) {
+  return (uint64_t)(uint32_t)end << 32 | (uint32_t)value;
+}
+
+/// The word for a status that wait(2) gave.
+uint64_t cipc_ended_of_status(int status);
+
+#endif

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CIPC
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// A child as a process: all that this process knows of it but its task.
+@safe final class RunningChild: Sendable {
+  let name: String
+  let pid: Int32
+  let isDaemon: Bool
+  /// Owned; the C functions take care of concurrent calls.
+  private nonisolated(unsafe) let process: OpaquePointer
+
+  init(_ name: String, isDaemon: Bool, adopting process: OpaquePointer) {
+    self.name = name
+    self.isDaemon = isDaemon
+    unsafe self.process = process
+    pid = unsafe cipc_process_pid(process)
+  }
+
+  deinit { unsafe cipc_process_release(process) }
+
+  /// How the child ended; `nil` while it runs. Does not block, and reaps it.
+  var exitStatus: ExitStatus? { wait(until: 0) }
+
+  /// Readable once the child has ended; to be asked for again when it is and the child has not.
+  var descriptor: Int32 { unsafe cipc_process_descriptor(process) }
+
+  /// Waits until the child has ended or the deadline has passed. Blocks.
+  func wait(until deadline: Int64) -> ExitStatus? {
+    var status = cipc_process_status_t()
+    _ = unsafe cipc_process_wait(process, deadline, &status)
+    return ExitStatus(status)
+  }
+
+  /// The same without a blocked thread.
+  ///
+  /// - Throws: `cancelled`, and what the kernel says where it cannot wait.
+  func wait(until deadline: Int64) async throws(IPCError) -> ExitStatus? {
+    while true {
+      if let status = exitStatus { return status }
+      if cipc_clock_now() >= deadline { return nil }
+      try await Suspension.wait(untilReadable: descriptor, deadline)
+    }
+  }
+
+  /// Sends a signal; does nothing when the child has ended: so it was meant.
+  func signal(_ signal: Int32) throws(IPCError) {
+    let status = unsafe cipc_process_signal(process, signal)
+    if status != CIPC_ESRCH.rawValue { try IPCError.check(status, "\(self)") }
+  }
+
+  /// Kills a child that cannot be used, and says how it ended: by itself, perhaps.
+  func end() -> ExitStatus {
+    try? signal(SIGKILL)
+    return wait(until: .max) ?? .unknown
+  }
+
+  /// A descriptor that is readable when the child has ended or the other one is; the caller's.
+  func watch(_ other: Int32) throws(IPCError) -> Int32 {
+    try IPCError.check(unsafe cipc_process_watch(process, other), "\(self)")
+  }
+}
+
+extension RunningChild: CustomStringConvertible {
+  var description: String { "the child \"\(name)\" (process \(pid))" }
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CIPC
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// The options of a start as C takes them, with all that they point to, and the pipes of the child's
+/// outputs.
+@safe final class StartOptions {
+  private var options = unsafe cipc_process_options_t()
+  /// The reading ends of the pipes, and the writing ends, which the child gets copies of.
+  private var output: Int32 = -1
+  private var error: Int32 = -1
+
+  private var name: UnsafeMutablePointer<CChar>?
+  private var executable: UnsafeMutablePointer<CChar>?
+  private var directory: UnsafeMutablePointer<CChar>?
+  private let environment: CStringList?
+  private var limits: UnsafeMutableBufferPointer<cipc_process_limit_t>
+  private var affinity: UnsafeMutableBufferPointer<UInt>
+  private let nice: UnsafeMutablePointer<Int32>
+  private var writers: [Int32] = []
+
+  init(_ given: ChildProcessOptions) throws(IPCError) {
+    environment = try CStringList(changing: given.environment)
+    let wanted = try Self.limits(given.limits)
+    unsafe limits = .allocate(capacity: wanted.count)
+    _ = unsafe limits.initialize(from: wanted)
+    let words = try Self.words(given.processors)
+    unsafe affinity = .allocate(capacity: words.count)
+    _ = unsafe affinity.initialize(from: words)
+    unsafe nice = .allocate(capacity: 1)
+    unsafe nice.initialize(to: Int32(clamping: given.nice ?? 0))
+    // The kernel's name of a child that was given none is the program's.
+    unsafe name = given.name.flatMap { unsafe strdup($0) }
+    unsafe executable = given.executable.flatMap { unsafe strdup($0) }
+    unsafe directory = given.directory.flatMap { unsafe strdup($0) }
+
+    unsafe options.name = UnsafePointer(name)
+    unsafe options.executable = UnsafePointer(executable)
+    unsafe options.environment = UnsafePointer(environment?.pointer)
+    unsafe options.directory = UnsafePointer(directory)
+    unsafe options.limits = UnsafePointer(limits.baseAddress)
+    unsafe options.limit_count = limits.count
+    if given.processors != nil {
+      unsafe options.affinity = UnsafeRawPointer(affinity.baseAddress)
+      unsafe options.affinity_size = affinity.count * MemoryLayout<UInt>.size
+    }
+    if given.nice != nil { unsafe options.nice = UnsafePointer(nice) }
+    unsafe options.is_daemon = given.daemon ? 1 : 0
+    unsafe options.new_group = given.newProcessGroup ? 1 : 0
+    unsafe options.streams.0 = Self.stream(given.standardInput)
+    unsafe options.streams.1 = try stream(given.standardOutput, &output)
+    unsafe options.streams.2 = try stream(given.standardError, &error)
+  }
+
+  deinit {
+    closePipes()
+    unsafe free(name)
+    unsafe free(executable)
+    unsafe free(directory)
+    unsafe limits.deallocate()
+    unsafe affinity.deallocate()
+    unsafe nice.deallocate()
+  }
+
+  func withPointer<R>(_ body: (UnsafePointer<cipc_process_options_t>) -> R) -> R {
+    unsafe withUnsafePointer(to: options) { pointer in unsafe body(pointer) }
+  }
+
+  /// The reading ends of the pipes, for this process.
+  func takeReaders() -> (OutputReader?, OutputReader?) {
+    defer { (output, error) = (-1, -1) }
+    return (
+      output >= 0 ? OutputReader(adopting: output) : nil,
+      error >= 0 ? OutputReader(adopting: error) : nil
+    )
+  }
+
+  /// In a forked child, which has the writing ends as its streams.
+  func closePipes() {
+    for descriptor in writers + [output, error] where descriptor >= 0 {
+      closeDescriptor(descriptor)
+    }
+    writers = []
+    (output, error) = (-1, -1)
+  }
+
+  /// RLIMIT_CPU and so on, whose type differs between libcs.
+  private enum Resource {
+    static let processor: Int32 = 0
+    static let data: Int32 = 2
+    static let files: Int32 = 7
+  }
+
+  private static func limits(
+    _ given: ResourceLimits
+  ) throws(IPCError) -> [cipc_process_limit_t] {
+    func limit(_ resource: Int32, _ value: Int, slack: UInt64) throws(IPCError)
+      -> cipc_process_limit_t
+    {
+      guard value >= 0 else {
+        throw IPCError(.invalidArgument, context: "a resource limit below zero")
+      }
+      return cipc_process_limit_t(
+        resource: resource, soft: UInt64(value), hard: UInt64(value) + slack)
+    }
+    var limits: [cipc_process_limit_t] = []
+    if let bytes = given.dataBytes { limits.append(try limit(Resource.data, bytes, slack: 0)) }
+    // A second between SIGXCPU and SIGKILL.
+    if let seconds = given.cpuSeconds {
+      limits.append(try limit(Resource.processor, seconds, slack: 1))
+    }
+    if let files = given.openFiles { limits.append(try limit(Resource.files, files, slack: 0)) }
+    return limits
+  }
+
+  private static func words(_ processors: Set<Int>?) throws(IPCError) -> [UInt] {
+    guard let processors else { return [] }
+    guard let last = processors.max(), let first = processors.min(), first >= 0, last < 1 << 16
+    else {
+      throw IPCError(.invalidArgument, context: "the processors of a child: \(processors.sorted())")
+    }
+    var words = [UInt](repeating: 0, count: last / UInt.bitWidth + 1)
+    for number in processors {
+      words[number / UInt.bitWidth] |= 1 << UInt(number % UInt.bitWidth)
+    }
+    return words
+  }
+
+  private static func stream(_ input: ChildInput) -> cipc_process_stream_t {
+    switch input {
+    case .inherit: cipc_process_stream_t(kind: CIPC_PROCESS_INHERIT, descriptor: 0)
+    case .null: cipc_process_stream_t(kind: CIPC_PROCESS_NULL, descriptor: 0)
+    case .descriptor(let descriptor):
+      cipc_process_stream_t(kind: CIPC_PROCESS_DESCRIPTOR, descriptor: descriptor)
+    }
+  }
+
+  private func stream(
+    _ given: ChildOutput, _ reader: inout Int32
+  ) throws(IPCError) -> cipc_process_stream_t {
+    switch given {
+    case .inherit: return cipc_process_stream_t(kind: CIPC_PROCESS_INHERIT, descriptor: 0)
+    case .null: return cipc_process_stream_t(kind: CIPC_PROCESS_NULL, descriptor: 0)
+    case .descriptor(let descriptor):
+      return cipc_process_stream_t(kind: CIPC_PROCESS_DESCRIPTOR, descriptor: descriptor)
+    case .pipe:
+      var ends: [Int32] = [-1, -1]
+      try IPCError.check(unsafe cipc_process_pipe(&ends), "a pipe for the child's output")
+      reader = ends[0]
+      writers.append(ends[1])
+      return cipc_process_stream_t(kind: CIPC_PROCESS_DESCRIPTOR, descriptor: ends[1])
+    }
+  }
+}
