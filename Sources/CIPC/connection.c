@@ -56,6 +56,9 @@ struct cipc_connection {
   struct poller *pollers;  ///< of these, the ones that poll
   int wake;                ///< eventfd that says "closed", or -1 until somebody has to wait
   unsigned wake_fork;      ///< `forks` when it was made
+  int ahead;               ///< eventfd for those who wait elsewhere, or -1 until one is asked for
+  bool is_ahead_raised;    ///< its level
+  unsigned ahead_fork;     ///< `forks` when it was made
   struct turn sending;
   struct turn receiving;
   uint64_t partial;  ///< progress of the send in steps that keeps the turn
@@ -91,7 +94,7 @@ static int make(cipc_connection_t **made, int fd, int kind, unsigned flags, uint
   connection->flags = flags & (CIPC_CONNECTION_READABLE | CIPC_CONNECTION_WRITABLE);
   connection->maximum = maximum == 0 ? CIPC_FRAME_MAXIMUM : maximum;
   if (connection->maximum > PTRDIFF_MAX) connection->maximum = PTRDIFF_MAX;
-  connection->wake = -1;
+  connection->wake = connection->ahead = -1;
   cipc_frame_reader_init(&connection->reader, connection->maximum,
                          (flags & CIPC_CONNECTION_SHARED) != 0);
   *made = connection;
@@ -178,6 +181,8 @@ static void release(cipc_connection_t *connection) {
   }
   (void)pthread_mutex_unlock(&connection->guard);
   if (last && freed) {
+    // Not before, so that whoever waits elsewhere is told of the end.
+    if (connection->ahead >= 0) (void)close(connection->ahead);
     (void)pthread_mutex_destroy(&connection->guard);
     free(connection);
   }
@@ -196,6 +201,20 @@ static void wake_pollers(cipc_connection_t *connection) {
   }
 }
 
+/// With the guard: makes the eventfd of those who wait elsewhere say whether there is something.
+static void level_ahead(cipc_connection_t *connection, bool is_something) {
+  if (connection->ahead < 0 || connection->ahead_fork != forks) return;
+  if (connection->is_ahead_raised == is_something) return;
+  connection->is_ahead_raised = is_something;
+  uint64_t drained;
+  if (is_something) {
+    raise_wake(connection->ahead);
+  } else if (read(connection->ahead, &drained, sizeof drained) < 0) {
+    // Nothing was in it: then it has the level already.
+    return;
+  }
+}
+
 static void wake_turn(struct turn *turn) {
   for (struct turn_waiter *waiter = turn->first; waiter != NULL; waiter = waiter->next) {
     (void)pthread_cond_signal(&waiter->granted);
@@ -208,6 +227,7 @@ static void close_locked(cipc_connection_t *connection) {
   __atomic_store_n(&connection->closed, true, __ATOMIC_RELEASE);
   if (connection->wake_fork == forks) raise_wake(connection->wake);
   wake_pollers(connection);
+  level_ahead(connection, true);
   wake_turn(&connection->sending);
   wake_turn(&connection->receiving);
 }
@@ -525,6 +545,8 @@ static void leave_receiving(cipc_connection_t *connection, int status) {
   // Their message is no longer in the socket, where they look.
   if (buffered) wake_pollers(connection);
   pass_turn(&connection->receiving);
+  // What was read ahead is the next receiver's, where there is one.
+  level_ahead(connection, connection->closed || (buffered && !connection->receiving.taken));
   leave_locked(connection);
 }
 
@@ -638,6 +660,32 @@ int cipc_connection_descriptor(cipc_connection_t *connection, int *fd) {
   *fd = -1;
   (void)pthread_mutex_lock(&connection->guard);
   int status = connection->closed ? CIPC_ECLOSED : duplicate_descriptor(connection->fd, fd);
+  (void)pthread_mutex_unlock(&connection->guard);
+  return status;
+}
+
+int cipc_connection_watch(cipc_connection_t *connection, int descriptors[2]) {
+  descriptors[0] = descriptors[1] = -1;
+  (void)pthread_mutex_lock(&connection->guard);
+  int status = poll_locked(connection);
+  if (status == 0 || status == CIPC_EAGAIN) {
+    bool is_something = status == 0;
+    status = 0;
+    if (connection->ahead >= 0 && connection->ahead_fork != forks) {
+      (void)close(connection->ahead);
+      connection->ahead = -1;
+    }
+    if (connection->ahead < 0) {
+      connection->ahead = eventfd(is_something ? 1 : 0, EFD_CLOEXEC | EFD_NONBLOCK);
+      if (connection->ahead < 0) status = -errno;
+      connection->is_ahead_raised = is_something;
+      connection->ahead_fork = forks;
+    }
+  }
+  if (status == 0) {
+    descriptors[0] = connection->fd;
+    descriptors[1] = connection->ahead;
+  }
   (void)pthread_mutex_unlock(&connection->guard);
   return status;
 }

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -358,20 +357,10 @@ int cipc_process_descriptor(const cipc_process_t *process) {
   return is_lost ? process->pidfd : process->report;
 }
 
-int cipc_process_watch(const cipc_process_t *process, int descriptor) {
+int cipc_process_pidfd(const cipc_process_t *process) {
   if (process == NULL) return CIPC_EINVAL;
-  int set = epoll_create1(EPOLL_CLOEXEC);
-  if (set < 0) return -errno;
-  struct epoll_event event;
-  memset(&event, 0, sizeof event);
-  event.events = EPOLLIN;
-  if (epoll_ctl(set, EPOLL_CTL_ADD, cipc_process_descriptor(process), &event) < 0 ||
-      epoll_ctl(set, EPOLL_CTL_ADD, descriptor, &event) < 0) {
-    int status = -errno;
-    close(set);
-    return status;
-  }
-  return set;
+  int copy = fcntl(process->pidfd, F_DUPFD_CLOEXEC, 0);
+  return copy < 0 ? -errno : copy;
 }
 
 static void given_up_push(cipc_process_t *process) {

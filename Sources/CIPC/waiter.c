@@ -2,6 +2,7 @@
 #include "cipc/waiter.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -295,4 +296,55 @@ int cipc_waiter_cancel(cipc_waiter_ticket_t ticket) {
   (void)pthread_mutex_unlock(&guard);
   if (fd >= 0) (void)close(fd);
   return slot != NOWHERE ? 0 : CIPC_ENOENT;
+}
+
+// MARK: Several at once
+
+int cipc_waiter_gather(const cipc_waiter_interest_t *interests, size_t count) {
+  int set = epoll_create1(EPOLL_CLOEXEC);
+  if (set < 0) return -errno;
+  int status = 0;
+  for (size_t i = 0; status == 0 && i < count; i++) {
+    struct epoll_event event = {.data.u64 = i};
+    if (interests[i].directions & CIPC_WAITER_READABLE) event.events |= EPOLLIN;
+    if (interests[i].directions & CIPC_WAITER_WRITABLE) event.events |= EPOLLOUT;
+    if (event.events == 0) status = CIPC_EINVAL;
+    if (status == 0 && epoll_ctl(set, EPOLL_CTL_ADD, interests[i].fd, &event) < 0) status = -errno;
+  }
+  if (status == 0) return set;
+  (void)close(set);
+  return status;
+}
+
+/// With room for the descriptors in `entries`.
+static int poll_all(const cipc_waiter_interest_t *interests, size_t count, cipc_deadline_t deadline,
+                    struct pollfd *entries) {
+  for (size_t i = 0; i < count; i++) {
+    entries[i] = (struct pollfd){.fd = interests[i].fd};
+    // poll(2) would pass over it.
+    if (entries[i].fd < 0) return CIPC_EBADF;
+    if (interests[i].directions & CIPC_WAITER_READABLE) entries[i].events |= POLLIN;
+    if (interests[i].directions & CIPC_WAITER_WRITABLE) entries[i].events |= POLLOUT;
+    if (entries[i].events == 0) return CIPC_EINVAL;
+  }
+  for (;;) {
+    int ready = poll(entries, (nfds_t)count, cipc_clock_poll_timeout(deadline));
+    if (ready < 0 && errno != EINTR) return -errno;
+    for (size_t i = 0; ready > 0 && i < count; i++) {
+      if (entries[i].revents & POLLNVAL) return CIPC_EBADF;
+    }
+    if (ready > 0) return 0;
+    if (deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline) return CIPC_ETIMEDOUT;
+  }
+}
+
+int cipc_waiter_poll(const cipc_waiter_interest_t *interests, size_t count,
+                     cipc_deadline_t deadline) {
+  struct pollfd few[16];
+  if (count <= sizeof few / sizeof *few) return poll_all(interests, count, deadline, few);
+  struct pollfd *many = calloc(count, sizeof *many);
+  if (many == NULL) return CIPC_ENOMEM;
+  int status = poll_all(interests, count, deadline, many);
+  free(many);
+  return status;
 }

@@ -872,7 +872,67 @@ static void after_a_fork(void) {
   cipc_connection_free(b);
 }
 
+/// What the two descriptors of a watch say now, as bits.
+static int watched(const int descriptors[2]) {
+  struct pollfd entries[2] = {{descriptors[0], POLLIN, 0}, {descriptors[1], POLLIN, 0}};
+  CHECK(poll(entries, 2, 0) >= 0);
+  return (entries[0].revents != 0) | (entries[1].revents != 0) << 1;
+}
+
+static void a_watch_knows_what_was_read_ahead(void) {
+  cipc_connection_t *a, *b;
+  CHECK_EQUAL(cipc_connection_pair(&a, &b, 0), 0);
+  int watch[2], again[2];
+  CHECK_EQUAL(cipc_connection_watch(b, watch), 0);
+  CHECK_EQUAL(watched(watch), 0);
+  for (int i = 0; i < 3; i++) {
+    CHECK_EQUAL(cipc_connection_send(a, "xy", 2, NULL, 0, CIPC_NO_DEADLINE), 0);
+  }
+  CHECK_EQUAL(watched(watch), 1);
+  for (int i = 0; i < 3; i++) {
+    char buffer[2];
+    size_t length;
+    CHECK_EQUAL(cipc_connection_receive_into(b, buffer, 2, &length, NULL, NULL, CIPC_IMMEDIATELY),
+                0);
+    CHECK_EQUAL(watched(watch), i < 2 ? 2 : 0);
+    CHECK_EQUAL(cipc_connection_poll(b, CIPC_IMMEDIATELY), i < 2 ? 0 : CIPC_ETIMEDOUT);
+  }
+  // One made when there is something already.
+  CHECK_EQUAL(cipc_connection_watch(a, again), 0);
+  for (int i = 0; i < 2; i++) {
+    CHECK_EQUAL(cipc_connection_send(b, "", 0, NULL, 0, CIPC_NO_DEADLINE), 0);
+    CHECK_EQUAL(cipc_connection_send(a, "", 0, NULL, 0, CIPC_NO_DEADLINE), 0);
+  }
+  cipc_connection_t *c, *d;
+  CHECK_EQUAL(cipc_connection_pair(&c, &d, 0), 0);
+  for (int i = 0; i < 2; i++) {
+    CHECK_EQUAL(cipc_connection_send(c, "", 0, NULL, 0, CIPC_NO_DEADLINE), 0);
+  }
+  size_t length;
+  CHECK_EQUAL(cipc_connection_receive_into(d, NULL, 0, &length, NULL, NULL, CIPC_IMMEDIATELY), 0);
+  int late[2];
+  CHECK_EQUAL(cipc_connection_watch(d, late), 0);
+  CHECK_EQUAL(watched(late), 2);
+  // The peer's end, and then ours.
+  cipc_connection_free(c);
+  CHECK_EQUAL(watched(late), 3);
+  CHECK_EQUAL(cipc_connection_receive_into(d, NULL, 0, &length, NULL, NULL, CIPC_IMMEDIATELY), 0);
+  CHECK_EQUAL(watched(late), 1);
+  cipc_connection_close(d);
+  CHECK_EQUAL(watched(late) & 2, 2);
+  CHECK_EQUAL(cipc_connection_watch(d, again), CIPC_ECLOSED);
+  cipc_connection_free(d);
+  cipc_connection_free(a);
+  cipc_connection_free(b);
+
+  CHECK_EQUAL(cipc_connection_pipe(&a, &b, 0), 0);
+  CHECK_EQUAL(cipc_connection_watch(b, again), CIPC_ENOTREADABLE);
+  cipc_connection_free(a);
+  cipc_connection_free(b);
+}
+
 int main(void) {
+  TEST(a_watch_knows_what_was_read_ahead);
   TEST(both_directions);
   TEST(one_direction);
   TEST(all_sizes);

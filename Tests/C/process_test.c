@@ -560,21 +560,20 @@ static void a_status_that_somebody_else_took_is_found_or_unknown(void) {
                found.end == CIPC_PROCESS_UNKNOWN ? "unknown" : "told by the kernel");
 }
 
-static void a_child_and_a_descriptor_are_watched_together(void) {
+static void a_pidfd_tells_the_end_and_outlives_the_process(void) {
   int connection;
   cipc_process_t *process = start(&connection, child_until_closed);
-  int watch = cipc_process_watch(process, connection);
-  CHECK(watch >= 0);
-  struct pollfd ready = {watch, POLLIN, 0};
-  CHECK_EQUAL(poll(&ready, 1, -1), 1);  // its first byte
-  char byte;
-  CHECK(read(connection, &byte, 1) == 1);
-  CHECK_EQUAL(poll(&ready, 1, 0), 0);
+  int pidfd = cipc_process_pidfd(process);
+  CHECK(pidfd >= 0);
+  CHECK_EQUAL(fcntl(pidfd, F_GETFD), FD_CLOEXEC);
+  struct pollfd end = {pidfd, POLLIN, 0};
+  CHECK_EQUAL(poll(&end, 1, 0), 0);
   CHECK_EQUAL(cipc_process_signal(process, SIGKILL), CIPC_OK);
-  CHECK_EQUAL(poll(&ready, 1, -1), 1);
-  CHECK_EQUAL(cipc_process_watch(process, -1), CIPC_EBADF);
-  (void)close(watch);
+  CHECK_EQUAL(poll(&end, 1, -1), 1);
   (void)finish(process);
+  CHECK_EQUAL(poll(&end, 1, 0), 1);
+  CHECK_EQUAL(cipc_process_pidfd(NULL), CIPC_EINVAL);
+  (void)close(pidfd);
   (void)close(connection);
 }
 
@@ -661,7 +660,7 @@ int main(int argc, char **argv) {
   TEST(an_entry_of_another_version_is_not_run);
   TEST(a_child_that_nobody_keeps_is_reaped);
   TEST(a_status_that_somebody_else_took_is_found_or_unknown);
-  TEST(a_child_and_a_descriptor_are_watched_together);
+  TEST(a_pidfd_tells_the_end_and_outlives_the_process);
   TEST(many_threads_wait_for_the_same_child);
   TEST(nothing_is_left_open_here);
   return check_finish();

@@ -300,7 +300,51 @@ static void after_a_fork(void) {
   close(fd);
 }
 
+static void several_at_once(void) {
+  int before = open_descriptors();
+  int pair[2], event = eventfd(0, EFD_CLOEXEC);
+  CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+  cipc_waiter_interest_t interests[40] = {{event, CIPC_WAITER_READABLE},
+                                          {pair[0], CIPC_WAITER_READABLE}};
+  int set = cipc_waiter_gather(interests, 2);
+  CHECK(set >= 0);
+  CHECK_EQUAL(fcntl(set, F_GETFD), FD_CLOEXEC);
+  cipc_waiter_interest_t of_set = {set, CIPC_WAITER_READABLE};
+  CHECK_EQUAL(cipc_waiter_poll(&of_set, 1, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
+  CHECK_EQUAL(cipc_waiter_poll(interests, 2, cipc_clock_deadline(3 * MS)), CIPC_ETIMEDOUT);
+  CHECK_EQUAL(write(pair[1], "x", 1), 1);
+  CHECK_EQUAL(cipc_waiter_poll(&of_set, 1, CIPC_NO_DEADLINE), 0);
+  CHECK_EQUAL(cipc_waiter_poll(interests, 2, CIPC_NO_DEADLINE), 0);
+  char byte;
+  CHECK_EQUAL(read(pair[0], &byte, 1), 1);
+  CHECK_EQUAL(cipc_waiter_poll(&of_set, 1, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
+  // It keeps nothing open, and forgets what was closed.
+  (void)close(pair[1]);
+  CHECK_EQUAL(cipc_waiter_poll(&of_set, 1, CIPC_NO_DEADLINE), 0);
+  (void)close(pair[0]);
+  CHECK_EQUAL(cipc_waiter_poll(&of_set, 1, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
+  (void)close(set);
+
+  // A number that is not open, and that the set itself does not get.
+  interests[1].fd = 1000;
+  CHECK_EQUAL(cipc_waiter_gather(interests, 2), CIPC_EBADF);
+  CHECK_EQUAL(cipc_waiter_poll(interests, 2, CIPC_NO_DEADLINE), CIPC_EBADF);
+  interests[1].fd = -1;
+  CHECK_EQUAL(cipc_waiter_gather(interests, 2), CIPC_EBADF);
+  CHECK_EQUAL(cipc_waiter_poll(interests, 2, CIPC_NO_DEADLINE), CIPC_EBADF);
+  interests[1] = interests[0];
+  CHECK_EQUAL(cipc_waiter_gather(interests, 2), CIPC_EEXIST);
+  interests[1].directions = 0;
+  CHECK_EQUAL(cipc_waiter_poll(interests, 2, CIPC_NO_DEADLINE), CIPC_EINVAL);
+  CHECK_EQUAL(cipc_waiter_poll(NULL, 0, cipc_clock_deadline(MS)), CIPC_ETIMEDOUT);
+  for (int i = 0; i < 40; i++) interests[i] = (cipc_waiter_interest_t){event, 3};
+  CHECK_EQUAL(cipc_waiter_poll(interests, 40, CIPC_NO_DEADLINE), 0);
+  (void)close(event);
+  CHECK_EQUAL(open_descriptors(), before);
+}
+
 int main(void) {
+  TEST(several_at_once);
   TEST(one_thread_with_its_name);
   TEST(ready_and_late);
   TEST(many_waits_on_one_descriptor);

@@ -135,15 +135,8 @@ final class ChildHandle: Sendable {
     case exit, outcome
   }
 
-  /// Where a wait stands.
-  enum Progress {
-    case reached
-    /// Look again when one of these descriptors is readable.
-    case wait([Int32])
-  }
-
   /// Reads what has arrived and says whether the goal is reached.
-  func advance(towards goal: Goal) -> Progress {
+  func readiness(for goal: Goal) -> Readiness {
     // In this order: all that an ended child has sent can be read by now.
     let hasEnded = exitStatus != nil
     let isPending = outcome.withLock { outcome in
@@ -151,15 +144,15 @@ final class ChildHandle: Sendable {
       if case .pending = outcome { return true }
       return false
     }
-    if hasEnded { return .reached }
+    if hasEnded { return .ready }
     if goal == .outcome {
       switch outcome.withLock({ $0 }) {
-      case .message, .none(_, _?): return .reached
+      case .message, .none(_, _?): return .ready
       case .none, .pending: break
       }
     }
-    let end = child.descriptor
-    return .wait(isPending && returnsValue ? [end, connection.descriptor] : [end])
+    let end = Readiness.Signal.readable(child.descriptor)
+    return .pending(isPending && returnsValue ? [end, .readable(connection.descriptor)] : [end])
   }
 
   private func read(_ outcome: inout Outcome, hasEnded: Bool) {
@@ -172,16 +165,11 @@ final class ChildHandle: Sendable {
     }
   }
 
-  /// Waits until the goal is reached or the deadline has passed; says which.
-  func wait(for goal: Goal, until deadline: Int64) -> Bool {
-    while case .wait(let descriptors) = advance(towards: goal) {
-      let now = cipc_clock_now()
-      if now >= deadline { return false }
-      var ready = descriptors.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
-      // Rounded up, so that the loop does not spin through the last millisecond.
-      let milliseconds = (deadline - now - 1) / 1_000_000 + 1
-      let timeout = deadline == .max ? -1 : Int32(clamping: milliseconds)
-      _ = unsafe poll(&ready, nfds_t(ready.count), timeout)
+  /// Waits until the goal is reached or the deadline has passed; says which. Blocks.
+  func wait(for goal: Goal, until deadline: Int64) throws(IPCError) -> Bool {
+    while case .pending(let signals) = readiness(for: goal) {
+      if cipc_clock_now() >= deadline { return false }
+      _ = try SignalSet(signals).wait(until: deadline)
     }
     return true
   }
@@ -190,14 +178,9 @@ final class ChildHandle: Sendable {
   ///
   /// - Throws: `cancelled`, and what the kernel says where it cannot wait.
   func wait(for goal: Goal, until deadline: Int64) async throws(IPCError) -> Bool {
-    while case .wait(let descriptors) = advance(towards: goal) {
+    while case .pending(let signals) = readiness(for: goal) {
       if cipc_clock_now() >= deadline { return false }
-      var descriptor = descriptors[0]
-      if descriptors.count > 1 {
-        descriptor = try child.watch(connection.descriptor)
-      }
-      defer { if descriptors.count > 1 { closeDescriptor(descriptor) } }
-      try await Suspension.wait(untilReadable: descriptor, deadline)
+      _ = try await SignalSet(signals).wait(until: deadline)
     }
     return true
   }

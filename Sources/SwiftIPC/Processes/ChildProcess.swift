@@ -28,7 +28,7 @@
 /// A child goes on when its `ChildProcess` is dropped; what it returns is lost then. At this process's
 /// `exit`, children are waited for, and daemons ended. It may be used from several threads at once. The corresponding C functions are `cipc_process_spawn` and its kin.
 public final class ChildProcess<Output: Sendable>: Sendable {
-  private let handle: ChildHandle
+  let handle: ChildHandle
 
   init(_ handle: ChildHandle) { self.handle = handle }
 
@@ -93,7 +93,7 @@ public final class ChildProcess<Output: Sendable>: Sendable {
   @available(*, noasync, message: "use 'await join()'")
   @discardableResult
   public func join() throws(IPCError) -> ExitStatus {
-    _ = handle.wait(for: .exit, until: Deadline.after(nil))
+    _ = try handle.wait(for: .exit, until: Deadline.after(nil))
     return handle.exitStatus ?? .unknown
   }
 
@@ -107,7 +107,7 @@ public final class ChildProcess<Output: Sendable>: Sendable {
   @available(*, noasync, message: "use 'await join(timeout:)'")
   @discardableResult
   public func join(timeout: Duration) throws(IPCError) -> ExitStatus? {
-    _ = handle.wait(for: .exit, until: Deadline.after(timeout))
+    _ = try handle.wait(for: .exit, until: Deadline.after(timeout))
     return handle.exitStatus
   }
 
@@ -167,7 +167,7 @@ public final class ChildProcess<Output: Sendable>: Sendable {
   /// - Throws: `timedOut`, and as the asynchronous `value` does.
   @available(*, noasync, message: "use 'await value'")
   public func value(timeout: Duration?) throws(IPCError) -> Output {
-    guard handle.wait(for: .outcome, until: Deadline.after(timeout)) else {
+    guard try handle.wait(for: .outcome, until: Deadline.after(timeout)) else {
       throw IPCError(.timedOut, context: "the value of \(handle)")
     }
     return try handle.output(as: Output.self)

@@ -44,7 +44,7 @@ internal import CIPC
     while true {
       if let status = exitStatus { return status }
       if cipc_clock_now() >= deadline { return nil }
-      try await Suspension.wait(untilReadable: descriptor, deadline)
+      _ = try await SignalSet([.readable(descriptor)]).wait(until: deadline)
     }
   }
 
@@ -60,9 +60,9 @@ internal import CIPC
     return wait(until: .max) ?? .unknown
   }
 
-  /// A descriptor that is readable when the child has ended or the other one is; the caller's.
-  func watch(_ other: Int32) throws(IPCError) -> Int32 {
-    try IPCError.check(unsafe cipc_process_watch(process, other), "\(self)")
+  /// The child's pidfd, a duplicate; the caller's.
+  func pidDescriptor() throws(IPCError) -> Int32 {
+    try IPCError.check(unsafe cipc_process_pidfd(process), "\(self)")
   }
 }
 

@@ -7,18 +7,11 @@ internal import Synchronization
 final class Suspension: Sendable {
   /// What a suspension waits for, besides being resumed.
   struct Condition {
-    /// `nil` waits for the deadline alone.
+    /// Taken over, and closed when the wait ends; `nil` waits for the deadline alone.
     var descriptor: Int32?
-    /// Whether the descriptor is taken over, and closed when the wait ends.
-    var isOwned = true
     /// `CIPC_WAITER_READABLE` or `CIPC_WAITER_WRITABLE`.
     var direction: UInt32 = 0
     var deadline: Int64
-
-    /// For a condition that nobody came to wait for.
-    func discard() {
-      if isOwned, let descriptor { closeDescriptor(descriptor) }
-    }
   }
 
   private struct State {
@@ -64,15 +57,14 @@ final class Suspension: Sendable {
   ) {
     let result: Int32? = state.withLock { state in
       if let result = state.result {
-        condition.discard()
+        if let descriptor = condition.descriptor { closeDescriptor(descriptor) }
         return result
       }
       if condition.descriptor != nil || condition.deadline != .max {
         // Under the lock: a callback that comes at once finds the continuation.
         let reference = unsafe Unmanaged.passRetained(self)
         let status = unsafe cipc_waiter_wait(
-          condition.descriptor ?? -1,
-          condition.direction | (condition.isOwned ? CIPC_WAITER_OWNED : 0), condition.deadline,
+          condition.descriptor ?? -1, condition.direction | CIPC_WAITER_OWNED, condition.deadline,
           { context, status in
             guard let context = unsafe context else { return }
             unsafe Unmanaged<Suspension>.fromOpaque(context).takeRetainedValue().resume(status)
@@ -87,19 +79,5 @@ final class Suspension: Sendable {
       return nil
     }
     if let result { continuation.resume(returning: result) }
-  }
-}
-
-extension Suspension {
-  /// Suspends the task until a descriptor, which stays the caller's, is readable or at its end, or
-  /// the deadline has passed.
-  ///
-  /// - Throws: `cancelled`, and what the kernel says where it cannot wait.
-  static func wait(untilReadable descriptor: Int32, _ deadline: Int64) async throws(IPCError) {
-    let status = await Suspension().wait(
-      for: .init(
-        descriptor: descriptor, isOwned: false, direction: CIPC_WAITER_READABLE, deadline: deadline)
-    )
-    if status != CIPC_ETIMEDOUT.rawValue { try IPCError.check(status, "a wait for a child") }
   }
 }

@@ -162,9 +162,22 @@ CIPC_API CIPC_CHECKED int cipc_connection_poll(cipc_connection_t *connection,
                                                cipc_deadline_t deadline);
 
 /// A duplicate of the descriptor, for waiting on; the caller's to close.
-/// Readiness says nothing about messages that were read ahead: try first.
-/// CIPC_ECLOSED, CIPC_EMFILE.
+/// Readiness says nothing about messages that were read ahead; see
+/// cipc_connection_watch. CIPC_ECLOSED, CIPC_EMFILE.
 CIPC_API CIPC_CHECKED int cipc_connection_descriptor(cipc_connection_t *connection, int *fd);
+
+/// Two descriptors to wait for together, of which at least one is readable when
+/// cipc_connection_poll would not wait: the stream itself, and an eventfd that is
+/// readable while a message is read ahead, and for ever once the connection is
+/// closed. Either may be readable when there is nothing (another thread took it).
+///
+/// Both are borrowed, only to be waited for. The eventfd is open until the
+/// connection is freed; the stream's may be closed, and its number used again, once
+/// the connection is closed, which the eventfd tells. The first call makes the
+/// eventfd, and receiving then keeps it right: a system call where the read-ahead
+/// becomes empty and where it no longer is. A forked child asks again.
+/// CIPC_ECLOSED, CIPC_ENOTREADABLE, CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM.
+CIPC_API CIPC_CHECKED int cipc_connection_watch(cipc_connection_t *connection, int descriptors[2]);
 
 /// A connection on its way to another process.
 typedef struct cipc_connection_state {

@@ -255,13 +255,12 @@ CIPC_API pid_t cipc_process_pid(const cipc_process_t *process);
 /// server has died: ask for the descriptor again.
 CIPC_API int cipc_process_descriptor(const cipc_process_t *process);
 
-/// Makes a descriptor that is readable once the child has ended or `descriptor` is
-/// readable: for waiting on both where one can be waited for. The caller's to
-/// close, before the process is released and `descriptor` is closed.
+/// A duplicate of the child's pidfd, close-on-exec, the caller's to close: readable from the
+/// moment at which the child has ended, for ever. `cipc_process_wait` may then wait a little
+/// for the status of a child of the fork server.
 ///
-/// Returns the descriptor; CIPC_EINVAL for NULL; CIPC_EBADF; CIPC_EPERM for a
-/// descriptor that cannot be waited for; CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM.
-CIPC_API CIPC_CHECKED int cipc_process_watch(const cipc_process_t *process, int descriptor);
+/// Returns the descriptor; CIPC_EINVAL for NULL; CIPC_EMFILE.
+CIPC_API CIPC_CHECKED int cipc_process_pidfd(const cipc_process_t *process);
 
 /// Gives the process up. A child that is still running goes on; it is reaped when
 /// a later start or release finds it ended. NULL is ignored. Does not block.

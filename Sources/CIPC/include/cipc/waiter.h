@@ -11,6 +11,7 @@
 #ifndef CIPC_WAITER_H
 #define CIPC_WAITER_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "clock.h"
@@ -48,6 +49,29 @@ CIPC_API CIPC_CHECKED int cipc_waiter_wait(int fd, unsigned flags, cipc_deadline
 /// Ends a wait. 0: its callback has not been called and will not be. CIPC_ENOENT:
 /// it was called, or is being called at this moment. Does not block.
 CIPC_API CIPC_CHECKED int cipc_waiter_cancel(cipc_waiter_ticket_t ticket);
+
+/// One of several descriptors to wait for.
+typedef struct cipc_waiter_interest {
+  int fd;
+  /// CIPC_WAITER_READABLE, CIPC_WAITER_WRITABLE, or both.
+  unsigned directions;
+} cipc_waiter_interest_t;
+
+/// Makes a descriptor that is readable while any of those given is ready, for waiting on
+/// all of them where one can be waited for. The caller's to close. It keeps none of them
+/// open: one that is closed is waited for no longer.
+///
+/// Returns the descriptor; CIPC_EINVAL for no direction; CIPC_EEXIST for a descriptor
+/// given twice; CIPC_EBADF; -EPERM for one that cannot be waited for; CIPC_EMFILE,
+/// CIPC_ENFILE, CIPC_ENOMEM, CIPC_ENOSPC.
+CIPC_API CIPC_CHECKED int cipc_waiter_gather(const cipc_waiter_interest_t *interests, size_t count);
+
+/// Blocks until any of the descriptors is ready, without the waiter thread.
+///
+/// 0; CIPC_ETIMEDOUT; CIPC_EBADF: one of them is not open; CIPC_EINVAL: no direction, or
+/// more of them than the limit of open descriptors; CIPC_ENOMEM.
+CIPC_API CIPC_CHECKED int cipc_waiter_poll(const cipc_waiter_interest_t *interests, size_t count,
+                                           cipc_deadline_t deadline);
 
 CIPC_END_DECLS
 

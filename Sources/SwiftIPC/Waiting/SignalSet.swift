@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CIPC
+
+/// Signals to wait for until the first of them comes: the one way in which this library waits for
+/// several descriptors.
+struct SignalSet {
+  /// Directions by descriptor, so that one that several things name is waited for once.
+  private var directions: [Int32: UInt32] = [:]
+
+  init(_ signals: [Readiness.Signal] = []) { add(signals) }
+
+  mutating func add(_ signals: [Readiness.Signal]) {
+    for signal in signals {
+      switch signal {
+      case .readable(let descriptor): directions[descriptor, default: 0] |= CIPC_WAITER_READABLE
+      case .writable(let descriptor): directions[descriptor, default: 0] |= CIPC_WAITER_WRITABLE
+      }
+    }
+  }
+
+  /// How a wait ended that did not fail.
+  enum Wake {
+    /// By a signal, or for nothing.
+    case signalled
+    case timedOut
+    /// A descriptor was closed in the meantime. One that still is in the next wait is a mistake.
+    case descriptorClosed
+  }
+
+  /// Blocks until there is a signal or the deadline has passed.
+  func wait(until deadline: Int64) throws(IPCError) -> Wake {
+    let interests = interests
+    return try Self.wake(unsafe cipc_waiter_poll(interests, interests.count, deadline))
+  }
+
+  /// The same without a blocked thread.
+  ///
+  /// - Throws: `cancelled` when the waiting task is; and what the kernel says where it cannot wait.
+  func wait(until deadline: Int64) async throws(IPCError) -> Wake {
+    let descriptor = gather()
+    if descriptor < 0 { return try Self.wake(descriptor) }
+    // The set is the wait's from here on.
+    let condition = Suspension.Condition(
+      descriptor: descriptor, direction: CIPC_WAITER_READABLE, deadline: deadline)
+    return try Self.wake(await Suspension().wait(for: condition))
+  }
+
+  /// A descriptor that is readable while there is a signal; the caller's.
+  func descriptor() throws(IPCError) -> Int32 {
+    try IPCError.check(gather(), Self.subject)
+  }
+
+  private var interests: [cipc_waiter_interest_t] {
+    directions.map { cipc_waiter_interest_t(fd: $0.key, directions: $0.value) }
+  }
+
+  private func gather() -> Int32 {
+    let interests = interests
+    return unsafe cipc_waiter_gather(interests, interests.count)
+  }
+
+  private static let subject = "waiting for descriptors"
+
+  private static func wake(_ status: Int32) throws(IPCError) -> Wake {
+    switch status {
+    case CIPC_ETIMEDOUT.rawValue: return .timedOut
+    case CIPC_EBADF.rawValue: return .descriptorClosed
+    default:
+      try IPCError.check(status, subject)
+      return .signalled
+    }
+  }
+}
