@@ -65,6 +65,10 @@ enum reached trial_run(struct crew *crew, struct unit *unit, long k, bool dry, b
 void private_shm(void);
 extern bool shm_is_private;
 
+// segment_ops.c
+// The names that a worker left: a sweep that stops at a violation does not get to them.
+void segments_clear(pid_t worker);
+
 // report.c
 const char *state_name(enum state state);
 void report_heading(void);

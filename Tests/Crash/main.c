@@ -119,6 +119,7 @@ static void spread(struct unit *unit, bool dry, int jobs) {
               state_name(unit->state));
       exit(2);
     }
+    segments_clear(workers[i]);
   }
 }
 

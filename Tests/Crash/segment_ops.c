@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -35,9 +36,19 @@ static uint64_t free_blocks(void) {
   return statvfs("/dev/shm", &status) < 0 ? 0 : (uint64_t)status.f_bfree;
 }
 
+#define NAME "/cipc-crash-%d"
+
+void segments_clear(pid_t worker) {
+  char name[64];
+  (void)snprintf(name, sizeof name, NAME, (int)worker);
+  (void)shm_unlink(name);
+  // What broken/segment-renamed.c leaves.
+  (void)snprintf(name, sizeof name, NAME ".draft", (int)worker);
+  (void)shm_unlink(name);
+}
+
 static void setup(struct trial *trial) {
-  (void)snprintf(scene_of(trial)->name, sizeof scene_of(trial)->name, "/cipc-crash-%d",
-                 (int)getpid());
+  (void)snprintf(scene_of(trial)->name, sizeof scene_of(trial)->name, NAME, (int)getpid());
   // A trial that did not get to its kill point leaves the name.
   int status = cipc_segment_unlink(scene_of(trial)->name);
   if (status != CIPC_ENOENT) expect(trial, "unlink", status, 0);
