@@ -44,7 +44,7 @@ internal import CIPC
     while true {
       if let status = exitStatus { return status }
       if cipc_clock_now() >= deadline { return nil }
-      try await Readiness.wait(for: descriptor, until: deadline)
+      try await Suspension.untilReadable(descriptor, deadline, "\(self)")
     }
   }
 
