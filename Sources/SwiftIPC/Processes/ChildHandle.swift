@@ -197,7 +197,7 @@ final class ChildHandle: Sendable {
         descriptor = try child.watch(connection.descriptor)
       }
       defer { if descriptors.count > 1 { closeDescriptor(descriptor) } }
-      try await Suspension.untilReadable(descriptor, deadline, "\(self)")
+      try await Suspension.wait(untilReadable: descriptor, deadline)
     }
     return true
   }

@@ -36,7 +36,7 @@ internal import CIPC
   ///
   /// - Throws: `cancelled` when the waiting task is cancelled first.
   public func read(upTo count: Int = 65536) async throws(IPCError) -> [UInt8] {
-    try await Suspension.untilReadable(descriptor, .max, "a child's output")
+    try await Suspension.wait(untilReadable: descriptor, .max)
     return try readNow(count)
   }
 

@@ -44,7 +44,7 @@ internal import CIPC
     while true {
       if let status = exitStatus { return status }
       if cipc_clock_now() >= deadline { return nil }
-      try await Suspension.untilReadable(descriptor, deadline, "\(self)")
+      try await Suspension.wait(untilReadable: descriptor, deadline)
     }
   }
 

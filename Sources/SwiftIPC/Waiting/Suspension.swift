@@ -89,3 +89,17 @@ final class Suspension: Sendable {
     if let result { continuation.resume(returning: result) }
   }
 }
+
+extension Suspension {
+  /// Suspends the task until a descriptor, which stays the caller's, is readable or at its end, or
+  /// the deadline has passed.
+  ///
+  /// - Throws: `cancelled`, and what the kernel says where it cannot wait.
+  static func wait(untilReadable descriptor: Int32, _ deadline: Int64) async throws(IPCError) {
+    let status = await Suspension().wait(
+      for: .init(
+        descriptor: descriptor, isOwned: false, direction: CIPC_WAITER_READABLE, deadline: deadline)
+    )
+    if status != CIPC_ETIMEDOUT.rawValue { try IPCError.check(status, "a wait for a child") }
+  }
+}
