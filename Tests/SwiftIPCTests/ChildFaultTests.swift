@@ -7,7 +7,9 @@ import Testing
 /// Many children, and too few descriptors. What happens when one is killed at any system call of a
 /// start is in Tests/C/start_fault_test.c.
 @Suite struct ChildFaultTests {
-  @Test func manyStartsLeaveNeitherDescriptorsNorZombies() async throws {
+  @Test(.enabled(if: ChildWork.canFork)) func manyStartsLeaveNeitherDescriptorsNorZombies()
+    async throws
+  {
     // In a child of its own, whose descriptors nobody else opens.
     let child = try ChildProcess.start {
       func startOne() throws -> Int {
@@ -41,7 +43,9 @@ import Testing
     #expect(try await child.value == 19900)
   }
 
-  @Test func aStartWithoutDescriptorsIsAnErrorAndLeavesNone() async throws {
+  @Test(.enabled(if: ChildWork.canFork)) func aStartWithoutDescriptorsIsAnErrorAndLeavesNone()
+    async throws
+  {
     let child = try ChildProcess.start {
       var report: [Int] = []
       for method in StartMethod.allCases {
