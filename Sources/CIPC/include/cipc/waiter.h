@@ -64,8 +64,7 @@ typedef struct cipc_waiter_interest {
 /// Returns the descriptor; CIPC_EINVAL for no direction; CIPC_EEXIST for a descriptor
 /// given twice; CIPC_EBADF; -EPERM for one that cannot be waited for; CIPC_EMFILE,
 /// CIPC_ENFILE, CIPC_ENOMEM, CIPC_ENOSPC.
-CIPC_API CIPC_CHECKED int cipc_waiter_gather(const cipc_waiter_interest_t *interests,
-                                             size_t count);
+CIPC_API CIPC_CHECKED int cipc_waiter_gather(const cipc_waiter_interest_t *interests, size_t count);
 
 /// Blocks until any of the descriptors is ready, without the waiter thread.
 ///
