@@ -19,10 +19,13 @@ extension Connection: Waitable {
   /// Makes a descriptor for another event loop: readable while there is something to receive.
   ///
   /// ```swift
-  /// let source = DispatchSource.makeReadSource(fileDescriptor: try ours.readinessDescriptor())
+  /// let descriptor = try ours.readinessDescriptor()
+  /// let source = DispatchSource.makeReadSource(fileDescriptor: descriptor)
   /// source.setEventHandler {
-  ///   while let message = try? ours.receiveBytes(timeout: .zero) { handle(message) }
+  ///   if let bytes = try? ours.receiveBytes(timeout: .zero) { show(bytes) }
   /// }
+  /// source.setCancelHandler { close(descriptor) }
+  /// source.activate()
   /// ```
   ///
   /// It tells the truth about messages that this end has read ahead, so one message for each wake-up

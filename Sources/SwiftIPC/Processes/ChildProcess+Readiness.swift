@@ -10,8 +10,14 @@ extension ChildProcess: Waitable {
   /// Makes a descriptor for another event loop: readable once the child has ended.
   ///
   /// ```swift
-  /// let source = DispatchSource.makeReadSource(fileDescriptor: try child.readinessDescriptor())
-  /// source.setEventHandler { print((try? child.join()) ?? .unknown) }
+  /// let descriptor = try child.readinessDescriptor()
+  /// let source = DispatchSource.makeReadSource(fileDescriptor: descriptor)
+  /// source.setEventHandler {
+  ///   if let status = try? child.join() { show(status) }
+  ///   source.cancel()
+  /// }
+  /// source.setCancelHandler { close(descriptor) }
+  /// source.activate()
   /// ```
   ///
   /// `join` does not wait then, or, for a child of the fork server, only for its status to come, which

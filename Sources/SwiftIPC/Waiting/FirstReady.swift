@@ -27,7 +27,8 @@ internal import CIPC
 ///   - timeout: how long to wait; zero or less looks once, `nil` waits for as long as it takes.
 /// - Returns: the places of those that are ready, ascending; empty when the time is over.
 /// - Throws: `IPCError` with `cancelled` when the waiting task is, `notReadable` for a connection that
-///   only sends, `resourceLimit` without descriptors left, and what a `Waitable` of your own throws.
+///   only sends, `resourceLimit` without descriptors left or where 500 tasks wait for the same thing
+///   already, and what a `Waitable` of your own throws.
 public func firstReady(
   _ things: any Waitable..., timeout: Duration? = nil
 ) async throws(IPCError) -> [Int] {

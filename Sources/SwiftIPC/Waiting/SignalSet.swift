@@ -37,12 +37,22 @@ struct SignalSet {
   ///
   /// - Throws: `cancelled` when the waiting task is; and what the kernel says where it cannot wait.
   func wait(until deadline: Int64) async throws(IPCError) -> Wake {
-    let descriptor = gather()
-    if descriptor < 0 { return try Self.wake(descriptor) }
-    // The set is the wait's from here on.
-    let condition = Suspension.Condition(
-      descriptor: descriptor, direction: CIPC_WAITER_READABLE, deadline: deadline)
-    return try Self.wake(await Suspension().wait(for: condition))
+    var condition = Suspension.Condition(deadline: deadline)
+    if directions.count == 1, let (descriptor, direction) = directions.first {
+      // Without a set, of which the kernel allows some hundreds for one descriptor.
+      condition.isOwned = false
+      (condition.descriptor, condition.direction) = (descriptor, direction)
+    } else {
+      let descriptor = gather()
+      if descriptor < 0 { return try Self.wake(descriptor) }
+      (condition.descriptor, condition.direction) = (descriptor, CIPC_WAITER_READABLE)
+    }
+    let status = await Suspension().wait(for: condition)
+    // Not a wrong argument, since there are none: epoll's limit of ways to wake up.
+    if status == CIPC_EINVAL.rawValue {
+      throw IPCError(.resourceLimit, errno: -status, context: "500 tasks wait for one descriptor")
+    }
+    return try Self.wake(status)
   }
 
   /// A descriptor that is readable while there is a signal; the caller's.

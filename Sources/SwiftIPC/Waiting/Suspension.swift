@@ -7,11 +7,18 @@ internal import Synchronization
 final class Suspension: Sendable {
   /// What a suspension waits for, besides being resumed.
   struct Condition {
-    /// Taken over, and closed when the wait ends; `nil` waits for the deadline alone.
+    /// `nil` waits for the deadline alone.
     var descriptor: Int32?
+    /// Whether the descriptor is taken over, and closed when the wait ends; else it is duplicated.
+    var isOwned = true
     /// `CIPC_WAITER_READABLE` or `CIPC_WAITER_WRITABLE`.
     var direction: UInt32 = 0
     var deadline: Int64
+
+    /// For one that is not waited for.
+    func dispose() {
+      if isOwned, let descriptor { closeDescriptor(descriptor) }
+    }
   }
 
   private struct State {
@@ -57,14 +64,16 @@ final class Suspension: Sendable {
   ) {
     let result: Int32? = state.withLock { state in
       if let result = state.result {
-        if let descriptor = condition.descriptor { closeDescriptor(descriptor) }
+        condition.dispose()
         return result
       }
       if condition.descriptor != nil || condition.deadline != .max {
         // Under the lock: a callback that comes at once finds the continuation.
         let reference = unsafe Unmanaged.passRetained(self)
         let status = unsafe cipc_waiter_wait(
-          condition.descriptor ?? -1, condition.direction | CIPC_WAITER_OWNED, condition.deadline,
+          condition.descriptor ?? -1,
+          condition.direction | (condition.isOwned ? CIPC_WAITER_OWNED : 0),
+          condition.deadline,
           { context, status in
             guard let context = unsafe context else { return }
             unsafe Unmanaged<Suspension>.fromOpaque(context).takeRetainedValue().resume(status)

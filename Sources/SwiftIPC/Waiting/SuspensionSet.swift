@@ -28,7 +28,7 @@ final class SuspensionSet: Sendable {
       return suspension
     }
     guard let suspension else {
-      if let descriptor = condition.descriptor { closeDescriptor(descriptor) }
+      condition.dispose()
       return 0
     }
     let status = await suspension.wait(for: condition)
