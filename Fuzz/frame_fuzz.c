@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Arbitrary bytes in arbitrary pieces, some with descriptors, through a socket into the reader; what
-// comes out is compared with a decoder that sees the whole stream at once.
+// Arbitrary bytes in arbitrary pieces, some with descriptors, through a socket into the reader;
+// what comes out is compared with a decoder that sees the whole stream at once.
 //
 //   clang -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -std=c11 -ISources/CIPC/include
 //     Fuzz/frame_fuzz.c Sources/CIPC/status.c Sources/CIPC/clock.c Sources/CIPC/frame.c
@@ -23,8 +23,8 @@ static int reference(const uint8_t *stream, size_t size, size_t *at, uint64_t ma
   size_t left = size - *at;
   if (left == 0) return CIPC_EPEERCLOSED;
   if (left < 4) return CIPC_ETRUNCATED;
-  uint64_t value = (uint64_t)bytes[0] << 24 | (uint64_t)bytes[1] << 16 | (uint64_t)bytes[2] << 8 |
-                   bytes[3];
+  uint64_t value =
+      (uint64_t)bytes[0] << 24 | (uint64_t)bytes[1] << 16 | (uint64_t)bytes[2] << 8 | bytes[3];
   size_t header = 4;
   if (value == 0xffffffff) {
     if (left < 12) return CIPC_ETRUNCATED;

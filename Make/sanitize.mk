@@ -26,11 +26,15 @@ sanitize-c-address: $(C_TESTS_asan)
 	@Scripts/run-programs $^
 sanitize-c-thread: $(C_TESTS_tsan)
 	@Scripts/run-programs $^
-# UBSan does not exist for Swift on Linux; the C core has it in its own tests.
-sanitize-swift-address: require-swift
-	@Scripts/swift-tests --sanitize=address --scratch-path .build-asan
-sanitize-swift-thread: require-swift
-	@Scripts/swift-tests --sanitize=thread --scratch-path .build-tsan
+# UBSan does not exist for Swift on Linux; the C core has it in its own tests. Suppressions of
+# leaks match frames, and a task is decoded deeper than the 30 that are kept unasked.
+sanitize-swift-address: require-swift require-python
+	@ASAN_OPTIONS=malloc_context_size=100 \
+	  LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/leaks.supp:print_suppressions=0 \
+	  Scripts/swift-tests --sanitize=address --scratch-path .build-asan
+sanitize-swift-thread: require-swift require-python
+	@TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/races.supp \
+	  Scripts/swift-tests --sanitize=thread --scratch-path .build-tsan
 
 # libFuzzer. `make fuzz SECONDS=n` gives each fuzzer n seconds, from Fuzz/corpus/NAME and what
 # earlier runs found (build/fuzz/NAME.corpus). An input that fails is left in build/fuzz.

@@ -1,19 +1,26 @@
 # Each target here ends with a line "N passed, N failed[, N skipped]"; Scripts/sections adds them up.
 
-.PHONY: require-swift require-cc require-python
+.PHONY: require-swift require-cc require-python require-tests
 require-swift:
-	@Scripts/require swift
+	@CC="$(CC)" Scripts/require swift
 require-cc:
 	@CC="$(CC)" Scripts/require cc
 require-python:
 	@Scripts/require python3
+# All in one, so that one line names all that is missing.
+require-tests:
+	@CC="$(CC)" Scripts/require swift cc python3
 
 .PHONY: test
-test: require-swift require-cc require-python ## all tests: C, Swift, Python ends, consumers
-	@Scripts/sections test-c test-exports test-headers test-consumers test-python test-swift
+test: require-tests ## all tests: C, Swift, Python ends, consumers
+	@Scripts/sections test-scripts test-c test-exports test-headers test-consumers test-python test-swift
+
+.PHONY: test-scripts
+test-scripts: ## the scripts that count tests and name what is missing
+	@Tests/Scripts/run
 
 .PHONY: test-swift
-test-swift: require-swift ## the Swift tests
+test-swift: require-swift require-python ## the Swift tests
 	@Scripts/swift-tests
 
 # C tests are compiled together with the sources, with the fault points in them.
@@ -40,8 +47,12 @@ $(eval $(call c_test_rules,test-c,$(CC),))
 test-c: $(C_TESTS_test-c) ## the C tests
 	@Scripts/run-programs $^
 
+.PHONY: soak
+soak: $(BUILD)/test-c/start_test ## ten thousand starts of children leave nothing
+	STARTS=10000 TEST_PROGRAM_SECONDS=900 Scripts/run-programs $<
+
 .PHONY: test-exports
-test-exports: lib ## the shared library exports the public API and nothing else
+test-exports: lib require-python ## the shared library exports the public API and nothing else
 	@Scripts/check-exports $(LIB_SHARED) $(LIB_STATIC)
 
 .PHONY: test-headers
@@ -69,7 +80,10 @@ $(MUSL_KERNEL):
 	@ln -sfn "$$(dirname "$$(find /usr/include -path '*/asm/unistd.h' | head -1)")" $@.part/asm
 	@mv $@.part $@
 
-$(eval $(call c_test_rules,musl,$(MUSL_CC),$(MUSL_FLAGS)))
+# Processes tell images apart by build id, which the specs of musl-gcc leave out.
+MUSL_LINK := -Wl,--build-id
+
+$(eval $(call c_test_rules,musl,$(MUSL_CC),$(MUSL_FLAGS),$$(MUSL_LINK)))
 $(C_TESTS_musl) $(C_SOURCES:Sources/CIPC/%.c=$(BUILD)/musl/core/%.o): | $(MUSL_KERNEL) require-musl
 
 .PHONY: require-musl
@@ -82,8 +96,8 @@ musl: require-musl $(C_TESTS_musl) ## the C core and its tests, statically, agai
 
 .PHONY: crash crash-sample crash-self-test
 crash: ## kill a victim at every instruction of every operation (long)
-	@$(MAKE) --no-print-directory -C Tests/Crash sweep
+	@$(MAKE) --no-print-directory -C Tests/Crash CC="$(CC)" sweep
 crash-sample: ## the same at some instructions, within two minutes
-	@$(MAKE) --no-print-directory -C Tests/Crash sample
+	@$(MAKE) --no-print-directory -C Tests/Crash CC="$(CC)" sample
 crash-self-test: ## the sweep must find the faults of broken operations
-	@$(MAKE) --no-print-directory -C Tests/Crash self-test
+	@$(MAKE) --no-print-directory -C Tests/Crash CC="$(CC)" self-test

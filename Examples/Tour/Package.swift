@@ -5,7 +5,8 @@ let package = Package(
   name: "Tour",
   dependencies: [.package(name: "swift-ipc", path: "../..")],
   targets: [
-    .executableTarget(name: "Tour", dependencies: [.product(name: "SwiftIPC", package: "swift-ipc")])
+    .executableTarget(
+      name: "Tour", dependencies: [.product(name: "SwiftIPC", package: "swift-ipc")])
   ],
   swiftLanguageModes: [.v6]
 )

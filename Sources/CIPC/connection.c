@@ -17,9 +17,9 @@
 /// same, since only then can it learn that messages come faster than it takes them.
 #define GUESSES 16
 
-/// What a pair asks for as the size of its buffers. The kernel doubles it, and cuts it to a limit of
-/// its own where that is lower. With the default of 208 KiB a message of 1 MiB fills the buffer five
-/// times, and 12 % of the throughput on one core went into waiting; with this 2 %.
+/// What a pair asks for as the size of its buffers. The kernel doubles it, and cuts it to a limit
+/// of its own where that is lower. With the default of 208 KiB a message of 1 MiB fills the buffer
+/// five times, and 12 % of the throughput on one core went into waiting; with this 2 %.
 #define BUFFER 425984
 
 /// One thread that waits for its turn; on its own stack.
@@ -35,6 +35,13 @@ struct turn {
   struct turn_waiter *first;
 };
 
+/// One thread that polls; on its own stack. Its eventfd is its own, so that nobody else takes the
+/// wake-up away.
+struct poller {
+  struct poller *next;
+  int wake;  ///< -1: there was none to be had
+};
+
 struct cipc_connection {
   // Set when made, never changed.
   int fd;
@@ -45,13 +52,13 @@ struct cipc_connection {
   pthread_mutex_t guard;  ///< for all up to the next comment; never held while waiting
   bool closed;            ///< written under guard, also read without it
   bool freed;
-  unsigned users;         ///< threads inside: the last one out closes and frees
-  unsigned pollers;       ///< of these, the ones that poll
-  int wake;               ///< eventfd, or -1 until somebody has to wait; also read without guard
-  unsigned wake_fork;     ///< `forks` when it was made
+  unsigned users;          ///< threads inside: the last one out closes and frees
+  struct poller *pollers;  ///< of these, the ones that poll
+  int wake;                ///< eventfd that says "closed", or -1 until somebody has to wait
+  unsigned wake_fork;      ///< `forks` when it was made
   struct turn sending;
   struct turn receiving;
-  uint64_t partial;       ///< progress of the send in steps that keeps the turn
+  uint64_t partial;  ///< progress of the send in steps that keeps the turn
 
   // Belongs to who has the receiving turn.
   cipc_frame_reader_t reader;
@@ -182,6 +189,13 @@ static void raise_wake(int wake) {
   if (wake >= 0 && write(wake, &one, sizeof one) < 0) return;
 }
 
+/// With the guard.
+static void wake_pollers(cipc_connection_t *connection) {
+  for (struct poller *poller = connection->pollers; poller != NULL; poller = poller->next) {
+    raise_wake(poller->wake);
+  }
+}
+
 static void wake_turn(struct turn *turn) {
   for (struct turn_waiter *waiter = turn->first; waiter != NULL; waiter = waiter->next) {
     (void)pthread_cond_signal(&waiter->granted);
@@ -193,6 +207,7 @@ static void close_locked(cipc_connection_t *connection) {
   if (connection->closed) return;
   __atomic_store_n(&connection->closed, true, __ATOMIC_RELEASE);
   if (connection->wake_fork == forks) raise_wake(connection->wake);
+  wake_pollers(connection);
   wake_turn(&connection->sending);
   wake_turn(&connection->receiving);
 }
@@ -229,7 +244,7 @@ static int take_turn(cipc_connection_t *connection, struct turn *turn, cipc_dead
     turn->taken = true;
     return 0;
   }
-  if (deadline == CIPC_IMMEDIATELY) return CIPC_EBUSY;
+  if (deadline <= CIPC_IMMEDIATELY) return CIPC_EBUSY;
   struct turn_waiter self = {.next = NULL, .has_turn = false};
   pthread_condattr_t attributes;
   if (pthread_condattr_init(&attributes) != 0) return CIPC_ENOMEM;
@@ -313,11 +328,9 @@ static void break_locked(cipc_connection_t *connection) {
   close_locked(connection);
 }
 
-/// The eventfd that wakes who waits inside, made when it is first needed. -1: there is none to be
-/// had.
+/// The eventfd that tells whoever waits inside of the end, made when it is first needed. -1: there
+/// is none to be had.
 static int wake_descriptor(cipc_connection_t *connection) {
-  int wake = __atomic_load_n(&connection->wake, __ATOMIC_ACQUIRE);
-  if (wake >= 0 && connection->wake_fork == forks) return wake;
   (void)pthread_mutex_lock(&connection->guard);
   if (connection->wake >= 0 && connection->wake_fork != forks) {
     (void)close(connection->wake);
@@ -325,37 +338,34 @@ static int wake_descriptor(cipc_connection_t *connection) {
   }
   if (connection->wake < 0) {
     connection->wake_fork = forks;
-    wake = eventfd(connection->closed ? 1 : 0, EFD_CLOEXEC | EFD_NONBLOCK);
-    __atomic_store_n(&connection->wake, wake, __ATOMIC_RELEASE);
+    connection->wake = eventfd(connection->closed ? 1 : 0, EFD_CLOEXEC | EFD_NONBLOCK);
   }
-  wake = connection->wake;
+  int wake = connection->wake;
   (void)pthread_mutex_unlock(&connection->guard);
   return wake;
 }
 
-/// Waits until the descriptor is ready. With `fd` -1, until woken or the deadline.
-/// 0, CIPC_ETIMEDOUT, CIPC_ECLOSED, -errno; CIPC_EAGAIN when woken and still open.
+/// Waits until `fd` is ready, or `wake` is, or the deadline. 0, CIPC_ETIMEDOUT or -errno.
+static int wait_either(int fd, short events, int wake, cipc_deadline_t deadline) {
+  struct pollfd entries[2] = {{.fd = fd, .events = events}, {.fd = wake, .events = POLLIN}};
+  // Without an eventfd (no descriptors left) look up now and then.
+  cipc_deadline_t until = wake < 0 ? cipc_clock_slice(deadline) : deadline;
+  int count = poll(entries, 2, cipc_clock_poll_timeout(until));
+  if (count < 0) return errno == EINTR ? CIPC_EAGAIN : -errno;
+  if (entries[0].revents != 0) return 0;
+  if (count > 0 || deadline == CIPC_NO_DEADLINE || cipc_clock_now() < deadline) return CIPC_EAGAIN;
+  return CIPC_ETIMEDOUT;
+}
+
+/// Waits until the descriptor is ready. With `fd` -1, until closed or the deadline.
+/// 0, CIPC_ETIMEDOUT, CIPC_ECLOSED, -errno.
 static int wait_ready(cipc_connection_t *connection, int fd, short events,
                       cipc_deadline_t deadline) {
+  int wake = deadline <= CIPC_IMMEDIATELY ? -1 : wake_descriptor(connection);
   for (;;) {
-    int wake = deadline == CIPC_IMMEDIATELY ? -1 : wake_descriptor(connection);
-    struct pollfd entries[2] = {{.fd = fd, .events = events}, {.fd = wake, .events = POLLIN}};
-    // Without an eventfd (no descriptors left) look up now and then.
-    cipc_deadline_t until = wake < 0 ? cipc_clock_slice(deadline) : deadline;
-    int count = poll(entries, 2, cipc_clock_poll_timeout(until));
-    if (count < 0 && errno != EINTR) return -errno;
-    if (count > 0 && entries[1].revents != 0) {
-      uint64_t drained;
-      (void)pthread_mutex_lock(&connection->guard);
-      bool closed = connection->closed;
-      // Never drained once closed, so that everybody sees it.
-      if (!closed && read(wake, &drained, sizeof drained) < 0) drained = 0;
-      (void)pthread_mutex_unlock(&connection->guard);
-      return closed ? CIPC_ECLOSED : CIPC_EAGAIN;
-    }
-    if (count > 0) return 0;
+    int status = wait_either(fd, events, wake, deadline);
     if (cipc_connection_closed(connection)) return CIPC_ECLOSED;
-    if (deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline) return CIPC_ETIMEDOUT;
+    if (status != CIPC_EAGAIN) return status;
   }
 }
 
@@ -366,15 +376,14 @@ int cipc_connection_send(cipc_connection_t *connection, const void *bytes, size_
   int status = enter(connection, &connection->sending, CIPC_CONNECTION_WRITABLE, deadline);
   if (status < 0) return status;
   cipc_frame_writer_t writer = {.sent = 0};
-  status = length > connection->maximum
-               ? CIPC_EFRAMETOOLONG
-               : cipc_frame_writer_init(&writer, connection->kind, bytes, length, descriptors,
-                                        count, 0);
+  status = length > connection->maximum ? CIPC_EFRAMETOOLONG
+                                        : cipc_frame_writer_init(&writer, connection->kind, bytes,
+                                                                 length, descriptors, count, 0);
   int64_t pause = 1000000;
   while (status == 0) {
     status = cipc_frame_writer_step(&writer, connection->fd, connection->kind);
     if (status == CIPC_EAGAIN) {
-      status = deadline == CIPC_IMMEDIATELY
+      status = deadline <= CIPC_IMMEDIATELY
                    ? CIPC_ETIMEDOUT
                    : wait_ready(connection, connection->fd, POLLOUT, deadline);
     } else if (status == -ETOOMANYREFS) {
@@ -390,7 +399,6 @@ int cipc_connection_send(cipc_connection_t *connection, const void *bytes, size_
     } else {
       break;
     }
-    if (status == CIPC_EAGAIN) status = 0;
   }
   (void)pthread_mutex_lock(&connection->guard);
   if (breaks(connection, status, writer.sent)) break_locked(connection);
@@ -453,24 +461,23 @@ void cipc_connection_abandon(cipc_connection_t *connection, uint64_t progress) {
 // MARK: Receiving
 
 /// With the receiving turn: waits for a header.
-static int await_header(cipc_connection_t *connection, uint64_t *length,
-                        cipc_deadline_t deadline) {
+static int await_header(cipc_connection_t *connection, uint64_t *length, cipc_deadline_t deadline) {
   cipc_frame_reader_t *reader = &connection->reader;
   bool empty = reader->begin == reader->end && !reader->in_body;
   bool waited = false;
   int status = CIPC_EAGAIN;
-  if (connection->guess > 0 && empty && deadline != CIPC_IMMEDIATELY) {
+  if (connection->guess > 0 && empty && deadline > CIPC_IMMEDIATELY) {
     connection->guess--;
     status = wait_ready(connection, connection->fd, POLLIN, deadline);
-    if (status < 0 && status != CIPC_EAGAIN) return status;
+    if (status < 0) return status;
   }
   for (;;) {
     status = cipc_frame_reader_header(reader, connection->fd, connection->kind, length);
     if (status != CIPC_EAGAIN) break;
-    if (deadline == CIPC_IMMEDIATELY) return CIPC_ETIMEDOUT;
+    if (deadline <= CIPC_IMMEDIATELY) return CIPC_ETIMEDOUT;
     waited = true;
     status = wait_ready(connection, connection->fd, POLLIN, deadline);
-    if (status < 0 && status != CIPC_EAGAIN) return status;
+    if (status < 0) return status;
   }
   if (waited) connection->guess = GUESSES;
   // More than one message at once: they come faster than they are taken.
@@ -482,15 +489,14 @@ static int await_header(cipc_connection_t *connection, uint64_t *length,
 static int await_body(cipc_connection_t *connection, uint8_t *destination,
                       cipc_deadline_t deadline) {
   cipc_frame_reader_t *reader = &connection->reader;
-  reader->patient = deadline != CIPC_IMMEDIATELY;
+  reader->patient = deadline > CIPC_IMMEDIATELY;
   for (;;) {
-    int status =
-        cipc_frame_reader_body(reader, connection->fd, connection->kind, destination);
+    int status = cipc_frame_reader_body(reader, connection->fd, connection->kind, destination);
     if (status == CIPC_EAGAIN) {
-      status = deadline == CIPC_IMMEDIATELY
+      status = deadline <= CIPC_IMMEDIATELY
                    ? CIPC_ETIMEDOUT
                    : wait_ready(connection, connection->fd, POLLIN, deadline);
-      if (status == 0 || status == CIPC_EAGAIN) continue;
+      if (status == 0) continue;
       if (destination != NULL && cipc_frame_reader_park(reader, destination) < 0) {
         return CIPC_ENOMEM;
       }
@@ -504,8 +510,10 @@ static bool is_fatal(int status) {
     case CIPC_ETIMEDOUT:
     case CIPC_EMSGSIZE:
     case CIPC_EPEERCLOSED:
-    case CIPC_ECLOSED: return false;
-    default: return status < 0;
+    case CIPC_ECLOSED:
+      return false;
+    default:
+      return status < 0;
   }
 }
 
@@ -515,9 +523,7 @@ static void leave_receiving(cipc_connection_t *connection, int status) {
   (void)pthread_mutex_lock(&connection->guard);
   if (is_fatal(status)) break_locked(connection);
   // Their message is no longer in the socket, where they look.
-  if (connection->pollers > 0 && buffered && connection->wake_fork == forks) {
-    raise_wake(connection->wake);
-  }
+  if (buffered) wake_pollers(connection);
   pass_turn(&connection->receiving);
   leave_locked(connection);
 }
@@ -582,31 +588,43 @@ int cipc_connection_receive(cipc_connection_t *connection, uint8_t **bytes, size
   return status;
 }
 
+/// With the guard: CIPC_EAGAIN where it takes waiting to tell.
+static int poll_locked(const cipc_connection_t *connection) {
+  if (connection->closed) return CIPC_ECLOSED;
+  if (!(connection->flags & CIPC_CONNECTION_READABLE)) return CIPC_ENOTREADABLE;
+  // While somebody receives, the reader is theirs; they wake us when they leave a message.
+  if (connection->receiving.taken) return CIPC_EAGAIN;
+  return cipc_frame_reader_buffered(&connection->reader) ? 0 : CIPC_EAGAIN;
+}
+
 int cipc_connection_poll(cipc_connection_t *connection, cipc_deadline_t deadline) {
-  for (;;) {
-    (void)pthread_mutex_lock(&connection->guard);
-    int status = 0;
-    if (connection->closed) {
-      status = CIPC_ECLOSED;
-    } else if (!(connection->flags & CIPC_CONNECTION_READABLE)) {
-      status = CIPC_ENOTREADABLE;
-    }
-    // While somebody receives, the reader is theirs; they wake us when they leave a message.
-    bool ready = status == 0 && !connection->receiving.taken &&
-                 cipc_frame_reader_buffered(&connection->reader);
-    if (status < 0 || ready) {
-      (void)pthread_mutex_unlock(&connection->guard);
-      return status;
-    }
-    connection->users++;
-    connection->pollers++;
+  (void)pthread_mutex_lock(&connection->guard);
+  int status = poll_locked(connection);
+  if (status != CIPC_EAGAIN) {
     (void)pthread_mutex_unlock(&connection->guard);
-    status = wait_ready(connection, connection->fd, POLLIN, deadline);
-    (void)pthread_mutex_lock(&connection->guard);
-    connection->pollers--;
-    leave_locked(connection);
-    if (status != CIPC_EAGAIN) return status;
+    return status;
   }
+  connection->users++;
+  struct poller self = {.next = connection->pollers, .wake = -1};
+  if (deadline > CIPC_IMMEDIATELY) self.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  // In the list before anybody can leave a message: from here on no wake-up is lost.
+  connection->pollers = &self;
+  while (status == CIPC_EAGAIN) {
+    (void)pthread_mutex_unlock(&connection->guard);
+    int waited = wait_either(connection->fd, POLLIN, self.wake, deadline);
+    uint64_t drained;
+    // Before the next look, so that what comes after it wakes again.
+    if (self.wake >= 0 && read(self.wake, &drained, sizeof drained) < 0) drained = 0;
+    (void)pthread_mutex_lock(&connection->guard);
+    status = poll_locked(connection);
+    if (status == CIPC_EAGAIN) status = waited;
+  }
+  struct poller **place = &connection->pollers;
+  while (*place != &self) place = &(*place)->next;
+  *place = self.next;
+  leave_locked(connection);
+  if (self.wake >= 0) (void)close(self.wake);
+  return status;
 }
 
 // MARK: Moving

@@ -45,8 +45,8 @@ typedef struct cipc_frame_reader {
   uint64_t maximum;
   bool exact;  ///< somebody else reads this stream too: never past the end of a frame
 
-  /// The caller polls after CIPC_EAGAIN: it may come early, after a short read. Otherwise it is only
-  /// said when the kernel has said so.
+  /// The caller polls after CIPC_EAGAIN: it may come early, after a short read. Otherwise it is
+  /// only said when the kernel has said so.
   bool patient;
 
   uint8_t *ahead;  ///< bytes begin..<end are unread

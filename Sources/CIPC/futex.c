@@ -13,8 +13,8 @@ int cipc_futex_wait(const uint32_t *word, uint32_t expected, cipc_deadline_t dea
   struct timespec until = cipc_clock_timespec(slice);
   // FUTEX_WAIT_BITSET takes an absolute time on CLOCK_MONOTONIC, plain FUTEX_WAIT a relative one
   // that starts anew after each signal.
-  long result = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, &until, NULL,
-                        FUTEX_BITSET_MATCH_ANY);
+  long result =
+      syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, &until, NULL, FUTEX_BITSET_MATCH_ANY);
   if (result == 0) return 0;
   switch (errno) {
     case EAGAIN:

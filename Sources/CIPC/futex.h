@@ -10,8 +10,8 @@
 // Sleeps while `*word` is `expected`, until woken, the deadline, or the end of a slice
 // (CIPC_SLICE_NANOSECONDS), whichever is first.
 //
-// 0: look again: the word differs, a wake-up came, a signal, or the slice ended. CIPC_ETIMEDOUT: the
-// deadline passed. Other -errno: the word is not mapped or not aligned.
+// 0: look again: the word differs, a wake-up came, a signal, or the slice ended. CIPC_ETIMEDOUT:
+// the deadline passed. Other -errno: the word is not mapped or not aligned.
 int cipc_futex_wait(const uint32_t *word, uint32_t expected, cipc_deadline_t deadline);
 
 // Wakes up to `count` sleepers of any process that maps the word. The number woken, or -errno.

@@ -33,9 +33,11 @@ static int hooked_main(int argc, char **argv, char **envp) {
 }
 
 /// Weak, since libc.a has a strong one: in a static link that one wins, quietly.
-__attribute__((weak, visibility("default"))) int __libc_start_main(
-    main_t main, int argc, char **argv, void (*init)(void), void (*fini)(void),
-    void (*rtld_fini)(void), void *stack_end);
+__attribute__((weak, visibility("default"))) int __libc_start_main(main_t main, int argc,
+                                                                   char **argv, void (*init)(void),
+                                                                   void (*fini)(void),
+                                                                   void (*rtld_fini)(void),
+                                                                   void *stack_end);
 
 int __libc_start_main(main_t main, int argc, char **argv, void (*init)(void), void (*fini)(void),
                       void (*rtld_fini)(void), void *stack_end) {

@@ -17,8 +17,8 @@ int cipc_mutex_init(cipc_mutex_t *mutex, const cipc_mutex_options_t *options) {
   pthread_mutexattr_t attributes;
   int error = pthread_mutexattr_init(&attributes);
   if (error != 0) return -error;
-  int type = options != NULL && options->recursive ? PTHREAD_MUTEX_RECURSIVE
-                                                   : PTHREAD_MUTEX_ERRORCHECK;
+  int type =
+      options != NULL && options->recursive ? PTHREAD_MUTEX_RECURSIVE : PTHREAD_MUTEX_ERRORCHECK;
   error = pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
   if (error == 0) error = pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
   if (error == 0) error = pthread_mutexattr_settype(&attributes, type);
@@ -61,8 +61,9 @@ static int wait_for(cipc_mutex_t *mutex, cipc_deadline_t deadline) {
 
 // Takes what the death of an owner left behind, as the next owner.
 static int inherit(cipc_mutex_t *mutex) {
-  // Commit point of telling that an owner died. Before pthread_mutex_consistent, so that whoever
-  // is killed between the two leaves the kernel's mark, and after it ours: it is never lost.
+  // Commit point of telling that an owner died. Either order with pthread_mutex_consistent survives
+  // a kill in between, since the kernel marks by the thread in the lock word; this one leaves no
+  // moment in which the mutex looks healthy and nobody has been told.
   uint32_t casualty = (uint32_t)cipc_participant_pid(cipc_mutex_holder(mutex));
   // An owner that had not signed, or was killed on its way through here, keeps what stands there.
   if (casualty == 0) casualty = mutex->dirty != 0 ? mutex->dirty : CASUALTY_UNKNOWN;

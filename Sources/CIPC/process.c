@@ -206,7 +206,12 @@ struct pidfd_info {
 };
 _Static_assert(sizeof(struct pidfd_info) == 64, "PIDFD_INFO_SIZE_VER0");
 #define PIDFD_INFO_EXIT_MASK UINT64_C(8)
+#if defined(__GLIBC__)
 #define PIDFD_GET_INFO_REQUEST _IOWR(0xFF, 11, struct pidfd_info)
+#else
+// ioctl of musl takes an int; the kernel looks at 32 bits.
+#define PIDFD_GET_INFO_REQUEST ((int)_IOWR(0xFF, 11, struct pidfd_info))
+#endif
 
 uint64_t cipc_ended_of_status(int status) {
   if (WIFEXITED(status)) return cipc_ended_word(CIPC_PROCESS_EXITED, WEXITSTATUS(status));
@@ -219,9 +224,7 @@ static uint64_t ended_after_reaping(int pidfd) {
   struct pidfd_info info;
   memset(&info, 0, sizeof info);
   info.mask = PIDFD_INFO_EXIT_MASK;
-  // By its number: the type of a request differs between libcs.
-  if (syscall(SYS_ioctl, pidfd, PIDFD_GET_INFO_REQUEST, &info) == 0 &&
-      (info.mask & PIDFD_INFO_EXIT_MASK) != 0) {
+  if (ioctl(pidfd, PIDFD_GET_INFO_REQUEST, &info) == 0 && (info.mask & PIDFD_INFO_EXIT_MASK) != 0) {
     return cipc_ended_of_status(info.exit_code);
   }
   return cipc_ended_word(CIPC_PROCESS_UNKNOWN, 0);

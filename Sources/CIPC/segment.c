@@ -82,21 +82,23 @@ static int make_descriptor(const cipc_segment_options_t *options) {
 
 // Gives the file its size and its memory, so that no later access lacks it.
 static int allocate(int descriptor, size_t length, bool named) {
-  int status = at(CIPC_FAULT_SEGMENT_TRUNCATE, ftruncate(descriptor, (off_t)length) < 0 ? -errno : 0);
+  int status =
+      at(CIPC_FAULT_SEGMENT_TRUNCATE, ftruncate(descriptor, (off_t)length) < 0 ? -errno : 0);
   if (status < 0) return status;
   status = at(CIPC_FAULT_SEGMENT_ALLOCATE, cipc_memory_check(length));
   while (status == 0 && fallocate(descriptor, 0, 0, (off_t)length) < 0) {
     if (errno != EINTR) status = -errno;
   }
   if (status < 0 || named) return status;
-  return at(CIPC_FAULT_SEGMENT_SEAL, fcntl(descriptor, F_ADD_SEALS, SEALS | F_SEAL_SEAL) < 0 ? -errno : 0);
+  return at(CIPC_FAULT_SEGMENT_SEAL,
+            fcntl(descriptor, F_ADD_SEALS, SEALS | F_SEAL_SEAL) < 0 ? -errno : 0);
 }
 
 static int map(cipc_segment_t *segment) {
   int status = cipc_fault_at(CIPC_FAULT_SEGMENT_MAP);
   if (status < 0) return status;
-  void *mapping = mmap(NULL, segment->length, PROT_READ | PROT_WRITE, MAP_SHARED,
-                       segment->descriptor, 0);
+  void *mapping =
+      mmap(NULL, segment->length, PROT_READ | PROT_WRITE, MAP_SHARED, segment->descriptor, 0);
   if (mapping == MAP_FAILED) return -errno;
   segment->mapping = mapping;
   return 0;

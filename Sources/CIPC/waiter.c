@@ -245,8 +245,7 @@ static int start(void) {
 // MARK: API
 
 int cipc_waiter_wait(int fd, unsigned flags, cipc_deadline_t deadline,
-                     cipc_waiter_callback_t callback, void *context,
-                     cipc_waiter_ticket_t *ticket) {
+                     cipc_waiter_callback_t callback, void *context, cipc_waiter_ticket_t *ticket) {
   *ticket = 0;
   const unsigned directions = CIPC_WAITER_READABLE | CIPC_WAITER_WRITABLE;
   (void)pthread_once(&once, watch_forks);

@@ -90,7 +90,7 @@ static void start(struct thread *thread, cipc_connection_t *connection,
   CHECK(pthread_create(&thread->id, NULL, run, thread) == 0);
 }
 
-/// Until the thread sleeps in poll or on a lock.
+/// Until the thread sleeps in poll or on a lock; or has ended, when its own deadline came first.
 static void until_asleep(struct thread *thread) {
   pid_t tid;
   while ((tid = __atomic_load_n(&thread->tid, __ATOMIC_ACQUIRE)) == 0) sched_yield();
@@ -99,8 +99,11 @@ static void until_asleep(struct thread *thread) {
   for (int asleep = 0; asleep < 3;) {
     FILE *file = fopen(path, "r");
     char state = 0;
-    CHECK(file != NULL && fscanf(file, "%*d (%*[^)]) %c", &state) == 1);
+    if (file == NULL) return;
+    // The thread may end between the open and the read.
+    int count = fscanf(file, "%*d (%*[^)]) %c", &state);
     (void)fclose(file);
+    if (count != 1) return;
     asleep = state == 'S' ? asleep + 1 : 0;
     sched_yield();
   }
@@ -246,6 +249,7 @@ static void a_buffer_that_is_too_small(void) {
 }
 
 static void a_thousand_descriptors(void) {
+  if (!descriptors_allowed(4096)) return;
   int before = open_descriptors();
   cipc_connection_t *a, *b;
   CHECK_EQUAL(cipc_connection_pair(&a, &b, 0), 0);
@@ -485,6 +489,7 @@ static void waiting_for_the_turn_counts(void) {
   start(&first, a, receives);
   until_asleep(&first);
   CHECK_EQUAL(receive_status(a, CIPC_IMMEDIATELY), CIPC_EBUSY);
+  CHECK_EQUAL(receive_status(a, -1), CIPC_EBUSY);
   start(&second, a, receives_in_time);
   until_asleep(&second);
   start(&third, a, receives);
@@ -517,6 +522,30 @@ static void a_message_read_ahead_wakes_a_poller(void) {
   close(raw);
   CHECK_EQUAL(cipc_connection_poll(connection, CIPC_IMMEDIATELY), 0);
   cipc_connection_free(connection);
+}
+
+/// Each of several pollers is told of it, whatever else waits: here a sender, for room.
+static void a_message_read_ahead_wakes_every_poller(void) {
+  int raw;
+  cipc_connection_t *connection = with_raw_peer(&raw, 0);
+  struct thread sender, receiver, pollers[2];
+  start(&sender, connection, sends_much);
+  until_asleep(&sender);
+  for (int round = 0; round < 500; round++) {
+    start(&receiver, connection, receives);
+    until_asleep(&receiver);
+    for (int p = 0; p < 2; p++) start(&pollers[p], connection, polls);
+    // Every other round they may come when the message was read already.
+    for (int p = 0; p < 2 && round % 2 == 0; p++) until_asleep(&pollers[p]);
+    put(raw, "\0\0\0\1a\0\0\0\1b", 10);
+    CHECK_EQUAL(join(&receiver), 0);
+    for (int p = 0; p < 2; p++) CHECK_EQUAL(join(&pollers[p]), 0);
+    expect(connection, "b", 1);
+  }
+  cipc_connection_close(connection);
+  CHECK_EQUAL(join(&sender), CIPC_ECLOSED);
+  cipc_connection_free(connection);
+  close(raw);
 }
 
 #define ROUNDS 3000
@@ -859,6 +888,7 @@ int main(void) {
   TEST(close_wakes_whoever_is_inside);
   TEST(waiting_for_the_turn_counts);
   TEST(a_message_read_ahead_wakes_a_poller);
+  TEST(a_message_read_ahead_wakes_every_poller);
   TEST(many_threads);
   TEST(sending_in_steps);
   TEST(foreign_pipes);

@@ -4,6 +4,8 @@
 #define DESCRIPTORS_H
 
 #include <dirent.h>
+#include <stdbool.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "check.h"
@@ -18,6 +20,21 @@ static inline int open_descriptors(void) {
   }
   CHECK(closedir(directory) == 0);
   return count;
+}
+
+/// Lets this process have so many descriptors open or in flight; false, with the test skipped,
+/// where the hard limit is lower. Only root may have more in flight than the soft limit says.
+static inline bool descriptors_allowed(rlim_t count) {
+  struct rlimit limit;
+  CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  if (limit.rlim_cur >= count) return true;
+  if (limit.rlim_max < count) {
+    check_skip("the hard limit of open files (ulimit -Hn) is too low");
+    return false;
+  }
+  limit.rlim_cur = count;
+  CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  return true;
 }
 
 #endif

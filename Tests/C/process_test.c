@@ -15,6 +15,8 @@ extern char **environ;
 
 // MARK: - What children run
 
+static cipc_process_status_t finish(cipc_process_t *process);
+
 static int child_nothing(int connection) {
   (void)connection;
   return 0;
@@ -147,6 +149,26 @@ static int child_leaves_a_start_behind(int connection) {
   if (cipc_process_spawn(&child, &to_child, child_says_entry, &options) < 0) return 97;
   (void)raise(SIGKILL);
   return 0;
+}
+
+/// Starts a shell that starts this program: a process whose parent made no start.
+static int child_starts_behind_a_shell(int connection) {
+  char own[4096];
+  ssize_t size = readlink("/proc/self/exe", own, sizeof own - 1);
+  if (size < 0 || dup2(connection, 1) < 0) return 98;
+  own[size] = '\0';
+  char shell[] = "sh", command[] = "-c", word[] = "environment";
+  char script[] = "\"$0\" \"$1\"; exit 0";
+  char *arguments[] = {shell, command, script, own, word, NULL};
+  cipc_process_options_t options = {0};
+  options.executable = "/bin/sh";
+  options.arguments = arguments;
+  cipc_process_t *child;
+  int to_child;
+  if (cipc_process_spawn(&child, &to_child, child_says_entry, &options) < 0) return 97;
+  cipc_process_status_t status = finish(child);
+  (void)close(to_child);
+  return status.value;
 }
 
 static int child_executes(int connection) {
@@ -324,11 +346,19 @@ static void a_child_has_the_descriptors_it_was_given_and_no_other(void) {
 }
 
 static void descriptors_are_handed_in_order_also_crosswise(void) {
-  // The numbers that they get in the child are taken here, in the other order.
+  // Here they have the numbers that they get in the child, the other way round.
   int first[2], second[2];
   CHECK(pipe2(first, O_CLOEXEC) == 0 && pipe2(second, O_CLOEXEC) == 0);
-  int at_five = fcntl(first[1], F_DUPFD_CLOEXEC, 5);
-  int at_four = fcntl(second[1], F_DUPFD_CLOEXEC, 4);
+  int *ends[] = {&first[0], &first[1], &second[0], &second[1]};
+  for (size_t i = 0; i < 4; i++) {
+    int moved = fcntl(*ends[i], F_DUPFD_CLOEXEC, 20);
+    CHECK(moved >= 20);
+    (void)close(*ends[i]);
+    *ends[i] = moved;
+  }
+  int at_five = dup3(first[1], 5, O_CLOEXEC);
+  int at_four = dup3(second[1], 4, O_CLOEXEC);
+  CHECK(at_five == 5 && at_four == 4);
   const int handed[] = {at_five, at_four};
   cipc_process_options_t options = {0};
   options.descriptors = handed;
@@ -431,6 +461,16 @@ static void a_variable_that_is_no_start_is_ignored(void) {
   (void)close(file);
   (void)close(ends[0]);
   (void)close(ends[1]);
+}
+
+static void a_start_of_somebody_elses_is_ignored(void) {
+  int connection;
+  cipc_process_t *process = start(&connection, child_starts_behind_a_shell);
+  char text[64];
+  (void)read_all(connection, text, sizeof text);
+  CHECK(strcmp(text, "none\n") == 0);
+  finish_well(process);
+  (void)close(connection);
 }
 
 static void a_program_without_bootstrap_is_refused(void) {
@@ -619,6 +659,7 @@ int main(int argc, char **argv) {
   TEST(a_child_whose_parent_died_before_it_began_runs_its_entry_and_not_the_program);
   TEST(what_a_child_executes_is_not_diverted);
   TEST(a_variable_that_is_no_start_is_ignored);
+  TEST(a_start_of_somebody_elses_is_ignored);
   TEST(a_program_without_bootstrap_is_refused);
   TEST(bad_arguments_are_errors);
   TEST(an_entry_of_another_version_is_not_run);

@@ -44,7 +44,8 @@ static void expect(int index, int context, int status) {
   (void)pthread_mutex_unlock(&lock);
 }
 
-static cipc_waiter_ticket_t wait_for(int fd, unsigned flags, cipc_deadline_t deadline, int context) {
+static cipc_waiter_ticket_t wait_for(int fd, unsigned flags, cipc_deadline_t deadline,
+                                     int context) {
   cipc_waiter_ticket_t ticket;
   CHECK_EQUAL(cipc_waiter_wait(fd, flags, deadline, note, (void *)(intptr_t)context, &ticket), 0);
   CHECK(ticket != 0);
@@ -214,11 +215,12 @@ static void again(void *context, int status) {
     return;
   }
   cipc_waiter_ticket_t ticket;
-  CHECK_EQUAL(cipc_waiter_wait(again_fd, CIPC_WAITER_READABLE, CIPC_NO_DEADLINE, note, NULL,
-                               &ticket), 0);
+  CHECK_EQUAL(
+      cipc_waiter_wait(again_fd, CIPC_WAITER_READABLE, CIPC_NO_DEADLINE, note, NULL, &ticket), 0);
   CHECK_EQUAL(cipc_waiter_cancel(ticket), 0);
   CHECK_EQUAL(cipc_waiter_wait(again_fd, CIPC_WAITER_READABLE, CIPC_NO_DEADLINE, again,
-                               (void *)(intptr_t)(left - 1), &ticket), 0);
+                               (void *)(intptr_t)(left - 1), &ticket),
+              0);
 }
 
 static void from_a_callback(void) {
@@ -226,7 +228,8 @@ static void from_a_callback(void) {
   again_fd = eventfd(1, EFD_CLOEXEC);
   cipc_waiter_ticket_t ticket;
   CHECK_EQUAL(cipc_waiter_wait(again_fd, CIPC_WAITER_READABLE, CIPC_NO_DEADLINE, again,
-                               (void *)(intptr_t)100, &ticket), 0);
+                               (void *)(intptr_t)100, &ticket),
+              0);
   until(1);
   close(again_fd);
 }
@@ -244,8 +247,10 @@ static void *race(void *argument) {
   for (int i = 0; i < 5000; i++) {
     int fd = eventfd(0, EFD_CLOEXEC);
     cipc_waiter_ticket_t ticket;
-    CHECK_EQUAL(cipc_waiter_wait(fd, CIPC_WAITER_READABLE, i % 3 == 0 ? cipc_clock_deadline(1000)
-                                 : CIPC_NO_DEADLINE, count, NULL, &ticket), 0);
+    CHECK_EQUAL(cipc_waiter_wait(fd, CIPC_WAITER_READABLE,
+                                 i % 3 == 0 ? cipc_clock_deadline(1000) : CIPC_NO_DEADLINE, count,
+                                 NULL, &ticket),
+                0);
     if (i % 3 != 0) CHECK_EQUAL(eventfd_write(fd, 1), 0);
     int status = cipc_waiter_cancel(ticket);
     CHECK(status == 0 || status == CIPC_ENOENT);

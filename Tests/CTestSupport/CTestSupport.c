@@ -17,8 +17,8 @@
 void *test_map_payload(int descriptor) {
   struct stat status;
   if (fstat(descriptor, &status) < 0) return NULL;
-  char *mapping = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED,
-                       descriptor, 0);
+  char *mapping =
+      mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
   return mapping == MAP_FAILED ? NULL : mapping + CIPC_SEGMENT_HEADER_SIZE;
 }
 

@@ -40,7 +40,7 @@ enum state {
 #define STATE_ENUM(name, text, what) name,
   STATE_LIST(STATE_ENUM)
 #undef STATE_ENUM
-  STATE_COUNT
+      STATE_COUNT
 };
 
 #define IN(state) (1u << (state))
@@ -48,12 +48,12 @@ enum state {
 // How an outcome may change as the kill point moves on: what holds before the operation is entered
 // (left), what holds after it has returned (right), and nothing in between but the steps named.
 enum course {
-  NEVER,   // no everywhere
-  RISES,   // no, then yes
-  FALLS,   // yes, then no
-  HUMP,    // no, then yes, then no
-  ALWAYS,  // yes everywhere
-  WHENEVER // no, then yes, but when depends on how fast the others are
+  NEVER,    // no everywhere
+  RISES,    // no, then yes
+  FALLS,    // yes, then no
+  HUMP,     // no, then yes, then no
+  ALWAYS,   // yes everywhere
+  WHENEVER  // no, then yes, but when depends on how fast the others are
 };
 
 enum phase { NOT_ENTERED, ENTERED, RETURNED };
@@ -62,7 +62,7 @@ enum phase { NOT_ENTERED, ENTERED, RETURNED };
 struct shared {
   // By the victim.
   int phase;
-  int spoiled;    // the set-up did not hold: to be repeated
+  int spoiled;  // the set-up did not hold: to be repeated
   // By the worker: whether the victim owned at the kill point; then that it is being killed.
   int victim_holds;
   int killed;
@@ -75,10 +75,10 @@ struct shared {
   int done[SURVIVORS];
   int64_t acquired_at[SURVIVORS];
   pid_t inside;
-  int order;                   // how many have been inside
-  int seen[SURVIVORS];         // what acquisition told, by order
-  pid_t casualty[SURVIVORS];   // who is said to be dead, by order
-  int64_t number[8];           // for operations
+  int order;                  // how many have been inside
+  int seen[SURVIVORS];        // what acquisition told, by order
+  pid_t casualty[SURVIVORS];  // who is said to be dead, by order
+  int64_t number[8];          // for operations
   // The first violation, by anyone.
   int violated;
   char violation[400];
@@ -88,47 +88,64 @@ struct trial {
   const struct operation *operation;
   enum state state;
   struct shared *shared;
-  void *object;            // OBJECT_SIZE shared bytes, zero before `setup`, aligned to 64
-  int descriptors[4];      // for operations; -1 before `setup`; closed after the trial
+  void *object;        // OBJECT_SIZE shared bytes, zero before `setup`, aligned to 64
+  int descriptors[4];  // for operations; -1 before `setup`; closed after the trial
   // For `judge`, in the worker:
-  int holds;               // 1, 0 or -1 (unknown): whether the victim owned when it was killed
+  int holds;  // 1, 0 or -1 (unknown): whether the victim owned when it was killed
   int phase;
-  int done_before;         // what `committed_now` said at the kill point; -1: nothing
-  bool died;               // to be filled in: an owner's death was told
-  bool committed;          // to be filled in: the operation has taken effect
+  int done_before;  // what `committed_now` said at the kill point; -1: nothing
+  bool died;        // to be filled in: an owner's death was told
+  bool committed;   // to be filled in: the operation has taken effect
 };
 
 // One row of the table. All but `name`, `states` and `run` may be left out.
 struct operation {
-  const char *name;  // "noun.verb"
-  unsigned states;   // IN(OWNS) | ...
-  enum course death;         // of `died`
-  enum course death_if_died; // the same in WOKEN_DIED
-  enum course commit;        // of `committed`
-  long coarse;          // a prime: so long that a full sweep, too, tries every so manieth point
-  bool held;            // somebody else holds it in every state
-  bool begins_owning;   // the victim owns from `prepare` on: waiters can sleep at once
-  bool times_out;       // what ends the wait in WOKEN is the victim's own deadline
-  bool cold;            // the victim does not know its own identity yet
-  bool fresh_survivors; // survivors are forked for each trial, after `setup`
+  const char *name;           // "noun.verb"
+  unsigned states;            // IN(OWNS) | ...
+  enum course death;          // of `died`
+  enum course death_if_died;  // the same in WOKEN_DIED
+  enum course commit;         // of `committed`
+  long coarse;           // a prime: so long that a full sweep, too, tries every so manieth point
+  bool held;             // somebody else holds it in every state
+  bool begins_owning;    // the victim owns from `prepare` on: waiters can sleep at once
+  bool times_out;        // what ends the wait in WOKEN is the victim's own deadline
+  bool cold;             // the victim does not know its own identity yet
+  bool fresh_survivors;  // survivors are forked for each trial, after `setup`
 
+<<<<<<< HEAD
   // A start of a child, which crosses processes and execve; nothing below is used then.
   const struct start *start;
 
-  void (*setup)(struct trial *);       // in the worker, before anybody else is there
-  void (*hold)(struct trial *);        // in the holder: takes what the victim wants
-  void (*release)(struct trial *);     // in the holder: gives it up
-  void (*prepare)(struct trial *);     // in the victim, not stepped
-  void (*run)(struct trial *);         // in the victim: the operation
-  void (*forked)(struct trial *);      // in the worker, once the victim is there
-  int (*holds)(struct trial *);        // in the worker, victim stopped: does it own? -1: unknown
-  int (*committed_now)(struct trial *);// in the worker, victim stopped: has it committed?
-  bool (*barge)(struct trial *);       // in the worker, OVERTAKEN: takes it if it is free
-  void (*unbarge)(struct trial *);     // in the worker: and gives it up
-  void (*survive)(struct trial *, int);// in each survivor, from before the kill
-  void (*check)(struct trial *);       // in survivor 0, when all have survived
-  void (*observe)(struct trial *);     // in a bystander, over and over, all the time
-  void (*judge)(struct trial *);       // in the worker, last
+  void (*setup)(struct trial *);         // in the worker, before anybody else is there
+  void (*hold)(struct trial *);          // in the holder: takes what the victim wants
+  void (*release)(struct trial *);       // in the holder: gives it up
+  void (*prepare)(struct trial *);       // in the victim, not stepped
+  void (*run)(struct trial *);           // in the victim: the operation
+  void (*forked)(struct trial *);        // in the worker, once the victim is there
+  int (*holds)(struct trial *);          // in the worker, victim stopped: does it own? -1: unknown
+  int (*committed_now)(struct trial *);  // in the worker, victim stopped: has it committed?
+  bool (*barge)(struct trial *);         // in the worker, OVERTAKEN: takes it if it is free
+  void (*unbarge)(struct trial *);       // in the worker: and gives it up
+  void (*survive)(struct trial *, int);  // in each survivor, from before the kill
+  void (*check)(struct trial *);         // in survivor 0, when all have survived
+  void (*observe)(struct trial *);       // in a bystander, over and over, all the time
+  void (*judge)(struct trial *);         // in the worker, last
+=======
+  void (*setup)(struct trial *);         // in the worker, before anybody else is there
+  void (*hold)(struct trial *);          // in the holder: takes what the victim wants
+  void (*release)(struct trial *);       // in the holder: gives it up
+  void (*prepare)(struct trial *);       // in the victim, not stepped
+  void (*run)(struct trial *);           // in the victim: the operation
+  void (*forked)(struct trial *);        // in the worker, once the victim is there
+  int (*holds)(struct trial *);          // in the worker, victim stopped: does it own? -1: unknown
+  int (*committed_now)(struct trial *);  // in the worker, victim stopped: has it committed?
+  bool (*barge)(struct trial *);         // in the worker, OVERTAKEN: takes it if it is free
+  void (*unbarge)(struct trial *);       // in the worker: and gives it up
+  void (*survive)(struct trial *, int);  // in each survivor, from before the kill
+  void (*check)(struct trial *);         // in survivor 0, when all have survived
+  void (*observe)(struct trial *);       // in a bystander, over and over, all the time
+  void (*judge)(struct trial *);         // in the worker, last
+>>>>>>> startmethods
 };
 
 enum method { SPAWN, FORK_SERVER, FORK };

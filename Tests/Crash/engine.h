@@ -18,15 +18,15 @@ struct outcome {
 struct unit {
   const struct operation *operation;
   enum state state;
-  long points;      // kill points found by the dry run, the last one behind the operation
-  long missed;      // set-ups that had to be repeated: the victim was not woken in time
-  long unlike;      // victims that went another way than the dry run and were stepped throughout
-  int64_t worst;    // recovery, in nanoseconds
+  long points;    // kill points found by the dry run, the last one behind the operation
+  long missed;    // set-ups that had to be repeated: the victim was not woken in time
+  long unlike;    // victims that went another way than the dry run and were stepped throughout
+  int64_t worst;  // recovery, in nanoseconds
   int violated;
   long violated_at;
   char violation[400];
   bool cut_short;
-  int open;         // of a start: the descriptors that the parent has at the end when all goes well
+  int open;  // of a start: the descriptors that the parent has at the end when all goes well
   struct outcome outcomes[POINTS_MAXIMUM];
   // The dry run: where the program was before step i, how often it had been there by then, and the
   // point up to i that it pays to run to.
@@ -76,14 +76,14 @@ enum { CHILDREN = 2, STARTS = CHILDREN + 1 };
 
 // What it leaves behind; in memory that children find through the environment.
 struct start_record {
-  int killed;         // by the worker: somebody is being killed
-  int mains;          // how often `main` was run in a child
-  int entered;        // how often an entry was
-  int tasked[STARTS]; // how often a child had its task
-  int status[STARTS]; // of the start; the last one comes after the kill
-  int waited[STARTS]; // of the wait
+  int killed;          // by the worker: somebody is being killed
+  int mains;           // how often `main` was run in a child
+  int entered;         // how often an entry was
+  int tasked[STARTS];  // how often a child had its task
+  int status[STARTS];  // of the start; the last one comes after the kill
+  int waited[STARTS];  // of the wait
   cipc_process_status_t ended[STARTS];
-  int open;           // descriptors at the end
+  int open;  // descriptors at the end
   int finished;
 };
 // The first thing in `main`; a child does not return.

@@ -69,8 +69,8 @@ static void setup(struct trial *trial) {
   expect(trial, "socketpair",
          socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, trial->descriptors), 0);
   int size = SEND_BUFFER;
-  expect(trial, "setsockopt", setsockopt(trial->descriptors[WRITE_END], SOL_SOCKET, SO_SNDBUF, &size,
-                                         sizeof size), 0);
+  expect(trial, "setsockopt",
+         setsockopt(trial->descriptors[WRITE_END], SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
 }
 
 static void let_go(struct trial *trial, int end) {
@@ -96,7 +96,8 @@ static int bytes_now(struct trial *trial) {
 static void write_frame(struct trial *trial, unsigned frame, size_t descriptors) {
   expect(trial, "write",
          cipc_frame_write(trial->descriptors[WRITE_END], bodies[frame], length_of(trial, frame),
-                          descriptors > 0 ? passed : NULL, descriptors, CIPC_NO_DEADLINE), 0);
+                          descriptors > 0 ? passed : NULL, descriptors, CIPC_NO_DEADLINE),
+         0);
 }
 
 static void prepare_writer(struct trial *trial) {
@@ -177,9 +178,11 @@ static void judge_reader(struct trial *trial) {
     rest -= 4 + length_of(trial, (unsigned)expected++);
   }
   if (whole != expected || truncated != (rest > 0)) {
-    violate(trial, "%d bytes were out when the victim was killed: %lld frames and %zu bytes; "
-            "the reader got %lld and was told \"%s\"", trial->done_before, (long long)expected, rest,
-            (long long)whole, cipc_status_message((int)trial->shared->number[1]));
+    violate(trial,
+            "%d bytes were out when the victim was killed: %lld frames and %zu bytes; "
+            "the reader got %lld and was told \"%s\"",
+            trial->done_before, (long long)expected, rest, (long long)whole,
+            cipc_status_message((int)trial->shared->number[1]));
   }
 }
 
@@ -193,8 +196,10 @@ static void prepare_reader(struct trial *trial) { let_go(trial, WRITE_END); }
 static void read_one(struct trial *trial) {
   uint8_t *bytes = NULL;
   size_t length;
-  expect(trial, "read", cipc_frame_read(trial->descriptors[READ_END], CIPC_FRAME_MAXIMUM, &bytes,
-                                        &length, NULL, NULL, CIPC_NO_DEADLINE), 0);
+  expect(trial, "read",
+         cipc_frame_read(trial->descriptors[READ_END], CIPC_FRAME_MAXIMUM, &bytes, &length, NULL,
+                         NULL, CIPC_NO_DEADLINE),
+         0);
   if (bytes == NULL || length != SMALL || memcmp(bytes, bodies[0], SMALL) != 0) {
     violate(trial, "the frame that was read is not the one that was written");
   }
@@ -218,24 +223,48 @@ static void survive_writer(struct trial *trial, int survivor) {
 
 #define WRITER \
   .fresh_survivors = true, .forked = forked_writer, .committed_now = bytes_now, \
-  .prepare = prepare_writer, .run = write_two, \
-  .survive = survive_reader, .judge = judge_reader
+  .prepare = prepare_writer, .run = write_two, .survive = survive_reader, .judge = judge_reader
 
 static const struct operation frame_operations[] = {
-    {.name = "frame.write", .states = IN(OWNS) | IN(CALLS), .commit = RISES, .setup = setup, WRITER},
-    {.name = "frame.write-pipe", .states = IN(OWNS) | IN(CALLS), .commit = RISES,
-     .setup = setup_pipe, WRITER},
-    {.name = "frame.write-few", .states = IN(OWNS) | IN(CALLS), .commit = RISES, .setup = setup,
+    {.name = "frame.write",
+     .states = IN(OWNS) | IN(CALLS),
+     .commit = RISES,
+     .setup = setup,
      WRITER},
-    {.name = "frame.write-many", .states = IN(OWNS) | IN(CALLS), .commit = RISES, .setup = setup,
-     .coarse = 11, WRITER},
-    {.name = "frame.write-large", .states = IN(WOKEN) | IN(CALLS), .commit = WHENEVER,
-     .setup = setup, WRITER},
-    {.name = "frame.write-large-pipe", .states = IN(CALLS), .commit = WHENEVER,
-     .setup = setup_pipe, WRITER},
-    {.name = "frame.read", .states = IN(OWNS) | IN(CALLS) | IN(WOKEN) | IN(BLOCKED),
-     .setup = setup_reader, .fresh_survivors = true, .forked = forked_reader, .prepare = prepare_reader,
-     .run = read_one, .survive = survive_writer},
+    {.name = "frame.write-pipe",
+     .states = IN(OWNS) | IN(CALLS),
+     .commit = RISES,
+     .setup = setup_pipe,
+     WRITER},
+    {.name = "frame.write-few",
+     .states = IN(OWNS) | IN(CALLS),
+     .commit = RISES,
+     .setup = setup,
+     WRITER},
+    {.name = "frame.write-many",
+     .states = IN(OWNS) | IN(CALLS),
+     .commit = RISES,
+     .setup = setup,
+     .coarse = 11,
+     WRITER},
+    {.name = "frame.write-large",
+     .states = IN(WOKEN) | IN(CALLS),
+     .commit = WHENEVER,
+     .setup = setup,
+     WRITER},
+    {.name = "frame.write-large-pipe",
+     .states = IN(CALLS),
+     .commit = WHENEVER,
+     .setup = setup_pipe,
+     WRITER},
+    {.name = "frame.read",
+     .states = IN(OWNS) | IN(CALLS) | IN(WOKEN) | IN(BLOCKED),
+     .setup = setup_reader,
+     .fresh_survivors = true,
+     .forked = forked_reader,
+     .prepare = prepare_reader,
+     .run = read_one,
+     .survive = survive_writer},
 };
 
 REGISTER(frame_operations)

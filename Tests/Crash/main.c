@@ -36,7 +36,7 @@ static struct plan {
   long count;
   int64_t deadline;
   int32_t points[POINTS_MAXIMUM];
-} *plan;
+} * plan;
 
 void crash_register(const struct operation *table, size_t count) {
   if (table_count == TABLES_MAXIMUM) abort();
@@ -56,8 +56,8 @@ static void *shared_memory(size_t size) {
 static enum reached kill_at(struct crew *crew, struct unit *unit, long k, bool dry) {
   bool jump = options.jump && !dry;
   for (int i = 0; i < SETUPS_MAXIMUM; i++) {
-    enum reached reached = crew != NULL ? trial_run(crew, unit, k, dry, jump)
-                                        : start_trial(unit, k, dry);
+    enum reached reached =
+        crew != NULL ? trial_run(crew, unit, k, dry, jump) : start_trial(unit, k, dry);
     if (reached == MISSED) {
       (void)__atomic_add_fetch(&unit->missed, 1, __ATOMIC_RELAXED);
     } else if (reached == UNLIKE) {
@@ -71,7 +71,8 @@ static enum reached kill_at(struct crew *crew, struct unit *unit, long k, bool d
   if (!__atomic_exchange_n(&unit->violated, 1, __ATOMIC_SEQ_CST)) {
     unit->violated_at = dry ? 0 : k;
     (void)snprintf(unit->violation, sizeof unit->violation,
-                   "the victim did not sleep or was not woken when it should have been, %d times", SETUPS_MAXIMUM);
+                   "the victim did not sleep or was not woken when it should have been, %d times",
+                   SETUPS_MAXIMUM);
   }
   return BROKEN;
 }
@@ -89,7 +90,8 @@ static void work(struct unit *unit, bool dry) {
         // A run may be a few instructions longer than the dry one (the digits of a pid).
         bool last = index == plan->count && options.stride == 1 && options.points == 0 &&
                     options.to == POINTS_MAXIMUM;
-        for (long k = unit->points - is_start; last && !unit->violated && k < POINTS_MAXIMUM - 1; k++) {
+        for (long k = unit->points - is_start; last && !unit->violated && k < POINTS_MAXIMUM - 1;
+             k++) {
           if (kill_at(crew, unit, k, false) != REACHED) break;
         }
         break;
@@ -220,14 +222,16 @@ static void sweep_one(const struct operation *operation, enum state state) {
 }
 
 static _Noreturn void usage(int status) {
-  printf("crash [--list] [--operation NAME | --operation NOUN.] [--state STATE] [--from K] [--to K]\n"
-         "      [--stride N] [--points N] [--seconds N] [--seed N] [--jobs N] [--no-jump] [--stop]\n\n"
-         "Kills a victim at every instruction of each operation and has survivors look at what is\n"
-         "left. Exits with 0 when every invariant held, 1 when one did not, 2 when it could not try.\n\n"
-         "  --points N   about N kill points per operation and state, a prime stride apart\n"
-         "  --seconds N  ends after about N seconds, trying fewer points\n"
-         "  --stop       stops at the first operation that fails\n"
-         "  --no-jump    steps all the way instead of running to a breakpoint first\n\n");
+  printf(
+      "crash [--list] [--operation NAME | --operation NOUN.] [--state STATE] [--from K] [--to K]\n"
+      "      [--stride N] [--points N] [--seconds N] [--seed N] [--jobs N] [--no-jump] [--stop]\n\n"
+      "Kills a victim at every instruction of each operation and has survivors look at what is\n"
+      "left. Exits with 0 when every invariant held, 1 when one did not, 2 when it could not "
+      "try.\n\n"
+      "  --points N   about N kill points per operation and state, a prime stride apart\n"
+      "  --seconds N  ends after about N seconds, trying fewer points\n"
+      "  --stop       stops at the first operation that fails\n"
+      "  --no-jump    steps all the way instead of running to a breakpoint first\n\n");
 #define STATE_USAGE(name, text, what) printf("  %-13s %s\n", text, what);
   STATE_LIST(STATE_USAGE)
 #undef STATE_USAGE
@@ -235,35 +239,66 @@ static _Noreturn void usage(int status) {
 }
 
 int main(int count, char **arguments) {
-  static const struct option known[] = {
-      {"operation", required_argument, NULL, 'o'}, {"state", required_argument, NULL, 's'},
-      {"from", required_argument, NULL, 'f'},      {"to", required_argument, NULL, 't'},
-      {"stride", required_argument, NULL, 'r'},    {"points", required_argument, NULL, 'p'},
-      {"seconds", required_argument, NULL, 'b'},   {"seed", required_argument, NULL, 'e'},
-      {"jobs", required_argument, NULL, 'j'},      {"no-jump", no_argument, NULL, 'n'},
-      {"stop", no_argument, NULL, 'x'},
-      {"list", no_argument, NULL, 'l'},            {"help", no_argument, NULL, 'h'},
-      {NULL, 0, NULL, 0}};
+  static const struct option known[] = {{"operation", required_argument, NULL, 'o'},
+                                        {"state", required_argument, NULL, 's'},
+                                        {"from", required_argument, NULL, 'f'},
+                                        {"to", required_argument, NULL, 't'},
+                                        {"stride", required_argument, NULL, 'r'},
+                                        {"points", required_argument, NULL, 'p'},
+                                        {"seconds", required_argument, NULL, 'b'},
+                                        {"seed", required_argument, NULL, 'e'},
+                                        {"jobs", required_argument, NULL, 'j'},
+                                        {"no-jump", no_argument, NULL, 'n'},
+                                        {"stop", no_argument, NULL, 'x'},
+                                        {"list", no_argument, NULL, 'l'},
+                                        {"help", no_argument, NULL, 'h'},
+                                        {NULL, 0, NULL, 0}};
   start_bootstrap(count, arguments);
   bool list = false;
   options.jobs = (int)sysconf(_SC_NPROCESSORS_ONLN);
   options.seed = (unsigned)cipc_clock_now();
   for (int option; (option = getopt_long(count, arguments, "", known, NULL)) != -1;) {
     switch (option) {
-      case 'o': options.operation = optarg; break;
-      case 's': options.state = optarg; break;
-      case 'f': options.from = atol(optarg); break;
-      case 't': options.to = atol(optarg); break;
-      case 'r': options.stride = atol(optarg); break;
-      case 'p': options.points = atol(optarg); break;
-      case 'b': options.seconds = atof(optarg); break;
-      case 'e': options.seed = (unsigned)strtoul(optarg, NULL, 10); break;
-      case 'j': options.jobs = atoi(optarg); break;
-      case 'n': options.jump = false; break;
-      case 'x': options.stop = true; break;
-      case 'l': list = true; break;
-      case 'h': usage(0);
-      default: usage(2);
+      case 'o':
+        options.operation = optarg;
+        break;
+      case 's':
+        options.state = optarg;
+        break;
+      case 'f':
+        options.from = atol(optarg);
+        break;
+      case 't':
+        options.to = atol(optarg);
+        break;
+      case 'r':
+        options.stride = atol(optarg);
+        break;
+      case 'p':
+        options.points = atol(optarg);
+        break;
+      case 'b':
+        options.seconds = atof(optarg);
+        break;
+      case 'e':
+        options.seed = (unsigned)strtoul(optarg, NULL, 10);
+        break;
+      case 'j':
+        options.jobs = atoi(optarg);
+        break;
+      case 'n':
+        options.jump = false;
+        break;
+      case 'x':
+        options.stop = true;
+        break;
+      case 'l':
+        list = true;
+        break;
+      case 'h':
+        usage(0);
+      default:
+        usage(2);
     }
   }
   if (optind != count || options.stride < 1 || options.jobs < 1 || options.points < 0) usage(2);

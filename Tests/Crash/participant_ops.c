@@ -47,10 +47,21 @@ static void check(struct trial *trial) {
 }
 
 static const struct operation participant_operations[] = {
-    {.name = "participant.self", .states = IN(OWNS) | IN(CALLS), .cold = true, .setup = setup,
-     .run = identify, .committed_now = committed_now, .survive = survive, .check = check},
-    {.name = "participant.check", .states = IN(OWNS) | IN(CALLS), .setup = setup,
-     .run = check_other, .committed_now = committed_now, .survive = survive, .check = check},
+    {.name = "participant.self",
+     .states = IN(OWNS) | IN(CALLS),
+     .cold = true,
+     .setup = setup,
+     .run = identify,
+     .committed_now = committed_now,
+     .survive = survive,
+     .check = check},
+    {.name = "participant.check",
+     .states = IN(OWNS) | IN(CALLS),
+     .setup = setup,
+     .run = check_other,
+     .committed_now = committed_now,
+     .survive = survive,
+     .check = check},
 };
 
 REGISTER(participant_operations)

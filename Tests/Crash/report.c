@@ -79,8 +79,8 @@ static void judge_course(struct unit *unit, enum course course, size_t offset, c
   }
   // A sweep in which nothing ever happened proves nothing. (System calls alone may miss it; and a
   // process of a start that is killed while another is stopped has come as far as it can.)
-  complete = complete && unit->state != CALLS && unit->state != BLOCKED &&
-             unit->state < PARENT_AT_SERVER;
+  complete =
+      complete && unit->state != CALLS && unit->state != BLOCKED && unit->state < PARENT_AT_SERVER;
   if (complete && allowed > 0 && !seen) blame(unit, 0, what, "the sweep never saw it change");
 }
 

@@ -136,11 +136,21 @@ static void judge(struct trial *trial) {
 }
 
 static const struct operation segment_operations[] = {
-    {.name = "segment.create-named", .states = IN(OWNS) | IN(CALLS), .commit = RISES,
-     .setup = setup, .run = create_named, .committed_now = committed_now, .survive = survive,
-     .check = check_named, .judge = judge},
-    {.name = "segment.create-anonymous", .states = IN(OWNS) | IN(CALLS), .setup = setup,
-     .run = create_anonymous, .survive = survive, .check = check_anonymous},
+    {.name = "segment.create-named",
+     .states = IN(OWNS) | IN(CALLS),
+     .commit = RISES,
+     .setup = setup,
+     .run = create_named,
+     .committed_now = committed_now,
+     .survive = survive,
+     .check = check_named,
+     .judge = judge},
+    {.name = "segment.create-anonymous",
+     .states = IN(OWNS) | IN(CALLS),
+     .setup = setup,
+     .run = create_anonymous,
+     .survive = survive,
+     .check = check_anonymous},
 };
 
 REGISTER(segment_operations)

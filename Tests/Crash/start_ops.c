@@ -146,8 +146,7 @@ static const struct start forks = {FORK, false};
 static const struct start forks_daemon = {FORK, true};
 
 #define ENDS .death = WHENEVER, .commit = WHENEVER
-#define OF_TWO \
-  (IN(PARENT) | IN(CHILD) | IN(PARENT_AT_CHILD) | IN(CHILD_AT_PARENT))
+#define OF_TWO (IN(PARENT) | IN(CHILD) | IN(PARENT_AT_CHILD) | IN(CHILD_AT_PARENT))
 #define OF_THREE \
   (OF_TWO | IN(SERVER) | IN(PARENT_AT_SERVER) | IN(SERVER_AT_PARENT) | IN(SERVER_AT_CHILD) | \
    IN(CHILD_AT_SERVER))
@@ -157,8 +156,10 @@ static const struct operation starts[] = {
     {.name = "start.spawn", .states = OF_TWO, .start = &spawn, ENDS},
     {.name = "start.spawn-daemon", .states = OF_PARENT, .start = &spawn_daemon, ENDS},
     {.name = "start.server", .states = OF_THREE, .start = &server, ENDS},
-    {.name = "start.server-daemon", .states = OF_PARENT | IN(PARENT_AT_SERVER),
-     .start = &server_daemon, ENDS},
+    {.name = "start.server-daemon",
+     .states = OF_PARENT | IN(PARENT_AT_SERVER),
+     .start = &server_daemon,
+     ENDS},
     {.name = "start.fork", .states = OF_TWO, .start = &forks, ENDS},
     {.name = "start.fork-daemon", .states = OF_PARENT, .start = &forks_daemon, ENDS},
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Kills one of the processes of a start while another, or itself, is stopped at its k-th system-call
-// stop. The worker traces them all and is the subreaper of what they leave behind: a trial is over
-// when it has no child any more.
+// Kills one of the processes of a start while another, or itself, is stopped at its k-th
+// system-call stop. The worker traces them all and is the subreaper of what they leave behind: a
+// trial is over when it has no child any more.
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,16 +22,19 @@
 
 enum role { NOBODY, THE_PARENT, THE_SERVER, THE_CHILD, ANOTHER_SERVER, ANOTHER_CHILD };
 
-static const char *const role_names[] = {"a process that nobody started", "the parent",
-                                         "the server", "the child", "another server",
+static const char *const role_names[] = {"a process that nobody started",
+                                         "the parent",
+                                         "the server",
+                                         "the child",
+                                         "another server",
                                          "another child"};
 
 struct tracee {
   pid_t pid;
   enum role role;
-  bool waits;    // stopped before it was known what it is
-  bool inside;   // of a system call
-  bool sends;    // of the byte that lets a child go on
+  bool waits;   // stopped before it was known what it is
+  bool inside;  // of a system call
+  bool sends;   // of the byte that lets a child go on
   bool ended;
   int status;
 };
@@ -44,16 +47,16 @@ static struct {
   struct tracee tracees[TRACEES];
   int count;
   int servers, children;
-  bool counting;      // the parent is between its two signals
-  long k, at;         // where the one to be stopped shall be, and how many stops it had
+  bool counting;  // the parent is between its two signals
+  long k, at;     // where the one to be stopped shall be, and how many stops it had
   bool reached;
   struct tracee *held;
-  bool is_killed;     // the target was alive and has been killed
+  bool is_killed;  // the target was alive and has been killed
   int64_t killed_at, last_end;
-  int going;          // children that were let go on
+  int going;  // children that were let go on
   bool stuck;
   bool violated;
-  char violation[sizeof ((struct unit *)0)->violation];
+  char violation[sizeof((struct unit *)0)->violation];
 } trial;
 
 __attribute__((format(printf, 1, 2))) static void blame(const char *format, ...) {
@@ -67,16 +70,35 @@ __attribute__((format(printf, 1, 2))) static void blame(const char *format, ...)
 
 static void roles_of(enum state state, enum role *stopped, enum role *target) {
   switch (state) {
-    case PARENT: *stopped = *target = THE_PARENT; break;
-    case SERVER: *stopped = *target = THE_SERVER; break;
-    case CHILD: *stopped = *target = THE_CHILD; break;
-    case PARENT_AT_SERVER: *stopped = THE_SERVER, *target = THE_PARENT; break;
-    case PARENT_AT_CHILD: *stopped = THE_CHILD, *target = THE_PARENT; break;
-    case SERVER_AT_PARENT: *stopped = THE_PARENT, *target = THE_SERVER; break;
-    case SERVER_AT_CHILD: *stopped = THE_CHILD, *target = THE_SERVER; break;
-    case CHILD_AT_PARENT: *stopped = THE_PARENT, *target = THE_CHILD; break;
-    case CHILD_AT_SERVER: *stopped = THE_SERVER, *target = THE_CHILD; break;
-    default: abort();
+    case PARENT:
+      *stopped = *target = THE_PARENT;
+      break;
+    case SERVER:
+      *stopped = *target = THE_SERVER;
+      break;
+    case CHILD:
+      *stopped = *target = THE_CHILD;
+      break;
+    case PARENT_AT_SERVER:
+      *stopped = THE_SERVER, *target = THE_PARENT;
+      break;
+    case PARENT_AT_CHILD:
+      *stopped = THE_CHILD, *target = THE_PARENT;
+      break;
+    case SERVER_AT_PARENT:
+      *stopped = THE_PARENT, *target = THE_SERVER;
+      break;
+    case SERVER_AT_CHILD:
+      *stopped = THE_CHILD, *target = THE_SERVER;
+      break;
+    case CHILD_AT_PARENT:
+      *stopped = THE_PARENT, *target = THE_CHILD;
+      break;
+    case CHILD_AT_SERVER:
+      *stopped = THE_SERVER, *target = THE_CHILD;
+      break;
+    default:
+      abort();
   }
 }
 
@@ -338,7 +360,8 @@ static void judge_end(const struct tracee *tracee) {
         is_right |= trial.start->is_daemon ? code == -SIGKILL : code == START_ALONE;
       }
       break;
-    default: is_right = code == 0;
+    default:
+      is_right = code == 0;
   }
   if (!is_right) blame("%s ended with %d", role_names[tracee->role], code);
 }

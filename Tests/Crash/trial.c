@@ -76,7 +76,8 @@ void violate(struct trial *trial, const char *format, ...) {
 
 void expect(struct trial *trial, const char *what, int status, int expected) {
   if (status != expected) {
-    violate(trial, "%s: %s (%d) instead of %d", what, cipc_status_message(status), status, expected);
+    violate(trial, "%s: %s (%d) instead of %d", what, cipc_status_message(status), status,
+            expected);
   }
 }
 

@@ -42,15 +42,15 @@ import Testing
       method: method, standardOutput: .null, standardError: .null)
     let quiet = try ChildProcess.start(options: none) { () throws -> Void in
       print("nobody sees this")
-      throw Refusal(reason: "nor this")
+      throw ChildWork.Refusal(reason: "nor this")
     }
     #expect(quiet.standardOutput == nil)
     #expect(try await quiet.join() == .exited(1))
   }
 
   @Test func aDescriptorIsAStream() async throws {
-    let (reader, writer) = pipe()
-    let (inputReader, inputWriter) = pipe()
+    let (reader, writer) = ChildWork.pipe()
+    let (inputReader, inputWriter) = ChildWork.pipe()
     _ = unsafe write(inputWriter, "a line\n", 7)
     close(inputWriter)
     let options = ChildProcessOptions(
@@ -59,7 +59,7 @@ import Testing
     let child = try ChildProcess.start(options: options) { print(readLine() ?? "nil") }
     close(writer)
     close(inputReader)
-    #expect(readAll(reader) == "a line\n")
+    #expect(ChildWork.readAll(reader) == "a line\n")
     #expect(try await child.join().isSuccess)
   }
 
@@ -109,7 +109,8 @@ private func text(_ reader: OutputReader?) async throws -> String {
 func settings() -> String {
   var directory = [CChar](repeating: 0, count: 256)
   _ = unsafe getcwd(&directory, directory.count)
-  let path = String(decoding: directory.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  let path = String(
+    decoding: directory.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
   var limits: [rlim_t] = []
   for resource in [RLIMIT_DATA, RLIMIT_CPU, RLIMIT_NOFILE].map(\.rawValue) {
     var limit = rlimit()

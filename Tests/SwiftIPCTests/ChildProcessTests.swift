@@ -26,12 +26,15 @@ import Testing
     let two = try ChildProcess.start("bob", 2.5) { name, number in "\(name) \(number)" }
     #expect(try await two.value == "bob 2.5")
     let reading = Measurement(sensor: "a", values: [1, .infinity, -0.5], note: nil)
-    let three = try ChildProcess.start(reading, [1: "x", 2: "y"], Int?.none) { reading, names, none in
+    let three = try ChildProcess.start(reading, [1: "x", 2: "y"], Int?.none) {
+      reading, names, none in
       var copy = reading
       copy.note = "\(names[2] ?? "?") \(none == nil)"
       return copy
     }
-    #expect(try await three.value == Measurement(sensor: "a", values: [1, .infinity, -0.5], note: "y true"))
+    #expect(
+      try await three.value
+        == Measurement(sensor: "a", values: [1, .infinity, -0.5], note: "y true"))
     let six = try ChildProcess.start(1, 2 as UInt8, 3 as Float, "4", [5], true) {
       "\($0) \($1) \($2) \($3) \($4) \($5)"
     }
@@ -41,13 +44,13 @@ import Testing
   @Test func anOptionalValueMayBeNil() async throws {
     #expect(try await ChildProcess.start { Int?.none }.value == nil)
     #expect(try await ChildProcess.start { Int?.some(3) }.value == 3)
-    #expect(try await ChildProcess.start(task: NothingFound()).value == nil)
+    #expect(try await ChildProcess.start(task: ChildNothingFound()).value == nil)
   }
 
   @Test func asynchronousClosuresRunToo() async throws {
     let action = try ChildProcess.start(2) { number in
       await Task.yield()
-      if number != 2 { throw Refusal(reason: "number") }
+      if number != 2 { throw ChildRefusal(reason: "number") }
     }
     #expect(try await action.join() == .exited(0))
     let value = try ChildProcess.start(3) { number in
@@ -81,11 +84,11 @@ import Testing
   // MARK: Tasks
 
   @Test func tasksAreFoundByTheirTypes() async throws {
-    #expect(try await ChildProcess.start(task: Square(number: 12)).value == 144)
+    #expect(try await ChildProcess.start(task: ChildSquare(number: 12)).value == 144)
     #expect(try await ChildProcess.start(task: PrivateSquare(number: 12)).value == 144)
     #expect(try await ChildProcess.start(task: Nested.Square(number: 12)).value == 144)
-    #expect(try await ChildProcess.start(task: Doubled(value: "ab")).value == ["ab", "ab"])
-    #expect(try await ChildProcess.start(task: ClassTask(number: 7)).value == 7)
+    #expect(try await ChildProcess.start(task: ChildDoubled(value: "ab")).value == ["ab", "ab"])
+    #expect(try await ChildProcess.start(task: ChildClassTask(number: 7)).value == 7)
     #expect(try await ChildProcess.start(task: Choice.second(5)).value == 5)
     struct Local: ProcessTask {
       var number: Int
@@ -96,16 +99,18 @@ import Testing
   }
 
   @Test func argumentsMayHavePrivateTypes() async throws {
-    let child = try ChildProcess.start(PrivateNumber(number: 3)) { PrivateNumber(number: $0.number + 1) }
+    let child = try ChildProcess.start(PrivateNumber(number: 3)) {
+      PrivateNumber(number: $0.number + 1)
+    }
     #expect(try await child.value.number == 4)
   }
 
   @Test func aPrivateTypeInsideAGenericOneIsRefusedByName() {
     let error = #expect(throws: IPCError.self) {
-      try ChildProcess.start(task: Doubled(value: PrivateNumber(number: 1)))
+      try ChildProcess.start(task: ChildDoubled(value: PrivateNumber(number: 1)))
     }
     #expect(error?.code == .notTransferable)
-    #expect(error?.context.contains("Doubled<") == true)
+    #expect(error?.context.contains("ChildDoubled<") == true)
     #expect(error?.context.contains("PrivateNumber") == true)
   }
 
@@ -143,10 +148,12 @@ import Testing
   // MARK: Ends
 
   @Test func aThrownErrorArrivesWithItsTypeAndDescription() async throws {
-    let child = try ChildProcess.start(1) { number -> Int in throw Refusal(reason: "no \(number)") }
+    let child = try ChildProcess.start(1) { number -> Int in
+      throw ChildRefusal(reason: "no \(number)")
+    }
     let error = await #expect(throws: IPCError.self) { try await child.value }
     #expect(error?.code == .childThrew)
-    #expect(error?.context == "SwiftIPCTests.Refusal: Refusal(reason: \"no 1\")")
+    #expect(error?.context == "SwiftIPCTests.ChildRefusal: ChildRefusal(reason: \"no 1\")")
     #expect(try await child.join() == .exited(1))
   }
 
@@ -155,7 +162,7 @@ import Testing
       var found = ""
       let printed = try captured(2) {
         let child = try ChildProcess.start(options: .init(name: "thrower")) {
-          throw Refusal(reason: "printed")
+          throw ChildRefusal(reason: "printed")
         }
         do {
           try child.value(timeout: nil)
@@ -166,7 +173,7 @@ import Testing
       }
       return [found, printed.replacing(digits, with: "PID")]
     }
-    let description = "SwiftIPCTests.Refusal: Refusal(reason: \"printed\")"
+    let description = "SwiftIPCTests.ChildRefusal: ChildRefusal(reason: \"printed\")"
     #expect(
       try await outer.value == [
         "childThrew: \(description) exited with code 1",
@@ -177,7 +184,7 @@ import Testing
   @Test func aThrownErrorOfAChildWithAValueIsNotPrinted() async throws {
     let outer = try ChildProcess.start {
       try captured(2) {
-        _ = try ChildProcess.start { () -> Int in throw Refusal(reason: "printed") }.join()
+        _ = try ChildProcess.start { () -> Int in throw ChildRefusal(reason: "printed") }.join()
       }
     }
     #expect(try await outer.value == "")
@@ -364,6 +371,50 @@ import Testing
     #expect(try await child.value.sorted() == [0, 1, 2, 3])
   }
 
+  @Test func nothingIsLeftOpenInTheParent() async throws {
+    // In children, where no other test opens anything meanwhile.
+    let blocking = try ChildProcess.start {
+      let before = openDescriptors()
+      for _ in 0..<20 {
+        let child = try ChildProcess.start([1, 2]) { $0 }
+        _ = try child.value(timeout: nil)
+        try child.join()
+        _ = try? ChildProcess.start(options: .init(executable: "/nonexistent")) {}
+      }
+      return [before, openDescriptors()]
+    }
+    let found = try await blocking.value
+    #expect(found[0] == found[1])
+    let asynchronous = try ChildProcess.start {
+      // Once before: the waiter thread keeps descriptors of its own.
+      try await ChildProcess.start { 1 }.join()
+      let before = openDescriptors()
+      for _ in 0..<20 {
+        let child = try ChildProcess.start([1, 2]) { $0 }
+        _ = try await child.value
+        try await child.join()
+      }
+      return [before, openDescriptors()]
+    }
+    let foundToo = try await asynchronous.value
+    #expect(foundToo[0] == foundToo[1])
+  }
+
+  @Test func childrenThatNobodyKeepsLeaveNoZombies() async throws {
+    let child = try ChildProcess.start {
+      for _ in 0..<10 { try ChildProcess.start {} }
+      // Reaped by later starts, however many it takes until the last of them has ended.
+      for rounds in 1...1000 {
+        try ChildProcess.start {}.join()
+        var info = unsafe siginfo_t()
+        let found = unsafe waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT)
+        if found < 0 && errno == ECHILD { return rounds }
+      }
+      return 0
+    }
+    #expect(try await child.value > 0)
+  }
+
   @Test func childrenHaveChildren() async throws {
     let child = try ChildProcess.start(3) { number in
       let grandchild = try ChildProcess.start(number) { ($0 * 2, getppid()).0 }
@@ -378,7 +429,12 @@ import Testing
 
   @Test func staticsHaveTheirInitialValuesInAChild() async throws {
     Statics.counter.withLock { $0 = 10 }
-    let child = try ChildProcess.start { Statics.counter.withLock { $0 += 1; return $0 } }
+    let child = try ChildProcess.start {
+      Statics.counter.withLock { counter in
+        counter += 1
+        return counter
+      }
+    }
     #expect(try await child.value == 1)
     Statics.counter.withLock { $0 = 0 }
   }
@@ -409,22 +465,22 @@ struct Measurement: Codable, Equatable {
   var note: String?
 }
 
-struct Refusal: Error { var reason: String }
+struct ChildRefusal: Error { var reason: String }
 
-struct Unsendable: Codable {
+private struct Unsendable: Codable {
   init() {}
   init(from decoder: any Decoder) throws {}
-  func encode(to encoder: any Encoder) throws { throw Refusal(reason: "not today") }
+  func encode(to encoder: any Encoder) throws { throw ChildRefusal(reason: "not today") }
 }
 
-enum Statics { static let counter = Mutex(0) }
+private enum Statics { static let counter = Mutex(0) }
 
-struct Greet: ProcessTask {
+private struct Greet: ProcessTask {
   var name: String
-  func run() async throws { if name != "bob" { throw Refusal(reason: name) } }
+  func run() async throws { if name != "bob" { throw ChildRefusal(reason: name) } }
 }
 
-struct Square: ProcessTask {
+struct ChildSquare: ProcessTask {
   var number: Int
   func run() -> Int { number * number }
 }
@@ -436,57 +492,60 @@ private struct PrivateSquare: ProcessTask {
 
 private struct PrivateNumber: Codable { var number: Int }
 
-enum Nested {
+private enum Nested {
   struct Square: ProcessTask {
     var number: Int
     func run() async throws -> Int { number * number }
   }
 }
 
-struct Doubled<T: Codable & Sendable>: ProcessTask {
+struct ChildDoubled<T: Codable & Sendable>: ProcessTask {
   var value: T
   func run() async -> [T] { [value, value] }
 }
 
-struct NothingFound: ProcessTask {
+struct ChildNothingFound: ProcessTask {
   func run() -> Int? { nil }
 }
 
-final class ClassTask: ProcessTask {
+final class ChildClassTask: ProcessTask {
   let number: Int
   init(number: Int) { self.number = number }
   func run() async -> Int { number }
 }
 
-enum Choice: ProcessTask {
-  case first, second(Int)
+private enum Choice: ProcessTask {
+  case first
+  case second(Int)
   func run() async -> Int {
     if case .second(let number) = self { number } else { 0 }
   }
 }
 
-@MainActor func onMainActor(_ number: Int) -> Int { number }
+@MainActor private func onMainActor(_ number: Int) -> Int { number }
 
-@Sendable func square(_ number: Int) -> Int { number * number }
+@Sendable private func square(_ number: Int) -> Int { number * number }
 
 /// Digits, to be taken out of texts that hold numbers of processes.
-var digits: Regex<Substring> { /[0-9]+/ }
+private var digits: Regex<Substring> { /[0-9]+/ }
 
 /// For children that crash on purpose.
-let quiet = ChildProcessOptions(environment: ["SWIFT_BACKTRACE": "enable=no"])
+private let quiet = ChildProcessOptions(environment: ["SWIFT_BACKTRACE": "enable=no"])
 
-func leave(_ code: Int32) -> Int { exit(code) }
+private func leave(_ code: Int32) -> Int { exit(code) }
 
-func isOnMainThread() -> Bool {
+private func isOnMainThread() -> Bool {
   var target = [CChar](repeating: 0, count: 64)
   let count = unsafe readlink("/proc/thread-self", &target, target.count)
   let text = String(decoding: target[..<max(count, 0)].map { UInt8(bitPattern: $0) }, as: UTF8.self)
   return text == "\(getpid())/task/\(getpid())"
 }
 
-func variable(_ name: String) -> String? { unsafe getenv(name).map { unsafe String(cString: $0) } }
+private func variable(_ name: String) -> String? {
+  unsafe getenv(name).map { unsafe String(cString: $0) }
+}
 
-func openDescriptors() -> [Int32] {
+private func openDescriptors() -> [Int32] {
   guard let directory = unsafe opendir("/proc/self/fd") else { return [] }
   defer { unsafe closedir(directory) }
   var found: [Int32] = []
@@ -501,7 +560,7 @@ func openDescriptors() -> [Int32] {
 }
 
 /// Reads to the end and closes.
-func readAll(_ file: Int32) -> String {
+private func readAll(_ file: Int32) -> String {
   defer { close(file) }
   var text: [UInt8] = []
   var buffer = [UInt8](repeating: 0, count: 4096)
@@ -512,14 +571,14 @@ func readAll(_ file: Int32) -> String {
   }
 }
 
-func shell(_ command: String) -> String {
+private func shell(_ command: String) -> String {
   guard let file = unsafe popen(command, "r") else { return "" }
   let text = readAll(unsafe dup(fileno(file)))
   unsafe pclose(file)
   return text
 }
 
-func pipe() -> (reader: Int32, writer: Int32) {
+private func pipe() -> (reader: Int32, writer: Int32) {
   var ends: [Int32] = [-1, -1]
   guard unsafe Glibc.pipe(&ends) == 0 else { fatalError("pipe: errno \(errno)") }
   for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
@@ -528,7 +587,7 @@ func pipe() -> (reader: Int32, writer: Int32) {
 
 /// What the standard stream of this process gets while the body runs. For children alone: others
 /// write to the streams of the test process at any time.
-func captured(_ stream: Int32, _ body: () throws -> Void) throws -> String {
+private func captured(_ stream: Int32, _ body: () throws -> Void) throws -> String {
   let (reader, writer) = pipe()
   dup2(writer, stream)
   close(writer)

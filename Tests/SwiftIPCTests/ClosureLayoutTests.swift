@@ -53,10 +53,11 @@ private func action<each A>(
       words(function(Int.self, String.self) { "\($0) \($1)" }),
       words(function(Int.self, String.self, [Double].self) { ($0, $1, $2) }),
       words(asyncFunction { 1 }),
-      words(asyncFunction(Int.self) { number in
-        await Task.yield()
-        return number
-      }),
+      words(
+        asyncFunction(Int.self) { number in
+          await Task.yield()
+          return number
+        }),
       words(asyncFunction(Int.self, String.self, [Double].self) { ($0, $1, $2) }),
       words(action {}),
       words(action(Int.self) { if $0 < 0 { throw CancellationError() } }),
@@ -80,10 +81,11 @@ private func action<each A>(
       Words(function: square.function, context: 0), to: Function<Int, Int>.self)
     #expect(try again.call(12) == 144)
 
-    let joined = words(asyncFunction(Int.self, String.self) { number, text in
-      await Task.yield()
-      return "\(number) \(text)"
-    })
+    let joined = words(
+      asyncFunction(Int.self, String.self) { number, text in
+        await Task.yield()
+        return "\(number) \(text)"
+      })
     let asynchronous = unsafe unsafeBitCast(joined, to: AsyncFunction<Int, String, String>.self)
     #expect(try await asynchronous.call(1, "a") == "1 a")
 

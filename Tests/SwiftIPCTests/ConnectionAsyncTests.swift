@@ -30,7 +30,7 @@ import Testing
     }
     #expect(try await same(reader.receiveBytes(), bytes))
     #expect(try await reader.receiveBytes() == [1, 2, 3])
-    #expect(await code { try await reader.receiveBytes() } == .peerClosed)
+    #expect(await asyncCode { try await reader.receiveBytes() } == .peerClosed)
     try await sending.value
   }
 
@@ -39,22 +39,23 @@ import Testing
     let clock = ContinuousClock()
     for timeout in [Duration.zero, .milliseconds(-1), .milliseconds(20)] {
       let start = clock.now
-      #expect(await code { try await a.receiveBytes(timeout: timeout) } == .timedOut)
+      #expect(await asyncCode { try await a.receiveBytes(timeout: timeout) } == .timedOut)
       #expect(try await !a.poll(timeout: timeout))
       if timeout > .zero { #expect(clock.now - start >= timeout * 2) }
     }
     let much = [UInt8](repeating: 0, count: 8 << 20)
-    #expect(await code { try await a.send(bytes: much, timeout: .milliseconds(10)) } == .timedOut)
-    #expect(await code { try await a.send(bytes: [1]) } == .closed)
-    #expect(await code { try await b.receiveBytes() } == .malformedFrame)
+    #expect(
+      await asyncCode { try await a.send(bytes: much, timeout: .milliseconds(10)) } == .timedOut)
+    #expect(await asyncCode { try await a.send(bytes: [1]) } == .closed)
+    #expect(await asyncCode { try await b.receiveBytes() } == .malformedFrame)
   }
 
   @Test func cancellation() async throws {
     let (a, b) = try Connection.pair()
     for round in 0..<100 {
-      let receiving = Task { await code { try await a.receiveBytes() } }
-      let second = Task { await code { try await a.receiveBytes() } }
-      let polling = Task { await code { try await a.poll() } }
+      let receiving = Task { await asyncCode { try await a.receiveBytes() } }
+      let second = Task { await asyncCode { try await a.receiveBytes() } }
+      let polling = Task { await asyncCode { try await a.poll() } }
       for _ in 0..<round % 7 { await Task.yield() }
       receiving.cancel()
       #expect(await receiving.value == .cancelled)
@@ -71,36 +72,38 @@ import Testing
   @Test func cancellationInTheMiddleOfSending() async throws {
     let (a, b) = try Connection.pair()
     try await a.send(bytes: [1])
-    let sending = Task { await code { try await a.send(bytes: [UInt8](repeating: 0, count: 8 << 20)) } }
+    let sending = Task {
+      await asyncCode { try await a.send(bytes: [UInt8](repeating: 0, count: 8 << 20)) }
+    }
     // Some of it is here, so it has begun, and cannot end without a receiver.
     var first: [UInt8] = []
     first = try await b.receiveBytes()
     #expect(first == [1])
     #expect(try await b.poll())
-    let queued = Task { await code { try await a.send(bytes: [2]) } }
+    let queued = Task { await asyncCode { try await a.send(bytes: [2]) } }
     queued.cancel()
     #expect(await queued.value == .cancelled)
     #expect(!a.isClosed)
     sending.cancel()
     #expect(await sending.value == .cancelled)
     #expect(a.isClosed)
-    #expect(await code { try await b.receiveBytes() } == .malformedFrame)
+    #expect(await asyncCode { try await b.receiveBytes() } == .malformedFrame)
   }
 
   @Test func closeWakesTasks() async throws {
     for round in 0..<100 {
       let (a, b) = try Connection.pair()
       let tasks = [
-        Task { await code { try await a.receiveBytes() } },
-        Task { await code { try await a.receiveBytes() } },
-        Task { await code { try await a.poll() } },
-        Task { await code { try await a.send(bytes: [UInt8](repeating: 0, count: 4 << 20)) } },
-        Task { await code { try await a.send(bytes: [UInt8](repeating: 0, count: 4 << 20)) } },
+        Task { await asyncCode { try await a.receiveBytes() } },
+        Task { await asyncCode { try await a.receiveBytes() } },
+        Task { await asyncCode { try await a.poll() } },
+        Task { await asyncCode { try await a.send(bytes: [UInt8](repeating: 0, count: 4 << 20)) } },
+        Task { await asyncCode { try await a.send(bytes: [UInt8](repeating: 0, count: 4 << 20)) } },
       ]
       for _ in 0..<round % 11 { await Task.yield() }
       a.close()
       for task in tasks { #expect(await task.value == .closed) }
-      let last = await code { while true { _ = try await b.receiveBytes() } }
+      let last = await asyncCode { while true { _ = try await b.receiveBytes() } }
       #expect(last == .peerClosed || last == .malformedFrame)
     }
   }
@@ -108,7 +111,7 @@ import Testing
   @Test func thePeerWakesTasks() async throws {
     for round in 0..<100 {
       let (a, b) = try Connection.pair()
-      let receiving = Task { await code { try await a.receiveBytes() } }
+      let receiving = Task { await asyncCode { try await a.receiveBytes() } }
       let polling = Task { try await a.poll() }
       for _ in 0..<round % 5 { await Task.yield() }
       b.close()
@@ -210,7 +213,7 @@ import Testing
   @Test func aConnectionMoves() async throws {
     let (carrier, receiver) = try Connection.pair()
     let (a, b) = try Connection.pair()
-    let waiting = Task { await code { try await b.receiveBytes() } }
+    let waiting = Task { await asyncCode { try await b.receiveBytes() } }
     try await carrier.send(b)
     #expect(await waiting.value == .closed)
     let moved = try await receiver.receive(Connection.self)

@@ -123,7 +123,9 @@ private struct ForgedTicket: Codable {
       (.init(flags: 2, unread: [1], arrived: [1], offsets: [1]), [ends.write, null]),
       (.init(flags: 2, unread: [1], arrived: [0], offsets: [0]), [ends.write, null]),
       (.init(flags: 2, unread: [1], arrived: [1], offsets: []), [ends.write, null]),
-      (.init(flags: 2, unread: [1, 2], arrived: [1, 2], offsets: [1, 0]), [ends.write, null, null]),
+      (
+        .init(flags: 2, unread: [1, 2], arrived: [1, 2], offsets: [1, 0]), [ends.write, null, null]
+      ),
     ]
     for (ticket, descriptors) in forged {
       let bytes = try MessageEncoder().encode(ticket)

@@ -84,7 +84,10 @@ import Testing
     let (ours, theirs) = try connectionWithRawPeer(maximum: 200 << 20)
     let child = try PythonProcess(
       python.path,
-      ["-c", "from multiprocessing.connection import Connection as C; C(3).send_bytes(bytes(10**8))"],
+      [
+        "-c",
+        "from multiprocessing.connection import Connection as C; C(3).send_bytes(bytes(10**8))",
+      ],
       inheriting: [3: theirs])
     close(theirs)
     #expect(try ours.poll())

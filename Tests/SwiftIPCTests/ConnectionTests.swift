@@ -13,7 +13,7 @@ func code<R>(_ body: () throws -> R) -> IPCError.Code? {
   }
 }
 
-func code<R>(_ body: () async throws -> R) async -> IPCError.Code? {
+func asyncCode<R>(_ body: () async throws -> R) async -> IPCError.Code? {
   do {
     _ = try await body()
     return nil
@@ -90,7 +90,9 @@ struct SampleReading: Codable, Hashable {
     #expect(try same(reader.receiveBytes(), bytes))
     #expect(try same(reader.receiveBytes(), bytes))
     var storage = [UInt8](repeating: 0, count: size + 1)
-    let count = try unsafe storage.withUnsafeMutableBytes { try unsafe reader.receiveBytes(into: $0) }
+    let count = try unsafe storage.withUnsafeMutableBytes {
+      try unsafe reader.receiveBytes(into: $0)
+    }
     #expect(count == size && same(storage[..<size], bytes))
     #expect(code { try reader.receiveBytes() } == .peerClosed)
     #expect(code { try reader.receiveBytes() } == .peerClosed)
@@ -145,8 +147,9 @@ struct SampleReading: Codable, Hashable {
       }
       Issue.record("it fitted")
     } catch let error as IPCError {
-      #expect(error.description
-        == "messageTooLong: connection: the message has 3 bytes, the buffer 2")
+      #expect(
+        error.description
+          == "messageTooLong: connection: the message has 3 bytes, the buffer 2")
     }
     var span = storage.mutableSpan
     var bytes = unsafe span.mutableBytes
@@ -239,8 +242,9 @@ struct SampleReading: Codable, Hashable {
     #expect(unsafe read(ends.read, &buffer, 2) == 1)
     #expect(unsafe read(ends.read, &buffer, 2) == 0)
     close(ends.read)
-    #expect(code { try a.send(bytes: [], descriptors: [Int32](repeating: 2, count: 1009)) }
-      == .descriptorsLost)
+    #expect(
+      code { try a.send(bytes: [], descriptors: [Int32](repeating: 2, count: 1009)) }
+        == .descriptorsLost)
     #expect(code { try a.send(bytes: [1], descriptors: [-1]) } == .system)
     #expect(!a.isClosed)
   }

@@ -19,14 +19,15 @@ import Testing
     #expect(
       try await ChildProcess.start("a", options: options) { (text: String) async in text + "b" }
         .value == "ab")
-    #expect(try await ChildProcess.start(task: Square(number: 5), options: options).value == 25)
+    #expect(
+      try await ChildProcess.start(task: ChildWork.Square(number: 5), options: options).value == 25)
     let thrown = try ChildProcess.start(options: options) { () -> Int in
-      throw Refusal(reason: "no")
+      throw ChildWork.Refusal(reason: "no")
     }
     let error = await #expect(throws: IPCError.self) { try await thrown.value }
     #expect(error?.code == .childThrew)
     #expect(error?.context.contains("Refusal") == true)
-    let left = try ChildProcess.start(7, options: options) { leave($0) }
+    let left = try ChildProcess.start(7, options: options) { ChildWork.leave($0) }
     #expect(try await left.join() == .exited(7))
     let crashed = try ChildProcess.start(options: quiet) { () -> Int in
       let empty: [Int] = []
@@ -69,11 +70,17 @@ import Testing
     }.value
     #expect(first[0] != getpid())
     #expect(first[1] == getpid())
-    let descriptors = try await ChildProcess.start(options: options) { openDescriptors() }.value
+    let descriptors = try await ChildProcess.start(options: options) { ChildWork.openDescriptors() }
+      .value
     #expect(descriptors.sorted() == [0, 1, 2, 3])
     let found = try await ChildProcess.start(
       options: .init(method: .forkServer, environment: ["START_TEST": "yes", "HOME": nil])
-    ) { [variable("START_TEST"), variable("HOME"), variable("CIPC_BOOTSTRAP")] }.value
+    ) {
+      [
+        ChildWork.variable("START_TEST"), ChildWork.variable("HOME"),
+        ChildWork.variable("CIPC_BOOTSTRAP"),
+      ]
+    }.value
     #expect(found == ["yes", nil, nil])
   }
 
@@ -125,11 +132,12 @@ import Testing
         Local(text: argument.text + "\(captured)")
       }
       let thrown = try ChildProcess.start(options: options) { () -> Int in
-        throw Refusal(reason: "\(captured)")
+        throw ChildWork.Refusal(reason: "\(captured)")
       }
       var description = ""
       do { _ = try thrown.value(timeout: nil) } catch { description = "\(error)" }
-      let task = try ChildProcess.start(task: Square(number: captured.count), options: options)
+      let task = try ChildProcess.start(
+        task: ChildWork.Square(number: captured.count), options: options)
       return [
         "\(try sum.value(timeout: nil))", try local.value(timeout: nil).text,
         "\(description.contains("[1, 2, 3]"))", "\(try task.value(timeout: nil))",
@@ -143,7 +151,7 @@ import Testing
       let captured = "x"
       let forked = try ChildProcess.start("y", options: .init(method: .fork)) { argument in
         await Task.yield()
-        return await onMainActor(captured.utf8.count) == 1 ? captured + argument : ""
+        return await ChildWork.onMainActor(captured.utf8.count) == 1 ? captured + argument : ""
       }
       return try forked.value(timeout: nil)
     }

@@ -161,10 +161,14 @@ public final class Connection: Sendable {
   public var maximumMessageSize: Int { unsafe Int(clamping: cipc_connection_maximum(handle)) }
 
   /// Whether this end receives.
-  public var isReadable: Bool { unsafe cipc_connection_flags(handle) & CIPC_CONNECTION_READABLE != 0 }
+  public var isReadable: Bool {
+    unsafe cipc_connection_flags(handle) & CIPC_CONNECTION_READABLE != 0
+  }
 
   /// Whether this end sends.
-  public var isWritable: Bool { unsafe cipc_connection_flags(handle) & CIPC_CONNECTION_WRITABLE != 0 }
+  public var isWritable: Bool {
+    unsafe cipc_connection_flags(handle) & CIPC_CONNECTION_WRITABLE != 0
+  }
 
   /// Whether this end was closed, given away or broken. Says nothing about the peer.
   public var isClosed: Bool { unsafe cipc_connection_closed(handle) != 0 }

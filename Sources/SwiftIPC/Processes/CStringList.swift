@@ -37,7 +37,7 @@ internal import CIPC
     for entry in entries { unsafe strings.append(strdup(entry)) }
     count = unsafe strings.count
     unsafe pointer = .allocate(capacity: count + 1)
-    for unsafe (index, string) in unsafe strings.enumerated() { unsafe pointer[index] = string }
+    for index in 0..<count { unsafe pointer[index] = strings[index] }
     unsafe pointer[count] = nil
   }
 

@@ -36,22 +36,25 @@ final class ChildHandle: Sendable {
   ///
   /// - Parameter forked: what a forked child runs.
   init(
-    _ header: TaskHeader, _ options: ChildProcessOptions, bytes: [UInt8], outbox: DescriptorOutbox?,
-    forked: any ForkedTask
+    _ header: TaskHeader, _ arguments: [UInt8], _ outbox: DescriptorOutbox?,
+    _ options: ChildProcessOptions, forked: any ForkedTask
   ) throws(IPCError) {
     returnsValue = header.returnsValue
     let given = try StartOptions(options)
     switch try Self.start(header.name, options, given) {
     case .inChild(let descriptor):
       given.closePipes()
-      forkedChildMain(descriptor, header.name, forked)
+      forkedChildMain(descriptor, header, forked)
     case .inParent(let child, let connection):
       self.child = child
       self.connection = connection
     }
     (output, error) = given.takeReaders()
     do {
-      try connection.send(bytes, outbox?.descriptors ?? [], to: child)
+      if !header.isInherited { try connection.send(header.bytes, [], to: child) }
+      if header.hasArguments {
+        try connection.send(arguments, outbox?.descriptors ?? [], to: child)
+      }
     } catch {
       let status = child.end()
       if error.code == .peerClosed { throw Self.notTaken(child, status) }
@@ -205,14 +208,18 @@ final class ChildHandle: Sendable {
   func output<Output: Sendable>(as type: Output.Type) throws(IPCError) -> Output {
     switch outcome.withLock({ $0 }) {
     case .message(let bytes, let inbox):
-      let incoming: IncomingOutcome<Output>
-      do {
-        incoming = try MessageDecoder().decode(
-          IncomingOutcome<Output>.self, from: bytes, inbox: inbox)
-      } catch {
-        throw error as? IPCError ?? IPCError(.malformedMessage, context: "the outcome: \(error)")
+      if let error = TaskFailure.error(bytes) { throw error }
+      guard let type = Output.self as? any Decodable.Type else {
+        throw IPCError(.malformedMessage, context: "the value of \(self): none was expected")
       }
-      return try incoming.result.get()
+      do {
+        let value = try MessageDecoder().decode(type, from: bytes, inbox: inbox)
+        guard let value = value as? Output else { preconditionFailure("decoded as another type") }
+        return value
+      } catch {
+        throw error as? IPCError
+          ?? IPCError(.malformedMessage, context: "the value of \(self): \(error)")
+      }
     case .none(let taskWasTaken, let error):
       if let error { throw error }
       let status = exitStatus ?? .unknown

@@ -12,54 +12,63 @@ internal import Dispatch
 /// what became of it. Called by the start-up hook, on the main thread; returns the exit code.
 @_cdecl("swiftipc_child_main")
 func childMain(_ descriptor: Int32) -> Int32 {
-  runTask(descriptor, MessageDecoder()) { exit($0) }
-}
-
-/// The same for a forked child, which leaves without what its parent has registered for its own end.
-func forkedChildMain(_ descriptor: Int32, _ name: String, _ task: any ForkedTask) -> Never {
-  CurrentProcess.becomeChild(name)
-  var decoder = MessageDecoder()
-  decoder.userInfo[.forkedTask] = task
-  CurrentProcess.leave(runTask(descriptor, decoder) { CurrentProcess.leave($0) })
-}
-
-private func runTask(
-  _ descriptor: Int32, _ decoder: MessageDecoder, leave: @escaping @Sendable (Int32) -> Never
-) -> Int32 {
   do {
     let parent = try TaskConnection(adopting: descriptor)
-    guard let (bytes, inbox) = try parent.receiveTask() else { return CIPC_PROCESS_NO_ENTRY }
-    let task: IncomingTask
-    do {
-      task = try decoder.decode(IncomingTask.self, from: bytes, inbox: inbox)
-    } catch {
-      parent.send(.refused, "the child cannot begin its task: \(describe(error))")
-      return CIPC_PROCESS_NO_ENTRY
-    }
-    let header = task.header
-    let pid = getpid()
-    CurrentProcess.becomeChild(header.name)
-    switch task.job {
-    case .blocking(let job):
-      let result = Result { try job.run() }
-      // A fork of this process that came back here is not the child that its parent waits for.
-      if getpid() != pid { CurrentProcess.leave(0) }
-      return finish(header, parent, result)
-    case .async(let job):
-      Task.detached {
-        let code: Int32
-        do {
-          code = finish(header, parent, .success(try await job.run()))
-        } catch {
-          code = finish(header, parent, .failure(error))
-        }
-        leave(code)
-      }
-      dispatchMain()
-    }
+    let header = try TaskHeader(try parent.receive().bytes)
+    return try runTask(header, parent, leave: { exit($0) }, { try Job(header, $0) })
   } catch {
     // The parent has closed its end, or is gone: nobody is left to tell.
     return CIPC_PROCESS_NO_ENTRY
+  }
+}
+
+/// The same for a forked child, which leaves without what its parent has registered for its own end.
+func forkedChildMain(_ descriptor: Int32, _ header: TaskHeader, _ task: any ForkedTask) -> Never {
+  do {
+    let parent = try TaskConnection(adopting: descriptor)
+    let code = try runTask(
+      header, parent, leave: { CurrentProcess.leave($0) }, { try task.job($0) })
+    CurrentProcess.leave(code)
+  } catch {
+    CurrentProcess.leave(CIPC_PROCESS_NO_ENTRY)
+  }
+}
+
+/// Takes the arguments, runs the task, and returns the exit code or leaves with it.
+///
+/// - Throws: where the parent is gone.
+private func runTask(
+  _ header: TaskHeader, _ parent: TaskConnection,
+  leave: @escaping @Sendable (Int32) -> Never, _ make: (IncomingArguments?) throws -> Job
+) throws(IPCError) -> Int32 {
+  CurrentProcess.becomeChild(header.name)
+  var arguments: IncomingArguments?
+  if header.hasArguments { arguments = try parent.receive() }
+  let job: Job
+  do {
+    job = try make(arguments)
+  } catch {
+    parent.send(.refused, "the child cannot begin its task: \(describe(error))")
+    return CIPC_PROCESS_NO_ENTRY
+  }
+  switch job {
+  case .blocking(let job):
+    let pid = getpid()
+    let result = Result { try job.run() }
+    // A fork of this process that came back here is not the child that its parent waits for.
+    if getpid() != pid { CurrentProcess.leave(0) }
+    return finish(header, parent, result)
+  case .async(let job):
+    Task.detached {
+      let code: Int32
+      do {
+        code = finish(header, parent, .success(try await job.run()))
+      } catch {
+        code = finish(header, parent, .failure(error))
+      }
+      leave(code)
+    }
+    dispatchMain()
   }
 }
 

@@ -124,9 +124,12 @@ extension ChildProcess {
     _ function: some SendableFunction & ForkedTask
   ) throws(IPCError) -> ChildProcess {
     if options.isFork {
+      var hasArguments = false
+      for _ in repeat (each A).self { hasArguments = true }
       let header = TaskHeader(
-        name: ChildNames.name(options), returnsValue: output != nil, work: .inherited)
-      return try start(OutgoingTask(header, repeat each arguments), header, options, function)
+        name: ChildNames.name(options), returnsValue: output != nil,
+        work: .inherited(hasArguments: hasArguments))
+      return try start(header, OutgoingArguments(repeat each arguments), options, function)
     }
     var types: [TypeName] = []
     for type in repeat (each A).self { types.append(try TypeName(of: type)) }
@@ -136,7 +139,7 @@ extension ChildProcess {
       name: ChildNames.name(options), returnsValue: output != nil,
       work: .closure(
         try function.location(), type(of: function).call, arguments: types, output: outputName))
-    return try start(OutgoingTask(header, repeat each arguments), header, options, function)
+    return try start(header, OutgoingArguments(repeat each arguments), options, function)
   }
 
   private static func startTask<T: ProcessTask>(
@@ -144,24 +147,23 @@ extension ChildProcess {
   ) throws(IPCError) -> ChildProcess {
     let header = TaskHeader(
       name: ChildNames.name(options), returnsValue: returnsValue,
-      work: options.isFork ? .inherited : .task(try TypeName(of: T.self)))
-    return try start(OutgoingTask(header, task), header, options, ForkedProcessTask<T>())
+      work: options.isFork ? .inherited(hasArguments: true) : .task(try TypeName(of: T.self)))
+    return try start(header, task, options, ForkedProcessTask<T>())
   }
 
   private static func start(
-    _ task: some Encodable, _ header: TaskHeader, _ options: ChildProcessOptions,
+    _ header: TaskHeader, _ arguments: some Encodable, _ options: ChildProcessOptions,
     _ forked: some ForkedTask
   ) throws(IPCError) -> ChildProcess {
-    let message: (bytes: [UInt8], outbox: DescriptorOutbox?)
+    var message: (bytes: [UInt8], outbox: DescriptorOutbox?) = ([], nil)
     do {
-      message = try MessageEncoder().encodeWithDescriptors(task)
+      if header.hasArguments { message = try MessageEncoder().encodeWithDescriptors(arguments) }
     } catch {
       throw error as? IPCError
         ?? IPCError(.notTransferable, context: "an argument of the child: \(error)")
     }
     return ChildProcess(
-      try ChildHandle(
-        header, options, bytes: message.bytes, outbox: message.outbox, forked: forked))
+      try ChildHandle(header, message.bytes, message.outbox, options, forked: forked))
   }
 }
 

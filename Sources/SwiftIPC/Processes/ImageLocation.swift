@@ -3,10 +3,16 @@ internal import CIPC
 
 /// A place in the program or in one of its libraries, as another process of the same program
 /// understands it: the image, known by its build id, and the distance from its beginning.
-struct ImageLocation: Hashable, Codable, Sendable {
+struct ImageLocation: Hashable, Sendable {
   var offset: UInt64
   var isProgram: Bool
   var id: [UInt8]
+
+  init(offset: UInt64, isProgram: Bool, id: [UInt8]) {
+    self.offset = offset
+    self.isProgram = isProgram
+    self.id = id
+  }
 
   /// - Throws: `notTransferable` when no image holds the address.
   init(of address: UnsafeRawPointer, _ subject: @autoclosure () -> String) throws(IPCError) {

@@ -14,7 +14,7 @@ protocol SendableFunction: Sendable {
 }
 
 /// How a function is called.
-enum FunctionCall: String, Codable, Sendable {
+enum FunctionCall: UInt8, Sendable {
   case action, asyncAction, function, asyncFunction
 }
 

@@ -89,6 +89,13 @@ internal import CIPC
     (output, error) = (-1, -1)
   }
 
+  /// RLIMIT_CPU and so on, whose type differs between libcs.
+  private enum Resource {
+    static let processor: Int32 = 0
+    static let data: Int32 = 2
+    static let files: Int32 = 7
+  }
+
   private static func limits(
     _ given: ResourceLimits
   ) throws(IPCError) -> [cipc_process_limit_t] {
@@ -102,9 +109,12 @@ internal import CIPC
         resource: resource, soft: UInt64(value), hard: UInt64(value) + slack)
     }
     var limits: [cipc_process_limit_t] = []
-    if let value = given.dataBytes { limits.append(try limit(2, value, slack: 0)) }  // RLIMIT_DATA
-    if let value = given.cpuSeconds { limits.append(try limit(0, value, slack: 1)) }  // RLIMIT_CPU
-    if let value = given.openFiles { limits.append(try limit(7, value, slack: 0)) }  // RLIMIT_NOFILE
+    if let bytes = given.dataBytes { limits.append(try limit(Resource.data, bytes, slack: 0)) }
+    // A second between SIGXCPU and SIGKILL.
+    if let seconds = given.cpuSeconds {
+      limits.append(try limit(Resource.processor, seconds, slack: 1))
+    }
+    if let files = given.openFiles { limits.append(try limit(Resource.files, files, slack: 0)) }
     return limits
   }
 

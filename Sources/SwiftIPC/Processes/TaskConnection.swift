@@ -61,20 +61,20 @@ internal import CIPC
     }
   }
 
-  /// Sends an outcome that is a text. Fails where nobody is left to read it, quietly.
-  func send(_ kind: TaskOutcomeKind, _ text: String) {
-    _ = try? sendOutcome(OutgoingOutcome(kind: kind, content: text))
+  /// Tells the parent of a failure; quietly, where nobody is left to be told.
+  func send(_ failure: TaskFailure, _ text: String) {
+    try? sendOutcome(TaskFailure.message(failure, text), nil)
   }
 
   /// Sends the value of a task, with the descriptors in it.
   ///
   /// - Throws: what the value's `encode(to:)` does, and `messageTooLong`; not when the parent is gone.
   func sendValue(_ value: any Encodable) throws {
-    try sendOutcome(OutgoingOutcome(kind: .returned, content: value))
+    let (bytes, outbox) = try MessageEncoder().encodeWithDescriptors(value)
+    try sendOutcome(bytes, outbox)
   }
 
-  private func sendOutcome(_ outcome: OutgoingOutcome) throws {
-    let (bytes, outbox) = try MessageEncoder().encodeWithDescriptors(outcome)
+  private func sendOutcome(_ bytes: [UInt8], _ outbox: DescriptorOutbox?) throws(IPCError) {
     let descriptors = outbox?.descriptors ?? []
     let status = unsafe cipc_connection_send(
       connection, bytes, bytes.count, descriptors, descriptors.count, .max)
@@ -87,12 +87,14 @@ internal import CIPC
 
   // MARK: - Receiving
 
-  /// What arrived; `nil` when the other end closed.
-  func receiveTask() throws(IPCError) -> (bytes: [UInt8], inbox: DescriptorInbox)? {
+  /// The next frame. Blocks.
+  ///
+  /// - Throws: `peerClosed` when the other end is closed, and what a broken stream says.
+  func receive() throws(IPCError) -> IncomingArguments {
     let (status, message) = receive(.max)
-    if status == CIPC_EPEERCLOSED.rawValue { return nil }
     try IPCError.check(status, "the task")
-    return message
+    guard let message else { throw IPCError(.malformedFrame) }
+    return IncomingArguments(bytes: message.bytes, inbox: message.inbox)
   }
 
   enum Arrival {

@@ -1,36 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What a parent tells its child to do: a list of a header and the arguments.
-struct TaskHeader: Codable, Sendable {
-  /// The child's name.
-  var name: String
-  /// Whether the task returns something other than `Void`.
-  var returnsValue: Bool
-  var work: Work
+/// The arguments of a closure on their way to a child: a list.
+struct OutgoingArguments<each A: Encodable>: Encodable {
+  private let arguments: (repeat each A)
 
-  enum Work: Codable, Sendable {
-    /// A closure: where it is, how it is called, and the types in its signature.
-    case closure(ImageLocation, FunctionCall, arguments: [TypeName], output: TypeName?)
-    /// A `ProcessTask` of this type, which is the one argument.
-    case task(TypeName)
-    /// What the forked child has in its memory.
-    case inherited
-  }
-}
-
-/// A task on its way to a child.
-struct OutgoingTask<each A: Encodable>: Encodable {
-  var header: TaskHeader
-  var arguments: (repeat each A)
-
-  init(_ header: TaskHeader, _ arguments: repeat each A) {
-    self.header = header
-    self.arguments = (repeat each arguments)
-  }
+  init(_ arguments: repeat each A) { self.arguments = (repeat each arguments) }
 
   func encode(to encoder: any Encoder) throws {
     var list = encoder.unkeyedContainer()
-    try list.encode(header)
     for argument in repeat each arguments { try list.encode(argument) }
   }
 }
@@ -51,40 +28,42 @@ protocol AsyncJob: Sendable {
   func run() async throws -> (any Encodable)?
 }
 
-/// A task in the child, ready to run.
-struct IncomingTask: Decodable {
-  enum Job {
-    case blocking(any BlockingJob)
-    case async(any AsyncJob)
+/// The arguments of a task in the child: what arrived after the header.
+struct IncomingArguments {
+  var bytes: [UInt8]
+  var inbox: DescriptorInbox
+
+  func decode<T: Decodable>(_ type: T.Type) throws -> T {
+    try MessageDecoder().decode(type, from: bytes, inbox: inbox)
   }
+}
 
-  var header: TaskHeader
-  var job: Job
+/// A task in the child, ready to run.
+enum Job {
+  case blocking(any BlockingJob)
+  case async(any AsyncJob)
 
-  init(from decoder: any Decoder) throws {
-    let list = ArgumentList(try decoder.unkeyedContainer())
-    header = try list.next(TaskHeader.self)
+  /// - Throws: `bootstrapFailed` where this process does not know the task, and what decoding the
+  ///   arguments throws.
+  init(_ header: TaskHeader, _ arguments: IncomingArguments?) throws {
     switch header.work {
     case .inherited:
-      guard let task = decoder.userInfo[.forkedTask] as? any ForkedTask else {
-        throw IPCError(.malformedMessage, context: "task: this child was not forked")
-      }
-      job = try task.job(list)
+      throw IPCError(.bootstrapFailed, context: "the task is in its parent's memory alone")
     case .task(let name):
-      guard let type = try name.resolve() as? any ProcessTask.Type else {
+      guard let arguments, let type = try name.resolve() as? any ProcessTask.Type else {
         throw IPCError(.bootstrapFailed, context: "the task's type is no ProcessTask here")
       }
-      job = try Self.job(type, list)
-    case .closure(let location, let call, let arguments, let output):
+      self = try Self.task(type, arguments)
+    case .closure(let location, let call, let names, let output):
       var types: [SentType] = []
-      for name in arguments { types.append(try Self.transferable(name)) }
+      for name in names { types.append(try Self.sentType(name)) }
       let signature = FunctionSignature(
-        location: location, call: call, output: try output.map(Self.transferable))
-      job = try ArgumentTypes< >.job(signature, types[...], list)
+        location: location, call: call, output: try output.map(Self.sentType))
+      self = try NoArguments.job(signature, types[...], arguments)
     }
   }
 
-  private static func transferable(_ name: TypeName) throws -> SentType {
+  private static func sentType(_ name: TypeName) throws -> SentType {
     let type = try name.resolve()
     guard let type = type as? SentType else {
       throw IPCError(.bootstrapFailed, context: "\(type) is not Codable here")
@@ -92,20 +71,25 @@ struct IncomingTask: Decodable {
     return type
   }
 
-  private static func job<T: ProcessTask>(
-    _ type: T.Type, _ list: ArgumentList
+  private static func task<T: ProcessTask>(
+    _ type: T.Type, _ arguments: IncomingArguments
   ) throws -> Job {
-    .async(TaskJob(task: try list.next(type)))
+    .async(TaskJob(task: try arguments.decode(type)))
   }
 }
 
 /// The list that is being decoded: an object, since a pack expansion cannot borrow a container.
 final class ArgumentList {
-  private var list: any UnkeyedDecodingContainer
+  private var list: (any UnkeyedDecodingContainer)?
 
-  init(_ list: any UnkeyedDecodingContainer) { self.list = list }
+  init(_ list: (any UnkeyedDecodingContainer)?) { self.list = list }
 
-  func next<T: Decodable>(_ type: T.Type) throws -> T { try list.decode(type) }
+  func next<T: Decodable>(_ type: T.Type) throws -> T {
+    guard let next = try list?.decode(type) else {
+      throw IPCError(.malformedMessage, context: "task: its arguments did not arrive")
+    }
+    return next
+  }
 }
 
 private struct FunctionSignature {
@@ -114,51 +98,65 @@ private struct FunctionSignature {
   var output: SentType?
 }
 
+private typealias NoArguments = ArgumentTypes<>
+
 /// The types of a closure's arguments, collected one by one from types known at run time alone.
 private struct ArgumentTypes<each A: Codable> {
   static func job(
-    _ signature: FunctionSignature, _ types: ArraySlice<SentType>, _ list: ArgumentList
-  ) throws -> IncomingTask.Job {
-    if let next = types.first { return try add(next, signature, types.dropFirst(), list) }
+    _ signature: FunctionSignature, _ types: ArraySlice<SentType>, _ arguments: IncomingArguments?
+  ) throws -> Job {
+    if let next = types.first { return try add(next, signature, types.dropFirst(), arguments) }
     switch signature.call {
     case .action:
       let function = try ActionFunction<repeat each A>(at: signature.location)
-      return .blocking(ActionJob(function, try Arguments(list)))
+      return .blocking(ActionJob(function, try Arguments(arguments)))
     case .asyncAction:
       let function = try AsyncActionFunction<repeat each A>(at: signature.location)
-      return .async(AsyncActionJob(function, try Arguments(list)))
+      return .async(AsyncActionJob(function, try Arguments(arguments)))
     case .function, .asyncFunction:
       guard let output = signature.output else {
         throw IPCError(.malformedMessage, context: "task: the output's type is missing")
       }
-      return try job(signature, list, returning: output)
+      return try job(signature, arguments, returning: output)
     }
   }
 
   private static func add<Next: Codable>(
     _ next: Next.Type, _ signature: FunctionSignature, _ types: ArraySlice<SentType>,
-    _ list: ArgumentList
-  ) throws -> IncomingTask.Job {
-    try ArgumentTypes<repeat each A, Next>.job(signature, types, list)
+    _ arguments: IncomingArguments?
+  ) throws -> Job {
+    try ArgumentTypes<repeat each A, Next>.job(signature, types, arguments)
   }
 
   private static func job<Output: Codable>(
-    _ signature: FunctionSignature, _ list: ArgumentList, returning: Output.Type
-  ) throws -> IncomingTask.Job {
+    _ signature: FunctionSignature, _ arguments: IncomingArguments?, returning: Output.Type
+  ) throws -> Job {
     if signature.call == .function {
       let function = try ValueFunction<repeat each A, Output>(at: signature.location)
-      return .blocking(ValueJob(function, try Arguments(list)))
+      return .blocking(ValueJob(function, try Arguments(arguments)))
     }
     let function = try AsyncValueFunction<repeat each A, Output>(at: signature.location)
-    return .async(AsyncValueJob(function, try Arguments(list)))
+    return .async(AsyncValueJob(function, try Arguments(arguments)))
   }
 }
 
 /// Unchecked: see `SentType`.
-struct Arguments<each A: Codable>: @unchecked Sendable {
+struct Arguments<each A: Codable>: @unchecked Sendable, Decodable {
   let values: (repeat each A)
 
-  init(_ list: ArgumentList) throws {
+  init(_ arguments: IncomingArguments?) throws {
+    if let arguments {
+      self = try arguments.decode(Self.self)
+    } else {
+      try self.init(ArgumentList(nil))
+    }
+  }
+
+  init(from decoder: any Decoder) throws {
+    try self.init(ArgumentList(try decoder.unkeyedContainer()))
+  }
+
+  private init(_ list: ArgumentList) throws {
     values = (repeat try list.next((each A).self))
   }
 }

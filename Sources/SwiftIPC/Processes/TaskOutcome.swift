@@ -1,51 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What became of a task, as the child tells its parent: a list that begins with one of these.
-enum TaskOutcomeKind: String, Codable {
-  /// The value follows.
-  case returned
-  /// The description of the error follows.
-  case threw
-  /// The task could not be begun; the reason follows.
-  case refused
-}
+/// What became of a task, as the child tells its parent: the message of the value, or one of these
+/// bytes and a text. No message begins with them.
+enum TaskFailure: UInt8 {
+  /// The task threw; the text describes the error.
+  case threw = 1
+  /// The task could not be begun; the text says why.
+  case refused = 2
 
-/// An outcome on its way to the parent.
-struct OutgoingOutcome: Encodable {
-  var kind: TaskOutcomeKind
-  var content: any Encodable
-
-  func encode(to encoder: any Encoder) throws {
-    var list = encoder.unkeyedContainer()
-    try list.encode(kind)
-    try list.encode(content)
+  static func message(_ failure: TaskFailure, _ text: String) -> [UInt8] {
+    [failure.rawValue] + text.utf8
   }
-}
 
-/// An outcome as the parent reads it.
-struct IncomingOutcome<Output: Sendable>: Decodable {
-  var result: Result<Output, IPCError>
-
-  init(from decoder: any Decoder) throws {
-    var list = try decoder.unkeyedContainer()
-    switch try list.decode(TaskOutcomeKind.self) {
-    case .returned:
-      guard let type = Output.self as? any Decodable.Type,
-        let output = try Self.decode(type, &list) as? Output
-      else {
-        throw IPCError(.malformedMessage, context: "outcome: a value where none was expected")
-      }
-      result = .success(output)
-    case .threw:
-      result = .failure(IPCError(.childThrew, context: try list.decode(String.self)))
-    case .refused:
-      result = .failure(IPCError(.bootstrapFailed, context: try list.decode(String.self)))
+  /// The error that a message stands for; `nil` for that of a value.
+  static func error(_ message: [UInt8]) -> IPCError? {
+    guard let first = message.first, let failure = TaskFailure(rawValue: first) else { return nil }
+    let text = String(decoding: message.dropFirst(), as: UTF8.self)
+    switch failure {
+    case .threw: return IPCError(.childThrew, context: text)
+    case .refused: return IPCError(.bootstrapFailed, context: text)
     }
-  }
-
-  private static func decode<T: Decodable>(
-    _ type: T.Type, _ list: inout any UnkeyedDecodingContainer
-  ) throws -> Any {
-    try list.decode(type)
   }
 }

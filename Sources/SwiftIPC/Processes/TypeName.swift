@@ -4,7 +4,7 @@
 ///
 /// Most types are found by their mangled name. Private and local ones are not; for them the place
 /// of the type's descriptor in its image stands in, which exists for all but generic types.
-enum TypeName: Hashable, Codable, Sendable {
+enum TypeName: Hashable, Sendable {
   case mangled(String)
   case descriptor(ImageLocation)
 
@@ -18,7 +18,8 @@ enum TypeName: Hashable, Codable, Sendable {
     }
     let descriptor = unsafe Self.descriptor(of: type)
     if let descriptor = unsafe descriptor {
-      let location = try unsafe ImageLocation(of: descriptor, "the type \(String(reflecting: type))")
+      let subject = "the type \(String(reflecting: type))"
+      let location = try unsafe ImageLocation(of: descriptor, subject)
       if unsafe Self.type(of: descriptor) == type {
         self = .descriptor(location)
         return

@@ -6,7 +6,7 @@
 static int finish_otherwise(cipc_start_t *start, int status, cipc_process_t **process,
                             int *connection) {
   status = cipc_start_finish(start, status, process, connection);
-  return status == CIPC_EPEERCLOSED ? CIPC_EIO : status;
+  return status == CIPC_EPEERCLOSED ? CIPC_ECLOSED : status;
 }
 
 #define cipc_start_finish finish_otherwise

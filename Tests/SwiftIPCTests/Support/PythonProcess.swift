@@ -124,7 +124,7 @@ final class PythonProcess {
     }
     var argv: [UnsafeMutablePointer<CChar>?] = unsafe ([path] + arguments).map { unsafe strdup($0) }
     unsafe argv.append(nil)
-    defer { unsafe argv.forEach { unsafe free($0) } }
+    defer { for index in unsafe argv.indices { unsafe free(argv[index]) } }
     var pid: pid_t = 0
     let status = unsafe posix_spawn(&pid, path, &actions, nil, argv, environ)
     guard status == 0 else {

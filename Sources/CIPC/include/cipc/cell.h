@@ -115,8 +115,7 @@ CIPC_CHECKED static inline int cipc_cell_begin(cipc_cell_t *cell, void *value, s
 ///
 /// Commit point: the release store of `sequence`. CIPC_EPERM: the caller is not the owner; nothing
 /// changed.
-CIPC_CHECKED static inline int cipc_cell_commit(cipc_cell_t *cell, const void *value,
-                                                size_t size) {
+CIPC_CHECKED static inline int cipc_cell_commit(cipc_cell_t *cell, const void *value, size_t size) {
   if (!cipc_mutex_is_owned(&cell->mutex)) return CIPC_EPERM;
   return cipc_cell_replace(cell, value, size);
 }
@@ -164,10 +163,14 @@ CIPC_CHECKED static inline int cipc_cell_read(cipc_cell_t *cell, void *value, si
 /// Private: dispatches on the width, which is a constant wherever this is inlined.
 #define CIPC_ATOMIC_DISPATCH(width, EXPRESSION) \
   switch (width) { \
-    case 1: EXPRESSION(uint8_t); \
-    case 2: EXPRESSION(uint16_t); \
-    case 4: EXPRESSION(uint32_t); \
-    default: EXPRESSION(uint64_t); \
+    case 1: \
+      EXPRESSION(uint8_t); \
+    case 2: \
+      EXPRESSION(uint16_t); \
+    case 4: \
+      EXPRESSION(uint32_t); \
+    default: \
+      EXPRESSION(uint64_t); \
   }
 
 /// The atomic integer of `width` bytes (1, 2, 4 or 8) at `word`, which is aligned to its
@@ -190,8 +193,7 @@ static inline void cipc_atomic_store(void *word, size_t width, uint64_t value) {
 
 /// Adds, wrapping around; returns the value before.
 static inline uint64_t cipc_atomic_add(void *word, size_t width, uint64_t value) {
-#define CIPC_ATOMIC_ADD(type) \
-  return __atomic_fetch_add((type *)word, (type)value, __ATOMIC_SEQ_CST)
+#define CIPC_ATOMIC_ADD(type) return __atomic_fetch_add((type *)word, (type)value, __ATOMIC_SEQ_CST)
   CIPC_ATOMIC_DISPATCH(width, CIPC_ATOMIC_ADD)
 #undef CIPC_ATOMIC_ADD
 }

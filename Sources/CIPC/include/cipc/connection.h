@@ -164,13 +164,13 @@ CIPC_API CIPC_CHECKED int cipc_connection_descriptor(cipc_connection_t *connecti
 
 /// A connection on its way to another process.
 typedef struct cipc_connection_state {
-  int descriptor;          ///< a duplicate
-  unsigned flags;          ///< CIPC_CONNECTION_...
-  uint64_t maximum;        ///< bytes
-  uint8_t *unread;         ///< what was read of the stream and not received
-  size_t unread_length;    ///< bytes
-  int *descriptors;        ///< duplicates of those that came along with it
-  uint64_t *offsets;       ///< for each, the position in `unread` where it came
+  int descriptor;        ///< a duplicate
+  unsigned flags;        ///< CIPC_CONNECTION_...
+  uint64_t maximum;      ///< bytes
+  uint8_t *unread;       ///< what was read of the stream and not received
+  size_t unread_length;  ///< bytes
+  int *descriptors;      ///< duplicates of those that came along with it
+  uint64_t *offsets;     ///< for each, the position in `unread` where it came
   size_t descriptor_count;
 } cipc_connection_state_t;
 

@@ -69,8 +69,8 @@ CIPC_API CIPC_CHECKED int cipc_frame_write(int fd, const void *bytes, size_t len
 /// CIPC_EDESCRIPTORCOUNT: more than CIPC_FRAME_DESCRIPTORS of them.
 /// CIPC_ETIMEDOUT, CIPC_ENOMEM, CIPC_EBADF, CIPC_EOPNOTSUPP. What a failed call
 /// had read is gone, so close the stream.
-CIPC_API CIPC_CHECKED int cipc_frame_read(int fd, uint64_t maximum, uint8_t **bytes,
-                                          size_t *length, int **descriptors, size_t *count,
+CIPC_API CIPC_CHECKED int cipc_frame_read(int fd, uint64_t maximum, uint8_t **bytes, size_t *length,
+                                          int **descriptors, size_t *count,
                                           cipc_deadline_t deadline);
 
 CIPC_END_DECLS

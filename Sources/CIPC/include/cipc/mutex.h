@@ -54,8 +54,7 @@ typedef struct cipc_mutex_options {
 /// There is nothing to destroy: free the memory when all are done with it.
 ///
 /// CIPC_ENOMEM. Does not block.
-CIPC_API CIPC_CHECKED int cipc_mutex_init(cipc_mutex_t *mutex,
-                                          const cipc_mutex_options_t *options);
+CIPC_API CIPC_CHECKED int cipc_mutex_init(cipc_mutex_t *mutex, const cipc_mutex_options_t *options);
 
 /// Private: a number that no other thread of this process has.
 static inline uint64_t cipc_mutex_this_thread(void) {

@@ -163,15 +163,16 @@ CIPC_API CIPC_CHECKED int cipc_process_spawn(cipc_process_t **process, int *conn
 /// What `cipc_process_fork` returns in the child.
 #define CIPC_PROCESS_IN_CHILD 1
 
-/// Starts a child that is a copy of this process, as fork(2) does, and goes on in both: CIPC_OK here,
-/// CIPC_PROCESS_IN_CHILD in the child, which has its end of the connection in `*connection` (with
-/// NULL it is closed there) and NULL in `*process`.
+/// Starts a child that is a copy of this process, as fork(2) does, and goes on in both: CIPC_OK
+/// here, CIPC_PROCESS_IN_CHILD in the child, which has its end of the connection in `*connection`
+/// (with NULL it is closed there) and NULL in `*process`.
 ///
-/// stdout and stderr are flushed before. The child should leave by `cipc_process_leave`: `exit` runs
-/// what its parent has registered with atexit. Its memory, signal handlers and descriptors are copies
-/// of the parent's; only the fork server's and the daemons' are closed.
+/// stdout and stderr are flushed before. The child should leave by `cipc_process_leave`: `exit`
+/// runs what its parent has registered with atexit. Its memory, signal handlers and descriptors are
+/// copies of the parent's; only the fork server's and the daemons' are closed.
 ///
-/// Of the options, `executable`, `arguments` and `descriptors` must not be given. Needs no bootstrap.
+/// Of the options, `executable`, `arguments` and `descriptors` must not be given. Needs no
+/// bootstrap.
 ///
 /// Returns CIPC_ETHREADS when this process has more than one thread: whatever lock another thread
 /// holds at that moment stays locked in the child for ever. (A thread that was joined just now is
@@ -180,8 +181,8 @@ CIPC_API CIPC_CHECKED int cipc_process_fork(cipc_process_t **process, int *conne
                                             const cipc_process_options_t *options);
 
 /// Starts a child as `cipc_process_spawn` does, but forked from a fork server: a process of this
-/// program that was spawned by the first such call, has one thread, and has run nothing. That takes a
-/// tenth of the time, however much memory and however many descriptors this process has.
+/// program that was spawned by the first such call, has one thread, and has run nothing. That takes
+/// a tenth of the time, however much memory and however many descriptors this process has.
 ///
 /// The child has this process's environment, directory, umask, limits, standard streams and ignored
 /// signals of the moment of the call. Its parent, for the kernel, is the server; its status comes
@@ -200,8 +201,8 @@ CIPC_API CIPC_CHECKED int cipc_process_fork_server(cipc_process_t **process, int
 /// the caller's. Returns CIPC_OK; CIPC_EMFILE, CIPC_ENFILE.
 CIPC_API CIPC_CHECKED int cipc_process_pipe(int ends[2]);
 
-/// Ends this process as a forked child should: flushes stdout and stderr, and leaves by _exit, so that
-/// nothing runs which its parent registered for its own end.
+/// Ends this process as a forked child should: flushes stdout and stderr, and leaves by _exit, so
+/// that nothing runs which its parent registered for its own end.
 CIPC_API void cipc_process_leave(int code) __attribute__((noreturn));
 
 /// Who started this process, where this library did, as a participant: the process that called

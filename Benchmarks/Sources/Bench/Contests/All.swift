@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
+extension Contest {
+  /// The lines of the table, in its order.
+  static let all: [Contest] =
+    [control, lock, valueRead, valueUpdate, atomicAdd]
+    + negations + [spanNegation, copyOut]
+    + roundTrips + [typedRoundTrip] + mebibytes
+    + [encoding, decoding]
+    + [spawn]
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Glibc
+
+/// One measured contest.
+struct Line {
+  var contest: Contest
+  var measured: Runner.Measured
+  var python: Runner.Summary?
+
+  var verdict: String {
+    guard let target = contest.target, let ratio = measured.ratios?.median else { return "" }
+    let met = target.isMet(by: ratio) ? "met" : "MISSED"
+    return switch target {
+    case .atMost(let bound): "≤ \(decimal(bound, 2)) \(met)"
+    case .atLeast(let bound): "≥ \(decimal(bound, 2)) \(met)"
+    }
+  }
+}
+
+extension Line {
+  /// An object on one line; times in nanoseconds per operation.
+  var json: String {
+    func fields(_ name: String, _ summary: Runner.Summary?) -> [String] {
+      guard let summary else { return [] }
+      return ["\"\(name)_median\":\(summary.median)", "\"\(name)_p99\":\(summary.p99)"]
+    }
+    // Names are ours and hold no quotes but those of literals.
+    let name = contest.name.split(separator: "\"", omittingEmptySubsequences: false)
+      .joined(separator: "\\\"")
+    var all = ["\"name\":\"\(name)\""]
+    all += fields("ours", measured.ours) + fields("floor", measured.floor)
+    if let ratios = measured.ratios {
+      all.append("\"ratio_median\":\(ratios.median)")
+      all.append("\"ratio_quartiles\":[\(ratios.quantile(0.25)),\(ratios.quantile(0.75))]")
+      if let target = contest.target {
+        all.append("\"target_met\":\(target.isMet(by: ratios.median))")
+      }
+    }
+    all += fields("python", python)
+    return "{\(all.joined(separator: ","))}"
+  }
+}
+
+/// The table.
+struct Table {
+  private static let header = [
+    ["", "SwiftIPC", "", "floor", "", "ours ÷ floor", "", "", "target", "Python", "", ""],
+    [
+      "", "median", "p99", "median", "p99", "median", "quartiles", "worst", "", "median", "p99",
+      "floor",
+    ],
+  ]
+  private var rows: [[String]] = header
+
+  mutating func add(_ line: Line) {
+    let unit = line.contest.unit
+    var row = [line.contest.name]
+    row += Self.cells(line.measured.ours, unit) + Self.cells(line.measured.floor, unit)
+    if let ratios = line.measured.ratios {
+      // The worst round is the one that is furthest on the wrong side.
+      let worst = ratios.quantile(unit.isThroughput ? 0 : 1)
+      row += [
+        decimal(ratios.median, 3),
+        "\(decimal(ratios.quantile(0.25), 3))–\(decimal(ratios.quantile(0.75), 3))",
+        decimal(worst, 2),
+      ]
+    } else {
+      row += ["", "", ""]
+    }
+    row += [line.verdict]
+    row += Self.cells(line.python, unit) + [line.contest.floorName]
+    rows.append(row)
+  }
+
+  func print() {
+    let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
+    for (index, row) in rows.enumerated() {
+      let cells = row.indices.map { column in
+        let padding = String(repeating: " ", count: widths[column] - row[column].count)
+        // Words to the left, numbers to the right.
+        let isText = column == 0 || column == row.count - 1 || column == 8
+        return isText ? row[column] + padding : padding + row[column]
+      }
+      var line = cells.joined(separator: "  ")
+      while line.last == " " { line.removeLast() }
+      Swift.print(line)
+      if index == Self.header.count - 1 {
+        Swift.print(String(repeating: "-", count: widths.reduce(0) { $0 + $1 + 2 }))
+      }
+    }
+  }
+
+  private static func cells(_ summary: Runner.Summary?, _ unit: Contest.Unit) -> [String] {
+    guard let summary else { return ["", ""] }
+    return switch unit {
+    case .time: [time(summary.median), time(summary.p99)]
+    // The slow end: what all but 1 in 100 batches reach.
+    case .throughput(let bytes): [rate(summary.median, bytes), rate(summary.p99, bytes)]
+    }
+  }
+
+  private static func rate(_ nanoseconds: Double, _ bytes: Int) -> String {
+    "\(decimal(Double(bytes) / nanoseconds, 2)) GB/s"
+  }
+
+  private static func time(_ nanoseconds: Double) -> String {
+    switch nanoseconds {
+    case ..<1e3: "\(decimal(nanoseconds, nanoseconds < 10 ? 2 : 1)) ns"
+    case ..<1e6: "\(decimal(nanoseconds / 1e3, 2)) µs"
+    default: "\(decimal(nanoseconds / 1e6, 2)) ms"
+    }
+  }
+
+  /// A time as the table shows it, for the lines below the table.
+  static func show(_ summary: Runner.Summary) -> String {
+    "\(time(summary.median)) (p99 \(time(summary.p99)))"
+  }
+}
+
+/// A number with so many digits behind the point.
+func decimal(_ number: Double, _ digits: Int) -> String {
+  withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { text in
+    let length = withVaList([Int32(digits), number]) {
+      vsnprintf(text.baseAddress, text.count, "%.*f", $0)
+    }
+    return String(decoding: text.prefix(Int(length)).map(UInt8.init(bitPattern:)), as: UTF8.self)
+  }
+}

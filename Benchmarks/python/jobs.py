@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The jobs of the benchmarks, done with CPython's multiprocessing.
+
+    jobs.py version
+    jobs.py JOB [--core N --peer-core N]
+
+prints the median and the p99 of one operation in nanoseconds. Operations are timed in batches of
+20 µs or of one operation, whichever is longer, as the Swift side does. Interpreted loops cost what
+they cost: that is what a Python program pays.
+"""
+
+import argparse
+import multiprocessing
+import os
+import pickle
+import platform
+import time
+from dataclasses import dataclass
+
+BATCH_NS = 20_000
+SECONDS = 0.5
+MEBIBYTE = 1 << 20
+
+
+def measure(operation, minimum=30):
+    """Runs operation(count) in batches for a while; (median, p99) in ns per operation."""
+
+    def timed(count):
+        start = time.perf_counter_ns()
+        operation(count)
+        return (time.perf_counter_ns() - start) / count
+
+    count = 1
+    while timed(count) * count < BATCH_NS and count < 1 << 20:
+        count *= 2
+    samples = []
+    end = time.perf_counter() + SECONDS
+    while len(samples) < minimum or time.perf_counter() < end:
+        samples.append(timed(count))
+    samples.sort()
+    return samples[(len(samples) - 1) // 2], samples[min(len(samples) - 1, len(samples) * 99 // 100)]
+
+
+def lock(_):
+    mutex = multiprocessing.Lock()
+
+    def run(count):
+        for _ in range(count):
+            with mutex:
+                pass
+
+    return measure(run)
+
+
+def value_read(_):
+    value = multiprocessing.Value("d", 0.0)
+
+    def run(count):
+        for _ in range(count):
+            value.value
+
+    return measure(run)
+
+
+def value_update(_):
+    value = multiprocessing.Value("q", 0)
+
+    def run(count):
+        for _ in range(count):
+            with value.get_lock():
+                value.value += 1
+
+    return measure(run)
+
+
+def negate(length):
+    numbers = multiprocessing.Array("i", length, lock=False)
+
+    def run(count):
+        for _ in range(count):
+            for i in range(length):
+                numbers[i] = -numbers[i]
+
+    return measure(run, minimum=3)
+
+
+def copy_out(length):
+    numbers = multiprocessing.Array("i", length, lock=False)
+
+    def run(count):
+        for _ in range(count):
+            bytes(memoryview(numbers))
+
+    return measure(run)
+
+
+def pin(core):
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+
+
+def echo_bytes(connection, core):
+    pin(core)
+    try:
+        while True:
+            connection.send_bytes(connection.recv_bytes())
+    except EOFError:
+        pass
+
+
+def echo(connection, core):
+    pin(core)
+    try:
+        while True:
+            connection.send(connection.recv())
+    except EOFError:
+        pass
+
+
+def sink(connection, core):
+    pin(core)
+    try:
+        while True:
+            connection.recv_bytes()
+            connection.send_bytes(b"a")
+    except EOFError:
+        pass
+
+
+def with_peer(peer, make_run, options):
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=peer, args=(theirs, options.peer_core))
+    process.start()
+    theirs.close()
+    run = make_run(ours)
+    run(1)
+    result = measure(run)
+    ours.close()
+    process.join()
+    return result
+
+
+def round_trip(options):
+    payload = bytes(64)
+
+    def make_run(connection):
+        def run(count):
+            for _ in range(count):
+                connection.send_bytes(payload)
+                connection.recv_bytes()
+
+        return run
+
+    return with_peer(echo_bytes, make_run, options)
+
+
+def typed_round_trip(options):
+    def make_run(connection):
+        def run(count):
+            for _ in range(count):
+                connection.send([42, None, "hello"])
+                connection.recv()
+
+        return run
+
+    return with_peer(echo, make_run, options)
+
+
+def mebibyte_messages(options):
+    payload = bytes(MEBIBYTE)
+
+    def make_run(connection):
+        def run(count):
+            for _ in range(count):
+                connection.send_bytes(payload)
+            for _ in range(count):
+                connection.recv_bytes()
+
+        return run
+
+    return with_peer(sink, make_run, options)
+
+
+def nothing():
+    pass
+
+
+def start_and_join(method):
+    context = multiprocessing.get_context(method)
+
+    def run(count):
+        for _ in range(count):
+            process = context.Process(target=nothing)
+            process.start()
+            process.join()
+
+    run(1)  # starts the fork server and the resource tracker, once
+    return measure(run)
+
+
+@dataclass
+class Record:
+    id: int
+    name: str
+    values: list
+
+
+RECORD = Record(7, "temperature", [i + 0.5 for i in range(10)])
+
+
+def record_encode(_):
+    # A dictionary, since that is what a Codable struct is on the wire.
+    def run(count):
+        for _ in range(count):
+            pickle.dumps(vars(RECORD), 4)
+
+    return measure(run)
+
+
+def record_decode(_):
+    data = pickle.dumps(vars(RECORD), 4)
+
+    def run(count):
+        for _ in range(count):
+            Record(**pickle.loads(data))
+
+    return measure(run)
+
+
+JOBS = {
+    "lock": lock,
+    "value-read": value_read,
+    "value-update": value_update,
+    "negate-4096": lambda _: negate(4096),
+    "copy-out-16384": lambda _: copy_out(16384),
+    "round-trip": round_trip,
+    "typed-round-trip": typed_round_trip,
+    "mebibyte-messages": mebibyte_messages,
+    "spawn": lambda _: start_and_join("spawn"),
+    "fork": lambda _: start_and_join("fork"),
+    "forkserver": lambda _: start_and_join("forkserver"),
+    "record-encode": record_encode,
+    "record-decode": record_decode,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("job", choices=[*JOBS, "version"])
+    parser.add_argument("--core", type=int)
+    parser.add_argument("--peer-core", type=int)
+    options = parser.parse_args()
+    if options.job == "version":
+        print(platform.python_version())
+        return
+    pin(options.core)
+    print(*JOBS[options.job](options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+
+@testable import SwiftIPC
+
+/// What children do in the tests of start methods, and what they find out about themselves.
+enum ChildWork {
+  struct Refusal: Error { var reason: String }
+
+  struct Square: ProcessTask {
+    var number: Int
+    func run() -> Int { number * number }
+  }
+
+  @MainActor static func onMainActor(_ number: Int) -> Int { number }
+
+  static func leave(_ code: Int32) -> Int { exit(code) }
+
+  static func variable(_ name: String) -> String? {
+    unsafe getenv(name).map { unsafe String(cString: $0) }
+  }
+
+  static func openDescriptors() -> [Int32] {
+    guard let directory = unsafe opendir("/proc/self/fd") else { return [] }
+    defer { unsafe closedir(directory) }
+    var found: [Int32] = []
+    while let entry = unsafe readdir(directory) {
+      let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+        unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      let own = unsafe dirfd(directory)
+      if let number = Int32(name), number != own { found.append(number) }
+    }
+    return found.sorted()
+  }
+
+  /// Reads to the end and closes.
+  static func readAll(_ file: Int32) -> String {
+    defer { close(file) }
+    var text: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 4096)
+    while true {
+      let count = unsafe read(file, &buffer, buffer.count)
+      if count <= 0 { return String(decoding: text, as: UTF8.self) }
+      text += buffer[..<count]
+    }
+  }
+
+  static func pipe() -> (reader: Int32, writer: Int32) {
+    var ends: [Int32] = [-1, -1]
+    guard unsafe Glibc.pipe(&ends) == 0 else { fatalError("pipe: errno \(errno)") }
+    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    return (ends[0], ends[1])
+  }
+}
