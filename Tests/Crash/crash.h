@@ -112,7 +112,6 @@ struct operation {
   bool cold;             // the victim does not know its own identity yet
   bool fresh_survivors;  // survivors are forked for each trial, after `setup`
 
-<<<<<<< HEAD
   // A start of a child, which crosses processes and execve; nothing below is used then.
   const struct start *start;
 
@@ -130,22 +129,6 @@ struct operation {
   void (*check)(struct trial *);         // in survivor 0, when all have survived
   void (*observe)(struct trial *);       // in a bystander, over and over, all the time
   void (*judge)(struct trial *);         // in the worker, last
-=======
-  void (*setup)(struct trial *);         // in the worker, before anybody else is there
-  void (*hold)(struct trial *);          // in the holder: takes what the victim wants
-  void (*release)(struct trial *);       // in the holder: gives it up
-  void (*prepare)(struct trial *);       // in the victim, not stepped
-  void (*run)(struct trial *);           // in the victim: the operation
-  void (*forked)(struct trial *);        // in the worker, once the victim is there
-  int (*holds)(struct trial *);          // in the worker, victim stopped: does it own? -1: unknown
-  int (*committed_now)(struct trial *);  // in the worker, victim stopped: has it committed?
-  bool (*barge)(struct trial *);         // in the worker, OVERTAKEN: takes it if it is free
-  void (*unbarge)(struct trial *);       // in the worker: and gives it up
-  void (*survive)(struct trial *, int);  // in each survivor, from before the kill
-  void (*check)(struct trial *);         // in survivor 0, when all have survived
-  void (*observe)(struct trial *);       // in a bystander, over and over, all the time
-  void (*judge)(struct trial *);         // in the worker, last
->>>>>>> startmethods
 };
 
 enum method { SPAWN, FORK_SERVER, FORK };

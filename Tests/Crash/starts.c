@@ -19,6 +19,9 @@
 #define TRACEES 64
 // How long all of it may take, and all that must be killed after that.
 #define PATIENCE INT64_C(6000000000)
+// How often in a row nobody but the stopped one must have anything to do: one look at several
+// processes is not at one moment.
+#define SETTLED_LOOKS 3
 
 enum role { NOBODY, THE_PARENT, THE_SERVER, THE_CHILD, ANOTHER_SERVER, ANOTHER_CHILD };
 
@@ -165,6 +168,7 @@ static void at_call(struct tracee *tracee) {
       tracee->sends = info.entry.nr == SYS_sendto && info.entry.args[2] == 1;
     } else if (info.op == PTRACE_SYSCALL_INFO_EXIT && tracee->role == THE_PARENT) {
       trial.going += tracee->sends && info.exit.rval == 1;
+      tracee->sends = false;
     }
   }
   point(tracee);
@@ -221,7 +225,12 @@ static void kill_target(void) {
   }
   __atomic_store_n(&trial.record->killed, 1, __ATOMIC_SEQ_CST);
   trial.is_killed = true;
-  if (target == trial.held) trial.held = NULL;
+  // The kernel does not do what the stopped one was about to ask for; another may be in it.
+  if (target == trial.held) {
+    trial.held = NULL;
+  } else if (target->sends) {
+    trial.going++;
+  }
   (void)kill(target->pid, SIGKILL);
 }
 
@@ -248,14 +257,15 @@ static void give_up(void) {
 
 static void follow(void) {
   int64_t give_up_at = cipc_clock_now() + PATIENCE;
+  int settled = 0;
   for (;;) {
     int status;
     pid_t pid = waitpid(-1, &status, __WALL | WNOHANG);
     if (pid < 0) return;
     if (pid == 0) {
-      if (trial.held != NULL && !trial.is_killed && has_settled()) {
-        kill_target();
-        continue;
+      if (trial.held != NULL && !trial.is_killed) {
+        settled = has_settled() ? settled + 1 : 0;
+        if (settled > SETTLED_LOOKS) kill_target();
       }
       if (cipc_clock_now() > give_up_at) {
         if (trial.stuck) {
@@ -269,6 +279,7 @@ static void follow(void) {
       (void)nanosleep(&pause, NULL);
       continue;
     }
+    settled = 0;
     struct tracee *tracee = tracee_of(pid);
     if (WIFSTOPPED(status)) {
       stopped(tracee, status);
