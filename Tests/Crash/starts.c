@@ -35,9 +35,8 @@ static const char *const role_names[] = {"a process that nobody started",
 struct tracee {
   pid_t pid;
   enum role role;
-  bool waits;   // stopped before it was known what it is
-  bool inside;  // of a system call
-  bool sends;   // of the byte that lets a child go on
+  bool waits;  // stopped before it was known what it is
+  bool sends;  // of the byte that lets a child go on
   bool ended;
   int status;
 };
