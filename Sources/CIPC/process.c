@@ -200,9 +200,10 @@ int cipc_pidfd_open(pid_t pid) {
 struct pidfd_info {
   uint64_t mask;
   uint64_t cgroup_id;
-  uint32_t ids[12];
+  uint32_t ids[11];
   int32_t exit_code;
 };
+_Static_assert(sizeof(struct pidfd_info) == 64, "PIDFD_INFO_SIZE_VER0");
 #define PIDFD_INFO_EXIT_MASK UINT64_C(8)
 #if defined(__GLIBC__)
 #define PIDFD_GET_INFO_REQUEST _IOWR(0xFF, 11, struct pidfd_info)

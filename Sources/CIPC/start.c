@@ -156,9 +156,16 @@ int cipc_start_adopt(cipc_start_t *start) {
   }
   int status = process->pidfd;
   if (status >= 0) status = settings_apply(process->pid, start->options);
+  // Killed by somebody, and reaped by its fork server: its status says so, as it does without
+  // settings.
+  if (status == CIPC_ESRCH) status = CIPC_OK;
   if (status < 0) {
-    // The fork server reaps its own; no other process can have this number meanwhile.
-    (void)kill(process->pid, SIGKILL);
+    // By the number only where it is ours to reap: the fork server may have reaped its own.
+    if (process->pidfd >= 0) {
+      (void)syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0);
+    } else {
+      (void)kill(process->pid, SIGKILL);
+    }
     if (process->report < 0) {
       while (waitpid(process->pid, NULL, 0) < 0 && errno == EINTR) {
       }

@@ -551,11 +551,15 @@ static void a_child_that_nobody_keeps_is_reaped(void) {
 }
 
 static void a_status_that_somebody_else_took_is_found_or_unknown(void) {
-  cipc_process_t *process = start(NULL, child_nothing);
-  int status;
+  int connection, status;
+  cipc_process_t *process = start(&connection, child_code);
+  unsigned char code = 42;
+  CHECK(write(connection, &code, 1) == 1);
   CHECK(waitpid(cipc_process_pid(process), &status, 0) == cipc_process_pid(process));
+  (void)close(connection);
   cipc_process_status_t found = finish(process);
   CHECK(found.end == CIPC_PROCESS_UNKNOWN || found.end == CIPC_PROCESS_EXITED);
+  CHECK_EQUAL(found.value, found.end == CIPC_PROCESS_EXITED ? 42 : 0);
   (void)printf("  status after reaping: %s\n",
                found.end == CIPC_PROCESS_UNKNOWN ? "unknown" : "told by the kernel");
 }

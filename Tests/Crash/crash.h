@@ -25,7 +25,16 @@
   X(WOKEN_DIED, "woken-died", "the same, but the owner was killed instead of releasing") \
   X(OVERTAKEN, "overtaken", "as woken; a third takes the lock before the kill, gives it up after") \
   X(CALLS, "calls", "killed at the entry and at the exit of each system call, and asleep in one") \
-  X(BLOCKED, "blocked", "as calls, and somebody else holds what the victim wants")
+  X(BLOCKED, "blocked", "as calls, and somebody else holds what the victim wants") \
+  X(PARENT, "parent", "starts: the parent is killed at each of its system calls") \
+  X(SERVER, "server", "starts: the fork server is") \
+  X(CHILD, "child", "starts: the child is, from its birth on") \
+  X(PARENT_AT_SERVER, "parent@server", "starts: the parent, with the server stopped at each call") \
+  X(PARENT_AT_CHILD, "parent@child", "starts: the parent, with the child stopped") \
+  X(SERVER_AT_PARENT, "server@parent", "starts: the server, with the parent stopped") \
+  X(SERVER_AT_CHILD, "server@child", "starts: the server, with the child stopped") \
+  X(CHILD_AT_PARENT, "child@parent", "starts: the child, with the parent stopped") \
+  X(CHILD_AT_SERVER, "child@server", "starts: the child, with the server stopped")
 
 enum state {
 #define STATE_ENUM(name, text, what) name,
@@ -103,6 +112,9 @@ struct operation {
   bool cold;             // the victim does not know its own identity yet
   bool fresh_survivors;  // survivors are forked for each trial, after `setup`
 
+  // A start of a child, which crosses processes and execve; nothing below is used then.
+  const struct start *start;
+
   void (*setup)(struct trial *);         // in the worker, before anybody else is there
   void (*hold)(struct trial *);          // in the holder: takes what the victim wants
   void (*release)(struct trial *);       // in the holder: gives it up
@@ -117,6 +129,14 @@ struct operation {
   void (*check)(struct trial *);         // in survivor 0, when all have survived
   void (*observe)(struct trial *);       // in a bystander, over and over, all the time
   void (*judge)(struct trial *);         // in the worker, last
+};
+
+enum method { SPAWN, FORK_SERVER, FORK };
+
+// What is tried in the operations of start_ops.c.
+struct start {
+  enum method method;
+  bool is_daemon;
 };
 
 // Puts a table of operations on the list. Use REGISTER at the end of a file.

@@ -26,6 +26,7 @@ struct unit {
   long violated_at;
   char violation[400];
   bool cut_short;
+  int open;  // of a start: the descriptors that the parent has at the end when all goes well
   struct outcome outcomes[POINTS_MAXIMUM];
   // The dry run: where the program was before step i, how often it had been there by then, and the
   // point up to i that it pays to run to.
@@ -50,6 +51,8 @@ enum reached stepper_step(struct trial *trial, struct unit *unit, pid_t victim, 
 enum reached calls_move(struct trial *trial, pid_t victim, long k, long *at,
                         void (*unblock)(struct trial *));
 bool process_sleeps(pid_t pid);
+// The letter of /proc/PID/stat; 0 where there is no such process.
+char process_state(pid_t pid);
 // Whether the trial has taken so long that somebody must be stuck.
 bool stuck(void);
 // Waits for a stop of the victim. False when it ended instead or does not stop.
@@ -68,6 +71,33 @@ extern bool shm_is_private;
 // segment_ops.c
 // The names that a worker left: a sweep that stops at a violation does not get to them.
 void segments_clear(pid_t worker);
+
+// starts.c: one start with a kill at point `k`.
+enum reached start_trial(struct unit *unit, long k, bool dry);
+
+// start_ops.c: the program whose starts are tried.
+enum { CHILDREN = 2, STARTS = CHILDREN + 1 };
+
+// What it leaves behind; in memory that children find through the environment.
+struct start_record {
+  int killed;          // by the worker: somebody is being killed
+  int mains;           // how often `main` was run in a child
+  int entered;         // how often an entry was
+  int tasked[STARTS];  // how often a child had its task
+  int status[STARTS];  // of the start; the last one comes after the kill
+  int waited[STARTS];  // of the wait
+  cipc_process_status_t ended[STARTS];
+  int open;  // descriptors at the end
+  int finished;
+};
+// The first thing in `main`; a child does not return.
+void start_bootstrap(int count, char **arguments);
+// In the worker, once: makes the record.
+struct start_record *start_record_make(void);
+// Runs the starts, between two SIGUSR1 that a tracer takes. Does not return.
+_Noreturn void start_program(const struct start *start);
+#define START_CODE 42  // of a child that had its task
+#define START_ALONE 3  // of a child whose parent had gone when it asked for its task
 
 // report.c
 const char *state_name(enum state state);

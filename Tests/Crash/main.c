@@ -56,7 +56,8 @@ static void *shared_memory(size_t size) {
 static enum reached kill_at(struct crew *crew, struct unit *unit, long k, bool dry) {
   bool jump = options.jump && !dry;
   for (int i = 0; i < SETUPS_MAXIMUM; i++) {
-    enum reached reached = trial_run(crew, unit, k, dry, jump);
+    enum reached reached =
+        crew != NULL ? trial_run(crew, unit, k, dry, jump) : start_trial(unit, k, dry);
     if (reached == MISSED) {
       (void)__atomic_add_fetch(&unit->missed, 1, __ATOMIC_RELAXED);
     } else if (reached == UNLIKE) {
@@ -77,7 +78,9 @@ static enum reached kill_at(struct crew *crew, struct unit *unit, long k, bool d
 }
 
 static void work(struct unit *unit, bool dry) {
-  struct crew *crew = crew_make(unit->operation, unit->state);
+  // Starts have processes of their own.
+  bool is_start = unit->operation->start != NULL;
+  struct crew *crew = is_start ? NULL : crew_make(unit->operation, unit->state);
   if (dry) {
     (void)kill_at(crew, unit, POINTS_MAXIMUM, true);
   } else {
@@ -87,7 +90,8 @@ static void work(struct unit *unit, bool dry) {
         // A run may be a few instructions longer than the dry one (the digits of a pid).
         bool last = index == plan->count && options.stride == 1 && options.points == 0 &&
                     options.to == POINTS_MAXIMUM;
-        for (long k = unit->points; last && !unit->violated && k < POINTS_MAXIMUM - 1; k++) {
+        for (long k = unit->points - is_start; last && !unit->violated && k < POINTS_MAXIMUM - 1;
+             k++) {
           if (kill_at(crew, unit, k, false) != REACHED) break;
         }
         break;
@@ -99,7 +103,7 @@ static void work(struct unit *unit, bool dry) {
       (void)kill_at(crew, unit, plan->points[index], false);
     }
   }
-  crew_dismiss(crew);
+  if (crew != NULL) crew_dismiss(crew);
 }
 
 static void spread(struct unit *unit, bool dry, int jobs) {
@@ -229,7 +233,7 @@ static _Noreturn void usage(int status) {
       "  --seconds N  ends after about N seconds, trying fewer points\n"
       "  --stop       stops at the first operation that fails\n"
       "  --no-jump    steps all the way instead of running to a breakpoint first\n\n");
-#define STATE_USAGE(name, text, what) printf("  %-11s %s\n", text, what);
+#define STATE_USAGE(name, text, what) printf("  %-13s %s\n", text, what);
   STATE_LIST(STATE_USAGE)
 #undef STATE_USAGE
   exit(status);
@@ -250,6 +254,7 @@ int main(int count, char **arguments) {
                                         {"list", no_argument, NULL, 'l'},
                                         {"help", no_argument, NULL, 'h'},
                                         {NULL, 0, NULL, 0}};
+  start_bootstrap(count, arguments);
   bool list = false;
   options.jobs = (int)sysconf(_SC_NPROCESSORS_ONLN);
   options.seed = (unsigned)cipc_clock_now();

@@ -54,18 +54,20 @@ enum reached stepper_start(pid_t victim) {
   return REACHED;
 }
 
-bool process_sleeps(pid_t pid) {
+char process_state(pid_t pid) {
   char path[32];
   char text[512];
   (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
   FILE *file = fopen(path, "re");
-  if (file == NULL) return false;
+  if (file == NULL) return 0;
   size_t length = fread(text, 1, sizeof text - 1, file);
   (void)fclose(file);
   text[length] = '\0';
   const char *behind_name = strrchr(text, ')');
-  return behind_name != NULL && behind_name[1] == ' ' && behind_name[2] == 'S';
+  return behind_name != NULL && behind_name[1] == ' ' ? behind_name[2] : 0;
 }
+
+bool process_sleeps(pid_t pid) { return process_state(pid) == 'S'; }
 
 enum reached stepper_until_blocked(struct trial *trial, pid_t victim) {
   (void)trial;

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+// A caller that gives up when it finds the fork server dead.
+#include "cipc/frame.h"
+#include "start.h"
+
+static int finish_otherwise(cipc_start_t *start, int status, cipc_process_t **process,
+                            int *connection) {
+  status = cipc_start_finish(start, status, process, connection);
+  return status == CIPC_EPEERCLOSED ? CIPC_ECLOSED : status;
+}
+
+#define cipc_start_finish finish_otherwise
+#include "server.c"
