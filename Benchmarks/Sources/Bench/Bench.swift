@@ -12,6 +12,9 @@ import CFloors
     // well.
     if isAsked(to: nothing) { _exit(0) }
     if isAsked(to: RawPeer.word) { return RawPeer.serve(CommandLine.arguments.dropFirst(2)) }
+    if isAsked(to: StartingParent.word) {
+      return try StartingParent.serve(CommandLine.arguments.dropFirst(2))
+    }
     setlinebuf(stdout)
     let options = Options(CommandLine.arguments.dropFirst())
     let contests = Contest.all.filter { options.wants($0) && $0.canRun }
@@ -45,7 +48,7 @@ import CFloors
       table.add(line)
       for job in contest.otherPythonJobs {
         guard let summary = python?.run(job, contest.placement, cores) else { continue }
-        notes.append("Python, \(job): \(Table.show(summary))")
+        notes.append(line.note(on: summary, job))
       }
     }
     if options.asJSON { return }

@@ -7,17 +7,17 @@ internal import Glibc
 /// that a switch from one process to the other costs both the same.
 final class RawPeer {
   enum Job: String {
-    case echo, sink
+    case echo, sink, forkServer
   }
 
   /// The first argument of a peer.
   static let word = "peer"
-  private static let descriptorInPeer: Int32 = 3
+  static let descriptorInPeer: Int32 = 3
 
   private let process: pid_t
   let descriptor: Int32
 
-  init(_ job: Job, size: Int, core: Int32) {
+  init(_ job: Job, size: Int = 0, core: Int32) {
     var ends: [Int32] = [-1, -1]
     floor_socketpair(&ends)
     process = Self.start([Self.word, job.rawValue, "\(size)", "\(core)"], descriptor: ends[1])
@@ -40,6 +40,7 @@ final class RawPeer {
     switch job {
     case .echo: floor_echo(descriptorInPeer, floor_memory_create(size), size)
     case .sink: floor_sink(descriptorInPeer, floor_memory_create(size), size)
+    case .forkServer: floor_server_serve(descriptorInPeer)
     }
   }
 

@@ -18,6 +18,14 @@ struct Line {
 }
 
 extension Line {
+  /// How we stand against a further job of Python's.
+  func note(on python: Runner.Summary, _ job: String) -> String {
+    let times = python.median / measured.ours.median
+    let place = times > 1 ? "ahead" : "BEHIND"
+    return "\(contest.name): \(Table.time(measured.ours.median)), "
+      + "Python's \(job) \(Table.show(python)): \(place), \(decimal(times, 1)) times"
+  }
+
   /// An object on one line; times in nanoseconds per operation.
   var json: String {
     func fields(_ name: String, _ summary: Runner.Summary?) -> [String] {
@@ -103,7 +111,7 @@ struct Table {
     "\(decimal(Double(bytes) / nanoseconds, 2)) GB/s"
   }
 
-  private static func time(_ nanoseconds: Double) -> String {
+  static func time(_ nanoseconds: Double) -> String {
     switch nanoseconds {
     case ..<1e3: "\(decimal(nanoseconds, nanoseconds < 10 ? 2 : 1)) ns"
     case ..<1e6: "\(decimal(nanoseconds / 1e3, 2)) µs"

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
 #include <errno.h>
 #include <sched.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "fail.h"
 #include "floors.h"
@@ -25,4 +27,34 @@ void floor_pin(int core) {
     CPU_SET((unsigned)core, &cores);
   }
   if (sched_setaffinity(0, sizeof cores, &cores) < 0) fail("sched_setaffinity", errno);
+}
+
+/// The parent of a process; 0 when there is no such process any more.
+static pid_t parent_of(long process) {
+  char path[64];
+  (void)snprintf(path, sizeof path, "/proc/%ld/stat", process);
+  FILE *file = fopen(path, "re");
+  if (file == NULL) return 0;
+  char text[512];
+  size_t length = fread(text, 1, sizeof text - 1, file);
+  (void)fclose(file);
+  text[length] = '\0';
+  // Behind the name, which may hold anything, and the state.
+  const char *state = strrchr(text, ')');
+  return state == NULL || strlen(state) < 4 ? 0 : (pid_t)strtol(state + 4, NULL, 10);
+}
+
+void floor_pin_children(void) {
+  cpu_set_t cores;
+  if (sched_getaffinity(0, sizeof cores, &cores) < 0) fail("sched_getaffinity", errno);
+  DIR *processes = opendir("/proc");
+  if (processes == NULL) fail("/proc", errno);
+  struct dirent *entry;
+  while ((entry = readdir(processes)) != NULL) {
+    long process = strtol(entry->d_name, NULL, 10);
+    if (process <= 0 || parent_of(process) != getpid()) continue;
+    // Fails when it has ended meanwhile.
+    (void)!sched_setaffinity((pid_t)process, sizeof cores, &cores);
+  }
+  (void)closedir(processes);
 }

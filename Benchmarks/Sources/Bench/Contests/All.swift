@@ -7,5 +7,5 @@ extension Contest {
     + negations + [spanNegation, copyOut]
     + roundTrips + [typedRoundTrip] + mebibytes
     + [encoding, decoding]
-    + [spawn]
+    + [spawn] + forkServer + [fork] + startsWithMemory + startsWithFiles
 }

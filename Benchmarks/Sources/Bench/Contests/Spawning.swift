@@ -5,12 +5,12 @@ import SwiftIPC
 
 extension Contest {
   static let spawn = Contest(
-    name: "ChildProcess.start { }, join",
+    name: "ChildProcess.start, join: spawn",
     floorName: "posix_spawn, waitpid: this program, ending where main begins",
     target: .atMost(1.2),
     placement: .anywhere,
     pythonJob: "spawn",
-    otherPythonJobs: ["fork", "forkserver"]
+    otherPythonJobs: ["fork", "spawn", "forkserver"]
   ) { _ in
     Sides(
       ours: { for _ in 0..<$0 { try ChildProcess.start {}.join() } },

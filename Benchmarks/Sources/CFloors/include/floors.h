@@ -56,4 +56,22 @@ pid_t floor_spawn(char *const arguments[], int fd);
 /// Waits for the end of a child; exits with a message if it did not end with status 0.
 void floor_wait(pid_t child);
 
+/// fork, `_exit` and waitpid.
+void floor_forks(size_t count);
+
+/// What a bare fork server is asked with: about what our own request has without the environment.
+#define FLOOR_REQUEST_SIZE 512
+/// A bare fork server: a request arrives, a child is forked that ends at once, its status goes back.
+/// Returns at end of file.
+void floor_server_serve(int fd);
+/// The other end of `floor_server_serve`: asks and waits for the status.
+void floor_server_starts(int fd, size_t count);
+
+/// Private memory that has been written to. Never unmapped.
+void floor_memory_touch(size_t size);
+/// Opens so many files, and never closes them.
+void floor_files_open(size_t count);
+/// Binds the children of the calling process to the cores that it is bound to itself.
+void floor_pin_children(void);
+
 #endif
