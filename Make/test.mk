@@ -47,6 +47,10 @@ $(eval $(call c_test_rules,test-c,$(CC),))
 test-c: $(C_TESTS_test-c) ## the C tests
 	@Scripts/run-programs $^
 
+.PHONY: soak
+soak: $(BUILD)/test-c/start_test ## ten thousand starts of children leave nothing
+	STARTS=10000 TEST_PROGRAM_SECONDS=900 Scripts/run-programs $<
+
 .PHONY: test-exports
 test-exports: lib require-python ## the shared library exports the public API and nothing else
 	@Scripts/check-exports $(LIB_SHARED) $(LIB_STATIC)

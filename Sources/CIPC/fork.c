@@ -14,8 +14,7 @@
 #define THREAD_LOOKS 40
 #define THREAD_PAUSE_NANOSECONDS 250000
 
-/// The threads of this process; 0 where /proc cannot tell.
-static unsigned long thread_count(void) {
+unsigned long cipc_thread_count(void) {
   struct stat tasks;
   if (stat("/proc/self/task", &tasks) < 0 || tasks.st_nlink < 3) return 0;
   return (unsigned long)tasks.st_nlink - 2;
@@ -23,7 +22,7 @@ static unsigned long thread_count(void) {
 
 static int has_other_threads(void) {
   for (int i = 0; i < THREAD_LOOKS; i++) {
-    if (thread_count() == 1) return 0;
+    if (cipc_thread_count() == 1) return 0;
     struct timespec pause = {0, THREAD_PAUSE_NANOSECONDS};
     (void)nanosleep(&pause, NULL);
   }

@@ -320,8 +320,14 @@ void cipc_server_fork_child(void) {
   (void)pthread_mutex_unlock(&guard);
 }
 
-/// The mask of this process, without touching it: umask(2) would, for all threads at once.
+/// The mask of this process. Not by umask(2) where there are other threads, which would create
+/// files under the wrong one meanwhile; where there are none it is a hundred times as fast.
 static uint32_t file_mask(void) {
+  if (cipc_thread_count() == 1) {
+    mode_t own = umask(022);
+    (void)umask(own);
+    return (uint32_t)own;
+  }
   uint32_t mask = 022;
   char text[512];
   int file = open("/proc/self/status", O_RDONLY | O_CLOEXEC);

@@ -125,6 +125,9 @@ int cipc_process_can_start(cipc_process_entry_t entry, const char *executable);
 
 int cipc_pidfd_open(pid_t pid);
 
+/// The threads of this process; 0 where /proc cannot tell.
+unsigned long cipc_thread_count(void);
+
 static inline uint64_t cipc_ended_word(int end, int value) {
   return (uint64_t)(uint32_t)end << 32 | (uint32_t)value;
 }

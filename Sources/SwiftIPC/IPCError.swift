@@ -48,9 +48,10 @@ public struct IPCError: Error, Hashable, Sendable {
     public static let outOfMemory = Code(rawValue: "outOfMemory")
     /// A limit of the process or the machine was reached: descriptors, processes.
     public static let resourceLimit = Code(rawValue: "resourceLimit")
-    /// The timeout ended before the operation could be done; nothing was changed.
+    /// The timeout ended before the operation could be done. Nothing was changed, unless the operation
+    /// says otherwise.
     public static let timedOut = Code(rawValue: "timedOut")
-    /// The task that waited was cancelled; nothing was changed.
+    /// The task that waited was cancelled. Nothing was changed, unless the operation says otherwise.
     public static let cancelled = Code(rawValue: "cancelled")
     /// The last owner of the lock died inside it and nobody has repaired what it guards.
     public static let ownerDied = Code(rawValue: "ownerDied")

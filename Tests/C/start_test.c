@@ -27,6 +27,18 @@
 #define HAS_THREAD 0
 #endif
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define KEEPS_MEMORY 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define KEEPS_MEMORY 1
+#endif
+#if !defined(KEEPS_MEMORY)
+#define KEEPS_MEMORY HAS_THREAD
+#endif
+
 typedef enum method { SPAWN, FORK_SERVER, FORK } method_t;
 #define METHODS (HAS_THREAD ? FORK : FORK + 1)
 
@@ -736,13 +748,40 @@ static void two_hundred_at_once(void) {
   }
 }
 
-static void many_starts_leave_nothing(void) {
-  (void)server_pid();
-  int before = child_descriptors();
-  for (int i = 0; i < 1000; i++) {
+/// Resident memory of a process, in pages.
+static long pages_of(pid_t pid) {
+  char path[64];
+  (void)snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+  FILE *file = fopen(path, "re");
+  CHECK(file != NULL);
+  long size = 0, resident = 0;
+  CHECK_EQUAL(fscanf(file, "%ld %ld", &size, &resident), 2);
+  (void)fclose(file);
+  return resident;
+}
+
+static void starts(int count) {
+  for (int i = 0; i < count; i++) {
     finish_with(start(FORK_SERVER, NULL, child_nothing, NULL), 0);
     if (!HAS_THREAD) finish_with(start(FORK, NULL, child_nothing, NULL), 0);
+    if (i % 10 == 0) finish_with(start(SPAWN, NULL, child_nothing, NULL), 0);
   }
+}
+
+/// `make soak` sets STARTS to 10000.
+static void many_starts_leave_nothing(void) {
+  pid_t serving = server_pid();
+  int before = child_descriptors();
+  starts(100);
+  long own = pages_of(getpid()), servers = pages_of(serving);
+  const char *wanted = getenv("STARTS");
+  int count = wanted != NULL ? atoi(wanted) : 1000;
+  (void)alarm(600);
+  starts(count);
+  (void)printf("  %d starts: %ld pages more here, %ld in the server\n", count,
+               pages_of(getpid()) - own, pages_of(serving) - servers);
+  // Sanitizers keep what was freed.
+  CHECK(KEEPS_MEMORY || (pages_of(getpid()) - own < 64 && pages_of(serving) - servers < 64));
   CHECK_EQUAL(child_descriptors(), before);
   // No child is left but the server.
   pid_t server = server_pid();
@@ -760,11 +799,11 @@ static void many_starts_leave_nothing(void) {
   (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)server);
   DIR *directory = opendir(path);
   CHECK(directory != NULL);
-  int count = 0;
+  int open = 0;
   struct dirent *entry;
-  while ((entry = readdir(directory)) != NULL) count += entry->d_name[0] != '.';
+  while ((entry = readdir(directory)) != NULL) open += entry->d_name[0] != '.';
   (void)closedir(directory);
-  CHECK_EQUAL(count, 3 + 3 + 2);
+  CHECK_EQUAL(open, 3 + 3 + 2);
   (void)close(connection);
   finish_with(process, 0);
 }
@@ -802,6 +841,58 @@ static void a_start_that_runs_out_of_descriptors_leaves_nothing(void) {
     (void)printf("  %s: %d of 16 failed\n", method_names[method], failures);
     CHECK(failures > 3 && failures < 16);
   }
+}
+
+// MARK: - Terminals
+
+typedef struct terminal {
+  const char *path;
+  int output[2];
+} terminal_t;
+
+/// A program on a terminal, with a child of each kind, all with default signals.
+static void program_on_a_terminal(void *context) {
+  terminal_t *terminal = context;
+  (void)close(terminal->output[0]);
+  CHECK(setsid() > 0);
+  int own = open(terminal->path, O_RDWR);
+  CHECK(own >= 0);
+  for (int i = 0; i < 3; i++) CHECK(dup2(own, i) == i);
+  cipc_process_options_t options = {0};
+  options.descriptors = &terminal->output[1];
+  options.descriptor_count = 1;
+  for (method_t method = SPAWN; method <= FORK_SERVER; method++) {
+    int connection;
+    cipc_process_t *process = start(method, &connection, child_for_ever, &options);
+    char byte;
+    CHECK(process != NULL && read(connection, &byte, 1) == 1);
+  }
+  pid_t server = server_pid();
+  CHECK(write(terminal->output[1], &server, sizeof server) == (ssize_t)sizeof server);
+  child_hang();
+}
+
+static void a_ctrl_c_ends_all_once_and_quietly(void) {
+  int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  CHECK(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+  terminal_t terminal = {.path = ptsname(master)};
+  CHECK(terminal.path != NULL && pipe2(terminal.output, O_CLOEXEC) == 0);
+  pid_t program = child_start(program_on_a_terminal, &terminal);
+  (void)close(terminal.output[1]);
+  pid_t server = 0;
+  CHECK(read(terminal.output[0], &server, sizeof server) == (ssize_t)sizeof server);
+  int pidfd = pidfd_of(server);
+  CHECK(write(master, "\x03", 1) == 1);
+  CHECK_EQUAL(child_join(program), -SIGINT);
+  // Its children held the other end, and the server ends with the program.
+  char byte;
+  CHECK_EQUAL(read(terminal.output[0], &byte, 1), 0);
+  await_end(pidfd);
+  char text[256];
+  (void)read_all(master, text, sizeof text);
+  CHECK(strcmp(text, "^C") == 0);
+  (void)close(terminal.output[0]);
+  (void)close(master);
 }
 
 static void bad_arguments_are_errors(void) {
@@ -842,6 +933,7 @@ int main(int argc, char **argv) {
   TEST(two_hundred_at_once);
   TEST(many_starts_leave_nothing);
   TEST(a_start_that_runs_out_of_descriptors_leaves_nothing);
+  TEST(a_ctrl_c_ends_all_once_and_quietly);
   TEST(bad_arguments_are_errors);
   return check_finish();
 }

@@ -110,11 +110,12 @@ int test_kill(pid_t child) { return kill(child, SIGKILL); }
 
 int test_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 
-int test_memfd(const void *bytes, size_t size, int sealed) {
+int test_memfd(const void *bytes, size_t size, int sealed, int writable) {
   int descriptor = memfd_create("crafted", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (descriptor < 0 || ftruncate(descriptor, (off_t)size) < 0 ||
       pwrite(descriptor, bytes, size, 0) != (ssize_t)size ||
-      (sealed && fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)) {
+      (sealed && fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0) ||
+      (!writable && fcntl(descriptor, F_ADD_SEALS, F_SEAL_WRITE) < 0)) {
     return -1;
   }
   return descriptor;

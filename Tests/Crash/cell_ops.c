@@ -68,6 +68,12 @@ static void update(struct trial *trial) {
   commit(trial);
 }
 
+static void store(struct trial *trial) {
+  struct value value = value_of(OLD + STEP);
+  expect(trial, "store", cipc_cell_store(cell_of(trial), &value, sizeof value, CIPC_NO_DEADLINE),
+         0);
+}
+
 static void cancel(struct trial *trial) {
   expect(trial, "cancel", cipc_cell_cancel(cell_of(trial)), 0);
 }
@@ -149,16 +155,29 @@ static void check(struct trial *trial) {
   expect(trial, "last unlock", cipc_mutex_unlock(&cell->mutex), 0);
 }
 
+static void compare_with_before(struct trial *trial) {
+  if (trial->done_before >= 0 && trial->done_before != trial->committed) {
+    violate(trial, "the update was %s when the victim was killed, and %s in the end",
+            trial->done_before ? "there" : "not there", trial->committed ? "is" : "is not");
+  }
+}
+
 static void judge(struct trial *trial) {
   uint64_t number = (uint64_t)trial->shared->number[1];
   trial->committed = number >= STEP;
   if (number != OLD + SURVIVORS + (trial->committed ? STEP : 0)) {
     violate(trial, "the last value is %llu: an update was lost", (unsigned long long)number);
   }
-  if (trial->done_before >= 0 && trial->done_before != trial->committed) {
-    violate(trial, "the update was %s when the victim was killed, and %s in the end",
-            trial->done_before ? "there" : "not there", trial->committed ? "is" : "is not");
-  }
+  compare_with_before(trial);
+}
+
+// A store takes the place of whatever survivors wrote before it, and of nothing that they wrote
+// after it; `look` has seen to it that no more is there than they wrote.
+static void judge_store(struct trial *trial) {
+  uint64_t number = (uint64_t)trial->shared->number[1];
+  trial->committed = number >= STEP;
+  if (!trial->committed && number != OLD + SURVIVORS) violate(trial, "an update was lost");
+  compare_with_before(trial);
 }
 
 static void judge_reader(struct trial *trial) {
@@ -175,6 +194,13 @@ static void judge_reader(struct trial *trial) {
 
 static const struct operation cell_operations[] = {
     {.name = "cell.update", .states = IN(OWNS) | WAITS, .commit = RISES, .run = update, WRITER},
+    {.name = "cell.store",
+     .states = IN(OWNS) | WAITS,
+     .commit = RISES,
+     .run = store,
+     COMMON,
+     .committed_now = committed_now,
+     .judge = judge_store},
     {.name = "cell.commit",
      .states = HELD,
      .commit = RISES,

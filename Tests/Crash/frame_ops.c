@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Frames: when the writer dies, the reader gets whole frames, each what was written, and then the
-// end of the stream or "truncated" at once; when the reader dies, the writer is told so.
+// Frames, and connections, which move them: when the writer dies, the reader gets whole frames,
+// each what was written, and then the end of the stream or "truncated" at once; when the reader
+// dies, the writer is told so.
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +114,39 @@ static void write_two(struct trial *trial) {
   write_frame(trial, 2, descriptors);
 }
 
+// The victim's end as a connection.
+static cipc_connection_t *connection;
+
+static void adopt(struct trial *trial, int end) {
+  expect(trial, "adopt", cipc_connection_adopt(&connection, trial->descriptors[end], 0, 0), 0);
+}
+
+static void prepare_sender(struct trial *trial) {
+  prepare_writer(trial);
+  adopt(trial, WRITE_END);
+}
+
+static void send_two(struct trial *trial) {
+  size_t descriptors = shape_of(trial).descriptors;
+  for (unsigned frame = 1; frame < FRAMES; frame++) {
+    expect(trial, "send",
+           cipc_connection_send(connection, bodies[frame], length_of(trial, frame), passed,
+                                descriptors, CIPC_NO_DEADLINE),
+           0);
+  }
+}
+
+// Small ones, so that there is nothing to wait for between the steps.
+static void send_two_in_steps(struct trial *trial) {
+  for (unsigned frame = 1; frame < FRAMES; frame++) {
+    uint64_t progress = 0;
+    expect(trial, "send_step",
+           cipc_connection_send_step(connection, bodies[frame], length_of(trial, frame), NULL, 0,
+                                     &progress),
+           0);
+  }
+}
+
 static void look_at_descriptors(struct trial *trial, const int *descriptors, size_t count) {
   for (size_t i = 0; i < count; i++) {
     struct stat status;
@@ -205,6 +239,26 @@ static void read_one(struct trial *trial) {
   }
 }
 
+static void prepare_receiver(struct trial *trial) {
+  prepare_reader(trial);
+  adopt(trial, READ_END);
+}
+
+static void receive_one(struct trial *trial) {
+  uint8_t *bytes = NULL;
+  size_t length;
+  expect(trial, "receive",
+         cipc_connection_receive(connection, &bytes, &length, NULL, NULL, CIPC_NO_DEADLINE), 0);
+  if (bytes == NULL || length != SMALL || memcmp(bytes, bodies[0], SMALL) != 0) {
+    violate(trial, "the message that was received is not the one that was sent");
+  }
+}
+
+// A poll takes nothing, so all that the survivor writes stays unread.
+static void poll_one(struct trial *trial) {
+  expect(trial, "poll", cipc_connection_poll(connection, CIPC_NO_DEADLINE), 0);
+}
+
 static void survive_writer(struct trial *trial, int survivor) {
   let_go(trial, READ_END);
   if (survivor != 0) {
@@ -213,7 +267,8 @@ static void survive_writer(struct trial *trial, int survivor) {
   }
   int descriptor = trial->descriptors[WRITE_END];
   int status = 0;
-  // The second does not fit: nobody but the victim could make room, and it reads one frame only.
+  // The second does not fit: nobody but the victim could make room, and it reads one frame only,
+  // or that and 16 KiB ahead.
   for (unsigned frame = 0; frame < 2 && status == 0; frame++) {
     status = cipc_frame_write(descriptor, bodies[0], frame == 0 ? SMALL : LARGE, NULL, 0, soon());
   }
@@ -221,9 +276,13 @@ static void survive_writer(struct trial *trial, int survivor) {
   expect(trial, "write to the dead", status, CIPC_EPEERCLOSED);
 }
 
-#define WRITER \
+#define READ_BY_SURVIVOR \
   .fresh_survivors = true, .forked = forked_writer, .committed_now = bytes_now, \
-  .prepare = prepare_writer, .run = write_two, .survive = survive_reader, .judge = judge_reader
+  .survive = survive_reader, .judge = judge_reader
+#define WRITER READ_BY_SURVIVOR, .prepare = prepare_writer, .run = write_two
+#define SENDER READ_BY_SURVIVOR, .prepare = prepare_sender
+#define WRITTEN_BY_SURVIVOR \
+  .fresh_survivors = true, .setup = setup_reader, .forked = forked_reader, .survive = survive_writer
 
 static const struct operation frame_operations[] = {
     {.name = "frame.write",
@@ -259,12 +318,50 @@ static const struct operation frame_operations[] = {
      WRITER},
     {.name = "frame.read",
      .states = IN(OWNS) | IN(CALLS) | IN(WOKEN) | IN(BLOCKED),
-     .setup = setup_reader,
-     .fresh_survivors = true,
-     .forked = forked_reader,
      .prepare = prepare_reader,
      .run = read_one,
-     .survive = survive_writer},
+     WRITTEN_BY_SURVIVOR},
+    {.name = "connection.send",
+     .states = IN(OWNS) | IN(CALLS),
+     .commit = RISES,
+     .setup = setup,
+     .run = send_two,
+     SENDER},
+    {.name = "connection.send-pipe",
+     .states = IN(OWNS) | IN(CALLS),
+     .commit = RISES,
+     .setup = setup_pipe,
+     .run = send_two,
+     SENDER},
+    {.name = "connection.send-many",
+     .states = IN(OWNS) | IN(CALLS),
+     .commit = RISES,
+     .setup = setup,
+     .coarse = 11,
+     .run = send_two,
+     SENDER},
+    {.name = "connection.send-large",
+     .states = IN(WOKEN) | IN(CALLS),
+     .commit = WHENEVER,
+     .setup = setup,
+     .run = send_two,
+     SENDER},
+    {.name = "connection.send-step",
+     .states = IN(OWNS) | IN(CALLS),
+     .commit = RISES,
+     .setup = setup,
+     .run = send_two_in_steps,
+     SENDER},
+    {.name = "connection.receive",
+     .states = IN(OWNS) | IN(CALLS) | IN(WOKEN) | IN(BLOCKED),
+     .prepare = prepare_receiver,
+     .run = receive_one,
+     WRITTEN_BY_SURVIVOR},
+    {.name = "connection.poll",
+     .states = IN(OWNS) | IN(CALLS) | IN(WOKEN) | IN(BLOCKED),
+     .prepare = prepare_receiver,
+     .run = poll_one,
+     WRITTEN_BY_SURVIVOR},
 };
 
 REGISTER(frame_operations)

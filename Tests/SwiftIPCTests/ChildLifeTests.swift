@@ -113,7 +113,7 @@ import Testing
     #expect(number.value == 5)
   }
 
-  @Test(arguments: StartMethod.allCases) func daemonsAreEndedAtTheEnd(
+  @Test(arguments: ChildWork.methods) func daemonsAreEndedAtTheEnd(
     _ method: StartMethod
   ) async throws {
     let (ours, theirs) = try Connection.pair()
@@ -127,7 +127,7 @@ import Testing
     #expect(error?.code == .peerClosed)
   }
 
-  @Test(arguments: StartMethod.allCases) func daemonsDieWithAKilledParent(
+  @Test(arguments: ChildWork.methods) func daemonsDieWithAKilledParent(
     _ method: StartMethod
   ) async throws {
     let (ours, theirs) = try Connection.pair()

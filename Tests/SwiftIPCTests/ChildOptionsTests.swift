@@ -14,6 +14,7 @@ import Testing
       newProcessGroup: true)
     let child = try ChildProcess.start(options: options) { settings() }
     #expect(try await child.value == "/usr 4294967296 60 99 1 6 true")
+    if !ChildWork.canFork { return }
     // A forked one, in a child with one thread.
     let parent = try ChildProcess.start {
       let options = ChildProcessOptions(

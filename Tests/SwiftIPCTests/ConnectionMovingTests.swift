@@ -72,10 +72,15 @@ private struct ForgedTicket: Codable {
     let long = Parcel(name: String(repeating: "x", count: 200), connections: [b])
     #expect(code { try carrier.send(long) } == .messageTooLong)
     receiver.close()
+    #expect(codeOfSending(carrier) == .peerClosed)
     #expect(code { try carrier.send(b) } == .peerClosed)
     try b.send(1)
     #expect(try a.receive(Int.self) == 1)
     #expect(code { try MessageEncoder().encode(b) } == .notTransferable)
+    // It can be in one place only.
+    let (one, _one) = try Connection.pair()
+    #expect(code { try one.send([b, b]) } == .notTransferable)
+    withExtendedLifetime(_one) {}
     let ends = try makePipe()
     let writer = try Connection(adopting: ends.write)
     #expect(code { try writer.send(b) } == .unsupported)

@@ -37,8 +37,8 @@ import Testing
 
   @Test func thereAreSome() {
     print("connections are tried with \(PythonInterpreter.all.count) Pythons")
-    let expected = unsafe access("/root/.pyenv/versions", F_OK) == 0
-    #expect(!PythonInterpreter.all.isEmpty || !expected)
+    // The tests with arguments would pass with none.
+    #expect(!PythonInterpreter.all.isEmpty, "python3 is missing")
   }
 
   @Test(arguments: PythonInterpreter.all)

@@ -20,9 +20,9 @@ import Testing
 
   /// What decoding says about these bytes in a memfd; also checks that the descriptor is closed.
   private func message<T: Decodable>(
-    _ type: T.Type, _ bytes: [UInt8], sealed: Bool = true
+    _ type: T.Type, _ bytes: [UInt8], sealed: Bool = true, writable: Bool = true
   ) throws -> String {
-    let crafted = unsafe test_memfd(bytes, bytes.count, sealed ? 1 : 0)
+    let crafted = unsafe test_memfd(bytes, bytes.count, sealed ? 1 : 0, writable ? 1 : 0)
     try #require(crafted >= 0)
     defer { close(crafted) }
     let inode = test_inode(crafted)
@@ -62,6 +62,9 @@ import Testing
     }
     #expect(try message(T.self, good + [0]).contains("segment size"))
     #expect(try message(T.self, good, sealed: false).contains("segment seals"))
+    #expect(
+      try message(T.self, good, writable: false)
+        == "segmentMismatch: \(T.self): segment memory: cannot be written (errno \(EPERM))")
     #expect(try message(T.self, []).contains("segment size"))
   }
 
@@ -71,6 +74,8 @@ import Testing
     try refusesEachField(Value(1.5))
     try refusesEachField(SharedAtomic(7))
     try refusesEachField(SharedArray<Int32>(0..<10))
+    // A capacity of one more is a longer cell.
+    try refusesEachField(SharedString("hello", capacity: 8))
   }
 
   @Test func aDescriptorOfSomethingElseIsAnErrorAndClosed() throws {

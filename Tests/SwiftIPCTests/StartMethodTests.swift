@@ -122,7 +122,7 @@ import Testing
     #expect(throws: IPCError.self) { try ChildProcess.fork() }
   }
 
-  @Test func aForkedClosureCapturesAnything() async throws {
+  @Test(.enabled(if: ChildWork.canFork)) func aForkedClosureCapturesAnything() async throws {
     let child = try ChildProcess.start {
       struct Local: Codable, Equatable { var text: String }
       let captured = [1, 2, 3]
@@ -146,7 +146,7 @@ import Testing
     #expect(try await child.value == ["10", "a[1, 2, 3]", "true", "9"])
   }
 
-  @Test func aForkedChildRunsAsynchronousClosures() async throws {
+  @Test(.enabled(if: ChildWork.canFork)) func aForkedChildRunsAsynchronousClosures() async throws {
     let child = try ChildProcess.start {
       let captured = "x"
       let forked = try ChildProcess.start("y", options: .init(method: .fork)) { argument in
@@ -158,7 +158,8 @@ import Testing
     #expect(try await child.value == "xy")
   }
 
-  @Test func argumentsOfAForkMeanWhatTheyAlwaysMean() async throws {
+  @Test(.enabled(if: ChildWork.canFork)) func argumentsOfAForkMeanWhatTheyAlwaysMean() async throws
+  {
     let child = try ChildProcess.start {
       let number = try Value(1)
       let (ours, theirs) = try Connection.pair()
@@ -178,7 +179,7 @@ import Testing
     #expect(try await child.value == "12 moved true")
   }
 
-  @Test func aBareForkReturnsInBoth() async throws {
+  @Test(.enabled(if: ChildWork.canFork)) func aBareForkReturnsInBoth() async throws {
     let number = try Value(0)
     let child = try ChildProcess.start(number) { number in
       let before = CurrentProcess.name
@@ -197,7 +198,8 @@ import Testing
     #expect(try await child.value == [true, true, true, true])
   }
 
-  @Test func aBareForkThatReturnsFromTheTaskDoesNotAnswerForItsParent() async throws {
+  @Test(.enabled(if: ChildWork.canFork))
+  func aBareForkThatReturnsFromTheTaskDoesNotAnswerForItsParent() async throws {
     let child = try ChildProcess.start {
       switch try ChildProcess.fork() {
       case .child: return "the child's"
@@ -209,7 +211,8 @@ import Testing
     #expect(try await child.value == "the parent's")
   }
 
-  @Test func whatWasPrintedBeforeAForkIsPrintedOnce() async throws {
+  @Test(.enabled(if: ChildWork.canFork)) func whatWasPrintedBeforeAForkIsPrintedOnce() async throws
+  {
     let child = try ChildProcess.start(options: .init(standardOutput: .pipe)) {
       print("once", terminator: " ")
       let forked = try ChildProcess.start(options: .init(method: .fork)) {

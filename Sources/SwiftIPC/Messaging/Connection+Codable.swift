@@ -43,8 +43,9 @@ extension Connection: Codable {
   /// It is closed here once the message was sent. Let nobody use it from the encoding on: what is
   /// received in between is received twice.
   ///
-  /// - Throws: `IPCError` with `notTransferable` for another encoder and while somebody sends or
-  ///   receives on it, `closed`, `resourceLimit`, `outOfMemory`.
+  /// - Throws: `IPCError` with `notTransferable` for another encoder, while somebody sends or
+  ///   receives on it, and when it is in the message already; `closed`, `resourceLimit`,
+  ///   `outOfMemory`.
   public func encode(to encoder: any Encoder) throws {
     let outbox = try encoder.descriptorOutbox(for: Connection.self)
     let departing = try DepartingConnection(self)
@@ -61,7 +62,7 @@ extension Connection: Codable {
         UnsafeBufferPointer(
           start: departing.state.offsets, count: departing.state.descriptor_count)))
     try ticket.encode(to: encoder)
-    outbox.whenSent { self.close() }
+    try outbox.move(self) { self.close() }
   }
 
   /// Receives a connection from another process: works inside a message alone.

@@ -50,8 +50,10 @@ extension Connection {
     return (message.bytes, message.descriptors)
   }
 
-  /// Receives one message as bytes, and the descriptors that came with it; suspends until there is
-  /// one. Errors as in the blocking form; also `cancelled`, which loses nothing.
+  /// Receives one message as bytes, and the descriptors that came with it.
+  ///
+  /// Suspends until there is one. Errors as in the blocking form; also `cancelled`, which loses
+  /// nothing.
   public func receiveBytesAndDescriptors(
     timeout: Duration? = nil
   ) async throws(IPCError) -> (bytes: [UInt8], descriptors: [Int32]) {

@@ -31,8 +31,10 @@ internal import CIPC
 /// connection. That *moves* it: here it is closed once the message was sent, so that the end of the
 /// stream is noticed when the other process ends. `duplicate()` keeps one.
 ///
-/// The bytes from the peer are checked; a hostile peer gets an error and cannot make this process
-/// allocate more than it sends. The corresponding C type is `cipc_connection_t`.
+/// The bytes from the peer are checked; a hostile peer gets an error. Beyond 1 MiB, receiving
+/// allocates as bytes arrive and not as they claim. Decoding takes a multiple of a message's size:
+/// towards peers that are not trusted, ask for a maximum that fits what is expected. The
+/// corresponding C type is `cipc_connection_t`.
 @safe
 public final class Connection: Sendable {
   /// The longest message unless another maximum is asked for: 64 MiB.
@@ -118,8 +120,8 @@ public final class Connection: Sendable {
   ///
   /// - Parameters:
   ///   - descriptor: an open one that nobody else uses.
-  ///   - isShared: other processes read from the same end. Then nothing is read ahead, so that each
-  ///     message is whole for whoever takes it; that costs a system call for each message.
+  ///   - isShared: other processes read from the same end, one at a time. Then nothing is read ahead, so
+  ///     that the next one finds the next message; that costs a system call for each message.
   ///   - maximumMessageSize: the longest message, in bytes.
   /// - Throws: `IPCError` with `unsupported` for another kind of descriptor, `system` for one that is
   ///   not open, `outOfMemory`, `invalidArgument` for a maximum below 1.
@@ -141,6 +143,9 @@ public final class Connection: Sendable {
   ///
   /// What either sends arrives at the same peer, and what the peer sends goes to whichever receives
   /// first. Messages that this one has read already stay with it. From then on neither reads ahead.
+  ///
+  /// The two take no turns: let one of them send at a time, and one receive, by a `Lock` if need be.
+  /// Where both do, a message can be taken apart between them, and both ends break.
   ///
   /// - Throws: `IPCError` with `unsupported` while somebody receives or part of a message has been
   ///   received or sent, `closed`, `resourceLimit`, `outOfMemory`.

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import CIPC
-internal import Glibc
 internal import Synchronization
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
 
 /// The descriptors that leave this process with one message.
 ///
@@ -12,6 +16,7 @@ package final class DescriptorOutbox: Sendable {
   private struct State {
     var descriptors: [Int32] = []
     var owners: [any Sendable & AnyObject] = []
+    var moved: Set<ObjectIdentifier> = []
     var whenSent: [@Sendable () -> Void] = []
   }
   private let state = Mutex(State())
@@ -30,8 +35,21 @@ package final class DescriptorOutbox: Sendable {
 
   /// Has `action` called once the message is sent whole: how a connection that was given away
   /// closes here. Not called when sending fails, so that a failed send moves nothing.
-  package func whenSent(_ action: @escaping @Sendable () -> Void) {
-    state.withLock { $0.whenSent.append(action) }
+  ///
+  /// - Throws: `notTransferable` when the object is in the message already.
+  package func move(
+    _ object: any Sendable & AnyObject, whenSent action: @escaping @Sendable () -> Void
+  ) throws(IPCError) {
+    let isFirst = state.withLock { state in
+      guard state.moved.insert(ObjectIdentifier(object)).inserted else { return false }
+      state.whenSent.append(action)
+      return true
+    }
+    if !isFirst {
+      throw IPCError(
+        .notTransferable,
+        context: "\(type(of: object)): twice in one message, which moves it; send a duplicate()")
+    }
   }
 
   /// The descriptors, in the order of their indices.

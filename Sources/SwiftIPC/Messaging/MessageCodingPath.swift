@@ -28,15 +28,26 @@ final class MessageCodingPath {
   }
 
   static func describe(_ keys: [any CodingKey]) -> String {
-    var text = ""
-    for key in keys {
+    var text = keys.count > maximumShown ? "…" : ""
+    for key in keys.suffix(maximumShown) {
       if let index = key.intValue, key.stringValue == "\(index)" || key is MessageIndexKey {
         text += "[\(index)]"
       } else {
-        text += text.isEmpty ? key.stringValue : ".\(key.stringValue)"
+        text += text.isEmpty ? key.stringValue.excerpt() : ".\(key.stringValue.excerpt())"
       }
     }
     return text.isEmpty ? "the message" : text
+  }
+
+  /// The innermost keys tell most.
+  private static let maximumShown = 12
+}
+
+extension String {
+  /// The text, or its beginning where it is long: for errors that quote what a peer sent. Counted in
+  /// bytes, since a single character may be of any length.
+  func excerpt(_ shown: Int = 64) -> String {
+    utf8.count <= shown ? self : String(decoding: utf8.prefix(shown), as: UTF8.self) + "…"
   }
 }
 

@@ -85,6 +85,7 @@ extension IPCError {
     @unknown default: found = ([], "\(error)")
     }
     self.init(
-      .malformedMessage, context: "\(MessageCodingPath.describe(found.path)): \(found.problem)")
+      .malformedMessage,
+      context: "\(MessageCodingPath.describe(found.path)): \(found.problem.excerpt(256))")
   }
 }

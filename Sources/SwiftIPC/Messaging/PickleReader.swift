@@ -486,7 +486,7 @@ struct PickleReader: ~Copyable {
     {
       if chunks.count > 0 {
         for index in 0..<containers.count where containers[index].head != PickleContainer.noChunk {
-          joinChunks(index)
+          try joinChunks(index)
         }
       }
       return
@@ -568,13 +568,16 @@ struct PickleReader: ~Copyable {
         path.append(parent)
       }
       if containers[visit.container].head != PickleContainer.noChunk {
-        joinChunks(visit.container)
+        try joinChunks(visit.container)
       }
     }
   }
 
-  private mutating func joinChunks(_ index: Int) {
+  private mutating func joinChunks(_ index: Int) throws(IPCError) {
     let start = elements.count
+    guard start + Int(containers[index].count) <= Int(UInt32.max) else {
+      throw tooMany(Int(UInt32.max))
+    }
     var left = Int(containers[index].count)
     var next = containers[index].head
     while left > 0 {

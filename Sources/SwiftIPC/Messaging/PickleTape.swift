@@ -272,7 +272,9 @@ final class PickleTape {
       case PickleOpcode.newFalse: "False"
       case PickleOpcode.binInt1, PickleOpcode.binInt2, PickleOpcode.binInt:
         "the integer \(smallInteger(node)!)"
-      case PickleOpcode.long1, PickleOpcode.long4: "the integer \(bigInteger(node)!)"
+      case PickleOpcode.long1, PickleOpcode.long4:
+        span(of: node).count > 64
+          ? "an integer of \(span(of: node).count) bytes" : "the integer \(bigInteger(node)!)"
       case PickleOpcode.binFloat: "the float \(float(node))"
       case PickleOpcode.emptyList: "a list"
       case PickleOpcode.emptyTuple: "a tuple"

@@ -77,6 +77,11 @@ final class Segment: @unchecked Sendable {
     }
     guard status >= 0, let handle = unsafe handle else {
       close(descriptor)
+      if status == -EPERM || status == -EACCES {
+        throw IPCError(
+          .segmentMismatch, errno: -status,
+          context: "\(subject()): segment memory: cannot be written")
+      }
       throw IPCError(status: status, subject())
     }
     return unsafe Segment(handle: handle)

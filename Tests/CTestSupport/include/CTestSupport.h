@@ -42,8 +42,8 @@ int test_kill(pid_t child);
 // pipe2(2) with O_CLOEXEC, which Swift does not see.
 int test_pipe(int ends[2]);
 
-// A memfd of these bytes, sealed against resizing if asked for.
-int test_memfd(const void *bytes, size_t size, int sealed);
+// A memfd of these bytes, sealed against resizing if asked for, and against writing unless.
+int test_memfd(const void *bytes, size_t size, int sealed, int writable);
 
 uint64_t test_inode(int descriptor);
 // How many descriptors and mappings of this process are of an inode.

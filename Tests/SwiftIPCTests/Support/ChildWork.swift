@@ -5,6 +5,12 @@ import Glibc
 
 /// What children do in the tests of start methods, and what they find out about themselves.
 enum ChildWork {
+  /// ThreadSanitizer has a thread of its own, with which no process can be forked.
+  static let canFork = unsafe dlsym(nil, "__tsan_init") == nil
+
+  /// The methods that can be tried in a child with one thread.
+  static let methods = canFork ? StartMethod.allCases : [.spawn, .forkServer]
+
   struct Refusal: Error { var reason: String }
 
   struct Square: ProcessTask {

@@ -38,7 +38,9 @@ struct PythonInterpreter: Sendable, CustomStringConvertible {
 
   private static func candidates() -> [String] {
     var paths: [String] = []
-    let versions = "/root/.pyenv/versions"
+    let versions =
+      environment("PYENV_ROOT").map { "\($0)/versions" }
+      ?? "\(environment("HOME") ?? "")/.pyenv/versions"
     if let directory = unsafe opendir(versions) {
       while let entry = unsafe readdir(directory) {
         let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
@@ -48,13 +50,14 @@ struct PythonInterpreter: Sendable, CustomStringConvertible {
       }
       unsafe closedir(directory)
     }
-    if let path = unsafe getenv("PATH") {
-      let directories = unsafe String(cString: path)
-      for directory in directories.split(separator: ":") {
-        paths.append("\(directory)/python3")
-      }
+    for directory in (environment("PATH") ?? "").split(separator: ":") {
+      paths.append("\(directory)/python3")
     }
     return paths.filter { unsafe access($0, X_OK) == 0 }
+  }
+
+  private static func environment(_ name: String) -> String? {
+    unsafe getenv(name).map { unsafe String(cString: $0) }
   }
 }
 

@@ -16,7 +16,9 @@
 /// A connection reads ahead. What it has read is its own: a duplicate of it, and
 /// a forked child's copy, do not have it. Where a description is shared
 /// (CIPC_CONNECTION_SHARED, and both sides of `duplicate`) reads go exactly to
-/// the end of a frame, so that the other holder loses nothing.
+/// the end of a frame, so that the other holder loses nothing. Holders take no
+/// turns with each other: two that receive at the same time, or send frames of
+/// more than a few kB, take frames apart. Have a mutex decide.
 ///
 /// After a fork the child may use a connection that no other thread of the
 /// parent was inside of; both then hold the same stream.
@@ -68,7 +70,8 @@ CIPC_API CIPC_CHECKED int cipc_connection_adopt(cipc_connection_t **connection, 
 /// Makes a second connection for the same end. Neither reads ahead from then on;
 /// what was read ahead stays with the original. CIPC_EBUSY: another thread
 /// receives, or part of a message has been read or written: finish that first.
-/// CIPC_ECLOSED, CIPC_EMFILE, CIPC_ENOMEM.
+/// CIPC_ECLOSED, CIPC_EMFILE, CIPC_ENOMEM. See above for what the two must not do
+/// at the same time.
 CIPC_API CIPC_CHECKED int cipc_connection_duplicate(cipc_connection_t *connection,
                                                     cipc_connection_t **duplicate);
 
@@ -153,7 +156,8 @@ CIPC_API CIPC_CHECKED int cipc_connection_receive(cipc_connection_t *connection,
                                                   cipc_deadline_t deadline);
 
 /// Waits until there is something to receive: a message or the beginning of one,
-/// or the end of the stream. 0, CIPC_ETIMEDOUT, CIPC_ENOTREADABLE, CIPC_ECLOSED.
+/// or the end of the stream. 0, CIPC_ETIMEDOUT, CIPC_ENOTREADABLE, CIPC_ECLOSED,
+/// -errno. Every thread that polls is told.
 CIPC_API CIPC_CHECKED int cipc_connection_poll(cipc_connection_t *connection,
                                                cipc_deadline_t deadline);
 

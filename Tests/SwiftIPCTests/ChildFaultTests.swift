@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import Testing
+
+@testable import SwiftIPC
+
+/// Many children, and too few descriptors. What happens when one is killed at any system call of a
+/// start is in Tests/C/start_fault_test.c.
+@Suite struct ChildFaultTests {
+  @Test(.enabled(if: ChildWork.canFork)) func manyStartsLeaveNeitherDescriptorsNorZombies()
+    async throws
+  {
+    // In a child of its own, whose descriptors nobody else opens.
+    let child = try ChildProcess.start {
+      func startOne() throws -> Int {
+        let other = try ChildProcess.start(1, options: .init(method: .forkServer)) { $0 }
+        let forked = try ChildProcess.start(2, options: .init(method: .fork)) { $0 }
+        return try other.value(timeout: nil) + forked.value(timeout: nil)
+      }
+      var sum = try startOne()
+      _ = CurrentProcess.activeChildren  // reaps those whose value came before their end
+      while !CurrentProcess.activeChildren.isEmpty { usleep(1000) }
+      let before = ChildWork.openDescriptors().count
+      for _ in 0..<200 { sum += try startOne() }
+      while !CurrentProcess.activeChildren.isEmpty { usleep(1000) }
+      let after = ChildWork.openDescriptors().count
+      return [sum, after - before, Int(waitpid(-1, nil, WNOHANG))]
+    }
+    #expect(try await child.value == [603, 0, 0])
+  }
+
+  @Test func twoHundredChildrenAtOnce() async throws {
+    let child = try ChildProcess.start {
+      let children = try (0..<200).map { number in
+        try ChildProcess.start(number, options: .init(method: .forkServer)) { number in
+          (number, CurrentProcess.parent?.pid ?? 0).0
+        }
+      }
+      var sum = 0
+      for child in children { sum += try child.value(timeout: nil) }
+      return sum
+    }
+    #expect(try await child.value == 19900)
+  }
+
+  @Test(.enabled(if: ChildWork.canFork)) func aStartWithoutDescriptorsIsAnErrorAndLeavesNone()
+    async throws
+  {
+    let child = try ChildProcess.start {
+      var report: [Int] = []
+      for method in StartMethod.allCases {
+        let options = ChildProcessOptions(daemon: true, method: method, standardOutput: .pipe)
+        _ = try ChildProcess.start(options: options) {}.join()
+        let before = ChildWork.openDescriptors()
+        let next = dup(0)
+        close(next)
+        var limit = rlimit()
+        let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+        _ = unsafe getrlimit(resource, &limit)
+        var failures = 0
+        for room in 0..<16 {
+          var few = limit
+          few.rlim_cur = rlim_t(Int(next) + room)
+          _ = unsafe setrlimit(resource, &few)
+          var started: ChildProcess<Void>?
+          do { started = try ChildProcess.start(options: options) {} } catch { failures += 1 }
+          _ = unsafe setrlimit(resource, &limit)
+          _ = try started?.join()
+        }
+        let isClean = ChildWork.openDescriptors() == before
+        report.append(failures > 3 && failures < 16 && isClean ? 1 : -failures)
+      }
+      return report
+    }
+    #expect(try await child.value == [1, 1, 1])
+  }
+}
