@@ -116,12 +116,11 @@ private struct ReadySearch {
     case .signalled: foundClosed = false
     // One look more: what became ready in time is ready.
     case .timedOut: isOver = true
-    case .descriptorClosed:
+    case .descriptorClosed(var error):
       // What a thread closed between the look and the wait is ready by now.
       if foundClosed {
-        throw IPCError(
-          .system, errno: -CIPC_EBADF.rawValue,
-          context: "a Waitable that is not ready named a descriptor that is not open")
+        error.context += ": a Waitable that is not ready named a descriptor that is not open"
+        throw error
       }
       foundClosed = true
     }

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
 
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
 /// Signals to wait for until the first of them comes: the one way in which this library waits for
 /// several descriptors.
 struct SignalSet {
@@ -23,8 +29,9 @@ struct SignalSet {
     /// By a signal, or for nothing.
     case signalled
     case timedOut
-    /// A descriptor was closed in the meantime. One that still is in the next wait is a mistake.
-    case descriptorClosed
+    /// A descriptor was closed in the meantime, and its number may name another file by now: this is
+    /// what the kernel said. Look again; when the next wait says so too, it is a mistake.
+    case descriptorClosed(IPCError)
   }
 
   /// Blocks until there is a signal or the deadline has passed.
@@ -74,7 +81,10 @@ struct SignalSet {
   private static func wake(_ status: Int32) throws(IPCError) -> Wake {
     switch status {
     case CIPC_ETIMEDOUT.rawValue: return .timedOut
-    case CIPC_EBADF.rawValue: return .descriptorClosed
+    // Another file by the same number: one that cannot be waited for, or the very set it was put in,
+    // or one that this is in.
+    case CIPC_EBADF.rawValue, CIPC_EPERM.rawValue, CIPC_EINVAL.rawValue, -ELOOP:
+      return .descriptorClosed(IPCError(status: status, subject))
     default:
       try IPCError.check(status, subject)
       return .signalled

@@ -9,14 +9,14 @@ final class Suspension: Sendable {
   struct Condition {
     /// `nil` waits for the deadline alone.
     var descriptor: Int32?
-    /// Whether the descriptor is taken over, and closed when the wait ends; else it is duplicated.
+    /// Whether the descriptor is taken over, and closed when the wait ends.
     var isOwned = true
     /// `CIPC_WAITER_READABLE` or `CIPC_WAITER_WRITABLE`.
     var direction: UInt32 = 0
     var deadline: Int64
 
-    /// For one that is not waited for.
-    func dispose() {
+    /// For a condition that nobody came to wait for.
+    func discard() {
       if isOwned, let descriptor { closeDescriptor(descriptor) }
     }
   }
@@ -64,7 +64,7 @@ final class Suspension: Sendable {
   ) {
     let result: Int32? = state.withLock { state in
       if let result = state.result {
-        condition.dispose()
+        condition.discard()
         return result
       }
       if condition.descriptor != nil || condition.deadline != .max {
@@ -72,8 +72,7 @@ final class Suspension: Sendable {
         let reference = unsafe Unmanaged.passRetained(self)
         let status = unsafe cipc_waiter_wait(
           condition.descriptor ?? -1,
-          condition.direction | (condition.isOwned ? CIPC_WAITER_OWNED : 0),
-          condition.deadline,
+          condition.direction | (condition.isOwned ? CIPC_WAITER_OWNED : 0), condition.deadline,
           { context, status in
             guard let context = unsafe context else { return }
             unsafe Unmanaged<Suspension>.fromOpaque(context).takeRetainedValue().resume(status)

@@ -28,7 +28,7 @@ final class SuspensionSet: Sendable {
       return suspension
     }
     guard let suspension else {
-      condition.dispose()
+      condition.discard()
       return 0
     }
     let status = await suspension.wait(for: condition)
