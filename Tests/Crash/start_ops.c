@@ -60,14 +60,16 @@ static int entry(int connection) {
   if (record == NULL) return 98;
   (void)__atomic_add_fetch(&record->entered, 1, __ATOMIC_SEQ_CST);
   struct task task;
-  if (recv(connection, &task, sizeof task, 0) != (ssize_t)sizeof task) {
-    // A daemon relies on being killed.
-    while (getenv(DAEMON_VARIABLE) != NULL) (void)pause();
-    return START_ALONE;
+  bool has_task = recv(connection, &task, sizeof task, 0) == (ssize_t)sizeof task;
+  if (has_task) {
+    (void)__atomic_add_fetch(&record->tasked[task.index], 1, __ATOMIC_SEQ_CST);
+    (void)send(connection, "reply", 5, MSG_NOSIGNAL);
+    char leave[5];
+    if (recv(connection, leave, sizeof leave, 0) == (ssize_t)sizeof leave) return task.code;
   }
-  (void)__atomic_add_fetch(&record->tasked[task.index], 1, __ATOMIC_SEQ_CST);
-  (void)send(connection, "r", 1, MSG_NOSIGNAL);
-  return task.code;
+  // A daemon relies on being killed.
+  while (getenv(DAEMON_VARIABLE) != NULL) (void)pause();
+  return START_ALONE;
 }
 
 static int open_count(void) {
@@ -123,8 +125,10 @@ static void give_task(int i) {
 }
 
 static void await_reply(int i) {
-  char reply;
-  if (record->status[i] == CIPC_OK) (void)!recv(connections[i], &reply, sizeof reply, 0);
+  char reply[5];
+  if (record->status[i] < 0) return;
+  if (recv(connections[i], reply, sizeof reply, 0) != (ssize_t)sizeof reply) return;
+  (void)send(connections[i], "leave", 5, MSG_NOSIGNAL);
 }
 
 static void await_end(int i) {
