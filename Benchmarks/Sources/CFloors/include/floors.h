@@ -61,8 +61,8 @@ void floor_forks(size_t count);
 
 /// What a bare fork server is asked with: about what our own request has without the environment.
 #define FLOOR_REQUEST_SIZE 512
-/// A bare fork server: a request arrives, a child is forked that ends at once, its status goes back.
-/// Returns at end of file.
+/// A bare fork server: a request arrives, a child is forked that ends at once, its status goes
+/// back. Returns at end of file.
 void floor_server_serve(int fd);
 /// The other end of `floor_server_serve`: asks and waits for the status.
 void floor_server_starts(int fd, size_t count);
