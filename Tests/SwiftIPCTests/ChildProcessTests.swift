@@ -8,6 +8,16 @@ import Testing
 @Suite struct ChildProcessTests {
   // MARK: Arguments and values
 
+  @Test func bootstrapAgainChangesNothing() async throws {
+    bootstrap()
+    let child = try ChildProcess.start(6) { number in
+      // In a child, which is at its task already.
+      bootstrap()
+      return number * 7
+    }
+    #expect(try await child.value == 42)
+  }
+
   @Test func aClosureRunsInAnotherProcess() async throws {
     let child = try ChildProcess.start { getpid() }
     let pid = try await child.value
