@@ -45,6 +45,8 @@ help: ## list the targets
 
 .PHONY: tour
 tour: require-swift ## build and run the tour (Examples/Tour)
+	@# SwiftPM (6.3.1) looks for new files in a dependency by path only when the manifest is newer.
+	@touch Examples/Tour/Package.swift
 	@swift run -c release --package-path Examples/Tour Tour
 
 .PHONY: bench
