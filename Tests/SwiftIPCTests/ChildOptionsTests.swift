@@ -8,23 +8,24 @@ import Testing
   @Test(arguments: StartMethodTests.fromHere) func settingsAreInForceInTheTask(
     _ method: StartMethod
   ) async throws {
+    // A bound on data beyond the shadow memory that sanitizers map.
     let options = ChildProcessOptions(
       method: method, directory: "/usr", processors: [0],
-      limits: .init(dataBytes: 4 << 30, cpuSeconds: 60, openFiles: 99), nice: 6,
+      limits: .init(dataBytes: 1 << 60, cpuSeconds: 60, openFiles: 99), nice: 6,
       newProcessGroup: true)
     let child = try ChildProcess.start(options: options) { settings() }
-    #expect(try await child.value == "/usr 4294967296 60 99 1 6 true")
+    #expect(try await child.value == "/usr 1152921504606846976 60 99 1 6 true")
     if !ChildWork.canFork { return }
     // A forked one, in a child with one thread.
     let parent = try ChildProcess.start {
       let options = ChildProcessOptions(
         method: .fork, directory: "/usr", processors: [0],
-        limits: .init(dataBytes: 4 << 30, cpuSeconds: 60, openFiles: 99), nice: 6,
+        limits: .init(dataBytes: 1 << 60, cpuSeconds: 60, openFiles: 99), nice: 6,
         newProcessGroup: true)
       let forked = try ChildProcess.start(options: options) { settings() }
       return try forked.value(timeout: nil)
     }
-    #expect(try await parent.value == "/usr 4294967296 60 99 1 6 true")
+    #expect(try await parent.value == "/usr 1152921504606846976 60 99 1 6 true")
   }
 
   @Test(arguments: StartMethodTests.fromHere) func outputsArePipesOrNothing(
@@ -97,7 +98,8 @@ import Testing
     #expect(code(.init(processors: [])) == .invalidArgument)
     #expect(code(.init(processors: [-1])) == .invalidArgument)
     #expect(code(.init(limits: .init(openFiles: -1))) == .invalidArgument)
-    #expect(code(.init(standardOutput: .descriptor(999))) != nil)
+    // Beyond any limit, so that no other test has it open.
+    #expect(code(.init(standardOutput: .descriptor(.max))) != nil)
     #expect(code(.init(environment: ["A=B": "c"])) == .invalidArgument)
     if method == .forkServer { #expect(code(.init(executable: "/bin/true")) == .invalidArgument) }
   }
