@@ -26,10 +26,11 @@ internal import CIPC
 
   init(_ given: ChildProcessOptions) throws(IPCError) {
     environment = try CStringList(changing: given.environment)
+    // What can fail comes first: until all properties are there, an error runs no deinit.
     let wanted = try Self.limits(given.limits)
+    let words = try Self.words(given.processors)
     unsafe limits = .allocate(capacity: wanted.count)
     _ = unsafe limits.initialize(from: wanted)
-    let words = try Self.words(given.processors)
     unsafe affinity = .allocate(capacity: words.count)
     _ = unsafe affinity.initialize(from: words)
     unsafe nice = .allocate(capacity: 1)
