@@ -89,6 +89,10 @@ public struct IPCError: Error, Hashable, Sendable {
     public static let bootstrapFailed = Code(rawValue: "bootstrapFailed")
     /// A process with more than one thread cannot be forked.
     public static let multipleThreads = Code(rawValue: "multipleThreads")
+    /// The barrier is broken: a party died, timed out, was cancelled, or somebody aborted it.
+    public static let broken = Code(rawValue: "broken")
+    /// What was to be stored does not fit the capacity.
+    public static let capacityExceeded = Code(rawValue: "capacityExceeded")
     /// The operation does not exist for this kind of object.
     public static let unsupported = Code(rawValue: "unsupported")
     /// A system call failed in a way that has no code of its own; see `errno`.
@@ -154,6 +158,8 @@ extension IPCError.Code {
       case CIPC_ENOSYS, CIPC_EOPNOTSUPP: .unsupported
       case CIPC_ENOBOOTSTRAP, CIPC_EBOOTSTRAP: .bootstrapFailed
       case CIPC_ETHREADS: .multipleThreads
+      case CIPC_EBROKEN: .broken
+      case CIPC_ECAPACITY: .capacityExceeded
       default:
         (CIPC_ESEGMENTOWNER.rawValue...CIPC_ESEGMENTSIZE.rawValue).contains(status)
           ? .segmentMismatch : .system

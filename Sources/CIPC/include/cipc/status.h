@@ -83,7 +83,9 @@
   X(CIPC_ESEGMENTOWNER,      -4123,         "segment owner: the name belongs to another user") \
   X(CIPC_ENOBOOTSTRAP,       -4130,         "the start-up hook did not run in this program: call bootstrap() first in main") \
   X(CIPC_EBOOTSTRAP,         -4131,         "the child ended before it took its task") \
-  X(CIPC_ETHREADS,           -4132,         "a process with more than one thread cannot be forked safely")
+  X(CIPC_ETHREADS,           -4132,         "a process with more than one thread cannot be forked safely") \
+  X(CIPC_EBROKEN,            -4140,         "the barrier is broken") \
+  X(CIPC_ECAPACITY,          -4141,         "does not fit the capacity")
 // clang-format on
 
 CIPC_BEGIN_DECLS
