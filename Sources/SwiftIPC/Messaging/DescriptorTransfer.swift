@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Synchronization
 
 #if canImport(Glibc)
   internal import Glibc
@@ -19,7 +18,7 @@ package final class DescriptorOutbox: Sendable {
     var moved: Set<ObjectIdentifier> = []
     var whenSent: [@Sendable () -> Void] = []
   }
-  private let state = Mutex(State())
+  private let state = Guarded(State())
 
   package init() {}
 
@@ -67,10 +66,10 @@ package final class DescriptorOutbox: Sendable {
 
 /// The descriptors that arrived with one message. Whatever nobody took is closed with it.
 package final class DescriptorInbox: Sendable {
-  private let descriptors: Mutex<[Int32]>
+  private let descriptors: Guarded<[Int32]>
 
   /// Takes over the descriptors given.
-  package init(_ descriptors: [Int32]) { self.descriptors = Mutex(descriptors) }
+  package init(_ descriptors: [Int32]) { self.descriptors = Guarded(descriptors) }
 
   deinit {
     descriptors.withLock { for descriptor in $0 where descriptor >= 0 { close(descriptor) } }

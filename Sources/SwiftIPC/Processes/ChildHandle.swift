@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
-internal import Synchronization
 
 #if canImport(Glibc)
   internal import Glibc
@@ -20,7 +19,7 @@ final class ChildHandle: Sendable {
   private let connection: TaskConnection
   /// Whether the child sends more than what a socket's buffer holds: then it must be read.
   private let returnsValue: Bool
-  private let outcome = Mutex(Outcome.pending)
+  private let outcome = Guarded(Outcome.pending)
 
   enum Outcome {
     case pending

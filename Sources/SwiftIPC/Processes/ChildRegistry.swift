@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
-internal import Synchronization
 
 #if canImport(Glibc)
   internal import Glibc
@@ -20,7 +19,7 @@ enum ChildRegistry {
     var untilSweep = 0
     var isWaitedFor = false
   }
-  private static let state = Mutex(State())
+  private static let state = Guarded(State())
 
   /// How long daemons have between SIGTERM and SIGKILL at the end of their parent.
   private static let patience: Int64 = 1_000_000_000

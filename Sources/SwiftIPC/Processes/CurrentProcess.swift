@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
-internal import Synchronization
 
 #if canImport(Glibc)
   internal import Glibc
@@ -15,7 +14,7 @@ internal import Synchronization
 /// print(CurrentProcess.activeChildren.count, CurrentProcess.processorCount)
 /// ```
 public enum CurrentProcess {
-  private static let childName = Mutex<String?>(nil)
+  private static let childName = Guarded<String?>(nil)
 
   /// The name that this process was started with as a child; "main" in other processes.
   public static var name: String { childName.withLock { $0 } ?? "main" }

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Synchronization
 
 /// How a child process comes into being.
 ///
@@ -34,5 +33,5 @@ public enum StartMethod: Hashable, Sendable, CaseIterable {
     set { standardMethod.withLock { $0 = newValue } }
   }
 
-  private static let standardMethod = Mutex(StartMethod.spawn)
+  private static let standardMethod = Guarded(StartMethod.spawn)
 }

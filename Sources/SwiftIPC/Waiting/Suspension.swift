@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
-internal import Synchronization
 
 /// One suspended task: the process's waiter thread, the task's cancellation or another task resumes
 /// it, whichever comes first.
@@ -27,7 +26,7 @@ final class Suspension: Sendable {
     /// The wait of the C core that keeps a reference to this object; 0 for none.
     var ticket: cipc_waiter_ticket_t = 0
   }
-  private let state = Mutex(State())
+  private let state = Guarded(State())
 
   /// Suspends the task until `resume`, or until the condition is met.
   ///

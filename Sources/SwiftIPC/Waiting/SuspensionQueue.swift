@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
-internal import Synchronization
 
 /// A turn that tasks take one after the other, in the order of asking.
 final class SuspensionQueue: Sendable {
@@ -8,7 +7,7 @@ final class SuspensionQueue: Sendable {
     var isTaken = false
     var waiting: [Suspension] = []
   }
-  private let state = Mutex(State())
+  private let state = Guarded(State())
 
   /// Takes the turn.
   ///

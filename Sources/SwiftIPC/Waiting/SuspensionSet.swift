@@ -10,7 +10,7 @@ final class SuspensionSet: Sendable {
     var round: UInt64 = 0
     var waiting: [Suspension] = []
   }
-  private let state = Mutex(State())
+  private let state = Guarded(State())
   private let interested = Atomic(0)
 
   /// Before the first look at `round`; balance with `leave`.
