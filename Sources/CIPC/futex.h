@@ -14,6 +14,11 @@
 // the deadline passed. Other -errno: the word is not mapped or not aligned.
 int cipc_futex_wait(const uint32_t *word, uint32_t expected, cipc_deadline_t deadline);
 
+// As cipc_futex_wait, without slices: until the deadline itself.
+//
+// 0: woken, or the word differs. -EINTR: a signal. CIPC_ETIMEDOUT and other -errno as above.
+int cipc_futex_wait_until(const uint32_t *word, uint32_t expected, cipc_deadline_t deadline);
+
 // Wakes up to `count` sleepers of any process that maps the word. The number woken, or -errno.
 int cipc_futex_wake(const uint32_t *word, int count);
 

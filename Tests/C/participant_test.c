@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -244,6 +246,182 @@ static void a_thread_is_no_participant(void) {
   CHECK_EQUAL(pthread_join(thread, NULL), 0);
 }
 
+// MARK: Threads
+
+typedef struct visitor {
+  cipc_participant_t first;
+  cipc_participant_t again;
+  uint32_t told;
+  uint32_t finish;
+} visitor_t;
+
+static void *visit(void *argument) {
+  visitor_t *visitor = argument;
+  visitor->first = cipc_participant_this_thread();
+  visitor->again = cipc_participant_this_thread();
+  gate_set(&visitor->told, 1);
+  gate_wait(&visitor->finish, 1);
+  return NULL;
+}
+
+// The kernel takes a thread off its list a little after pthread_join has returned.
+static void check_that_it_dies(cipc_participant_t participant) {
+  cipc_deadline_t deadline = cipc_clock_deadline(CHILD_PATIENCE);
+  while (cipc_participant_check(participant) != CIPC_PARTICIPANT_DEAD) {
+    CHECK(cipc_clock_now() < deadline && sched_yield() == 0);
+  }
+}
+
+static void threads_have_identities_of_their_own(void) {
+  visitor_t visitor = {0, 0, 0, 0};
+  pthread_t thread;
+  CHECK_EQUAL(pthread_create(&thread, NULL, visit, &visitor), 0);
+  gate_wait(&visitor.told, 1);
+  cipc_participant_t mine = cipc_participant_this_thread();
+  CHECK(visitor.first == visitor.again && visitor.first != mine);
+  CHECK((visitor.first & mine & CIPC_PARTICIPANT_THREAD) != 0);
+  CHECK((cipc_participant_self() & CIPC_PARTICIPANT_THREAD) == 0);
+  // The first thread has the number and the start time of its process.
+  CHECK((mine & ~CIPC_PARTICIPANT_THREAD) == cipc_participant_self());
+  CHECK(mine == cipc_participant_this_thread());
+  CHECK_EQUAL(cipc_participant_check(mine), 0);
+  CHECK_EQUAL(cipc_participant_check(visitor.first), 0);
+  gate_set(&visitor.finish, 1);
+  CHECK_EQUAL(pthread_join(thread, NULL), 0);
+  check_that_it_dies(visitor.first);
+  CHECK_EQUAL(cipc_participant_check(mine), 0);
+}
+
+static void a_recycled_thread_number_is_somebody_else(void) {
+  const cipc_participant_t tick = UINT64_C(1) << 22;
+  cipc_participant_t mine = cipc_participant_this_thread();
+  CHECK_EQUAL(cipc_participant_check(mine - tick), CIPC_PARTICIPANT_DEAD);
+  CHECK_EQUAL(cipc_participant_check(mine + tick), CIPC_PARTICIPANT_DEAD);
+  CHECK_EQUAL(cipc_participant_check(CIPC_PARTICIPANT_THREAD), CIPC_EINVAL);
+}
+
+static void report_thread(void *word) {
+  cipc_participant_t mine = cipc_participant_this_thread();
+  CHECK_EQUAL(cipc_participant_pid(mine), getpid());
+  CHECK((mine & ~CIPC_PARTICIPANT_THREAD) == cipc_participant_self());
+  *(cipc_participant_t *)word = mine;
+}
+
+static void *fork_from_a_thread(void *word) {
+  cipc_participant_t before = cipc_participant_this_thread();
+  CHECK_EQUAL(child_join(child_start(report_thread, word)), 0);
+  CHECK(cipc_participant_this_thread() == before);
+  return NULL;
+}
+
+static void a_forked_child_has_another_thread(void) {
+  cipc_participant_t *reported = child_shared(sizeof *reported);
+  cipc_participant_t mine = cipc_participant_this_thread();
+  CHECK_EQUAL(child_join(child_start(report_thread, reported)), 0);
+  CHECK(*reported != mine);
+  CHECK_EQUAL(cipc_participant_check(*reported), CIPC_PARTICIPANT_DEAD);
+  pthread_t thread;
+  CHECK_EQUAL(pthread_create(&thread, NULL, fork_from_a_thread, reported), 0);
+  CHECK_EQUAL(pthread_join(thread, NULL), 0);
+}
+
+static void a_stopped_thread_is_alive(void) {
+  pid_t child = start_waiting();
+  cipc_participant_t thread = of(child) | CIPC_PARTICIPANT_THREAD;
+  CHECK(kill(child, SIGSTOP) == 0);
+  int status = 0;
+  CHECK(waitpid(child, &status, WUNTRACED) == child && WIFSTOPPED(status));
+  CHECK_EQUAL(cipc_participant_check(thread), 0);
+  CHECK(kill(child, SIGCONT) == 0);
+  CHECK(kill(child, SIGKILL) == 0);
+  siginfo_t ended;
+  CHECK(waitid(P_PID, (id_t)child, &ended, WEXITED | WNOWAIT) == 0);
+  CHECK_EQUAL(cipc_participant_check(thread), CIPC_PARTICIPANT_DEAD);
+  CHECK_EQUAL(child_join(child), -SIGKILL);
+  CHECK_EQUAL(cipc_participant_check(thread), CIPC_PARTICIPANT_DEAD);
+  (void)close(until_closed[1]);
+}
+
+static void a_first_thread_that_ended_is_dead_in_a_live_process(void) {
+  uint32_t *gate = child_shared(sizeof *gate);
+  pid_t child = child_start(end_main_thread, gate);
+  cipc_participant_t process = of(child);
+  check_that_it_dies(process | CIPC_PARTICIPANT_THREAD);
+  CHECK_EQUAL(cipc_participant_check(process), 0);
+  gate_set(gate, 1);
+  CHECK_EQUAL(child_join(child), 0);
+}
+
+static void *become_cat_on_a_thread(void *thread) {
+  *(cipc_participant_t *)thread = cipc_participant_this_thread();
+  become_cat(NULL);
+  return NULL;
+}
+
+static void exec_on_a_thread(void *thread) {
+  pthread_t other;
+  CHECK_EQUAL(pthread_create(&other, NULL, become_cat_on_a_thread, thread), 0);
+  child_hang();
+}
+
+// It becomes the first thread, number and start time included.
+static void a_thread_that_executes_is_dead(void) {
+  int executed[2];
+  cipc_participant_t *thread = child_shared(sizeof *thread);
+  CHECK(pipe2(until_closed, O_CLOEXEC) == 0);
+  CHECK(pipe2(executed, O_CLOEXEC) == 0);
+  pid_t child = child_start(exec_on_a_thread, thread);
+  (void)close(until_closed[0]);
+  cipc_participant_t process = of(child);
+  (void)close(executed[1]);
+  char byte;
+  CHECK_EQUAL(read(executed[0], &byte, 1), 0);
+  CHECK_EQUAL(cipc_participant_check(*thread), CIPC_PARTICIPANT_DEAD);
+  CHECK_EQUAL(cipc_participant_check(process), 0);
+  CHECK_EQUAL(cipc_participant_check(process | CIPC_PARTICIPANT_THREAD), 0);
+  (void)close(until_closed[1]);
+  CHECK_EQUAL(child_join(child), 0);
+  (void)close(executed[0]);
+}
+
+// MARK: What cannot be told
+
+static void look_at_what_is_hidden(void *argument) {
+  const cipc_participant_t *others = argument;
+  CHECK(setgid(65534) == 0 && setuid(65534) == 0);
+  CHECK_EQUAL(cipc_participant_check(others[0]), CIPC_EPERM);
+  CHECK_EQUAL(cipc_participant_check(others[0] | CIPC_PARTICIPANT_THREAD), CIPC_EPERM);
+  CHECK_EQUAL(cipc_participant_check(others[1]), CIPC_PARTICIPANT_DEAD);
+  CHECK_EQUAL(cipc_participant_check(others[1] | CIPC_PARTICIPANT_THREAD), CIPC_PARTICIPANT_DEAD);
+  cipc_participant_t unknown;
+  CHECK_EQUAL(cipc_participant_of(cipc_participant_pid(others[0]), &unknown), CIPC_EPERM);
+  CHECK_EQUAL(cipc_participant_of(cipc_participant_pid(others[1]), &unknown), CIPC_ESRCH);
+}
+
+// Exit code 2: no such mount to be had here.
+static void hide_processes(void *argument) {
+  const cipc_participant_t *others = argument;
+  if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+      mount("proc", "/proc", "proc", 0, "hidepid=2") < 0) {
+    _exit(2);
+  }
+  CHECK_EQUAL(child_join(child_start(look_at_what_is_hidden, (void *)(uintptr_t)others)), 0);
+}
+
+static void what_proc_hides_is_not_dead(void) {
+  pid_t ended = child_start(report_self, child_shared(sizeof(cipc_participant_t)));
+  cipc_participant_t *others = child_shared(2 * sizeof *others);
+  others[0] = cipc_participant_self();
+  others[1] = of(ended);
+  CHECK_EQUAL(child_join(ended), 0);
+  int status = child_join(child_start(hide_processes, others));
+  if (status == 2) {
+    check_skip("mounting a /proc that hides processes needs root");
+    return;
+  }
+  CHECK_EQUAL(status, 0);
+}
+
 static void run_out_of_descriptors(void *unused) {
   (void)unused;
   cipc_participant_t self = cipc_participant_self();
@@ -294,6 +472,13 @@ int main(void) {
   TEST(exec_keeps_the_identity);
   TEST(a_process_whose_main_thread_ended_is_alive);
   TEST(a_thread_is_no_participant);
+  TEST(threads_have_identities_of_their_own);
+  TEST(a_recycled_thread_number_is_somebody_else);
+  TEST(a_forked_child_has_another_thread);
+  TEST(a_stopped_thread_is_alive);
+  TEST(a_first_thread_that_ended_is_dead_in_a_live_process);
+  TEST(a_thread_that_executes_is_dead);
+  TEST(what_proc_hides_is_not_dead);
   TEST(no_descriptor_is_no_proof_of_death);
   TEST(checking_leaks_no_descriptors);
   TEST(children_share_the_namespace);

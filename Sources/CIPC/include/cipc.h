@@ -18,6 +18,7 @@
 #include "cipc/processor.h"
 #include "cipc/segment.h"
 #include "cipc/status.h"
+#include "cipc/wait.h"
 #include "cipc/waiter.h"
 
 #endif
