@@ -4,6 +4,8 @@
 #include "clock.h"
 #include "futex.h"
 
+_Static_assert(CIPC_WAIT_SLICE == CIPC_SLICE_NANOSECONDS, "told to the users");
+
 // When this thread began to wait on a word, or was last told to look for the dead: it is told again
 // a slice later, although it may be woken more often than that, and call anew each time.
 static __thread struct {
@@ -37,3 +39,5 @@ int cipc_wait_sleep(const cipc_wait_t *wait, cipc_deadline_t deadline) {
   if (slice <= deadline || !last.has_looked) return look(cipc_clock_now());
   return CIPC_ETIMEDOUT;
 }
+
+void cipc_wait_pass(const cipc_wait_t *wait) { (void)cipc_futex_wake(wait->word, 1); }

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "thread.h"
 
 #define EVENTS 32
 /// The timer's place in the epoll set; no ticket has this value, since generations begin at 1.
@@ -217,22 +217,7 @@ static int start(void) {
   struct epoll_event event = {.events = EPOLLIN, .data.u64 = TIMER};
   if (status == 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event) < 0) status = -errno;
 
-  pthread_attr_t attributes;
-  if (status == 0) status = -pthread_attr_init(&attributes);
-  if (status == 0) {
-    (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    // The thread inherits the mask; no signal of the program is to be handled on it.
-    sigset_t all, before;
-    sigfillset(&all);
-    status = -pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (status == 0) {
-      pthread_t thread;
-      status = -pthread_create(&thread, &attributes, serve, (void *)(intptr_t)epoll);
-      if (status == 0) (void)pthread_setname_np(thread, "cipc-waiter");
-      (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    }
-    (void)pthread_attr_destroy(&attributes);
-  }
+  if (status == 0) status = cipc_thread_start("cipc-waiter", serve, (void *)(intptr_t)epoll);
   if (status < 0) {
     (void)close(epoll);
     if (timer >= 0) (void)close(timer);

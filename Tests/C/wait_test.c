@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cipc/wait.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 
 #include "child.h"
@@ -113,6 +120,301 @@ static void bad_words_are_errors(void) {
   CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_NO_DEADLINE), -EFAULT);
 }
 
+// MARK: Without a thread of the caller's
+
+// What callbacks leave, by the number that is their context.
+#define CALLS_MAX 20000
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static int calls;
+static int times[CALLS_MAX];
+static int statuses[CALLS_MAX];
+
+static void note(void *context, int status) {
+  size_t number = (size_t)(uintptr_t)context;
+  (void)pthread_mutex_lock(&lock);
+  calls++;
+  times[number]++;
+  statuses[number] = status;
+  (void)pthread_cond_broadcast(&changed);
+  (void)pthread_mutex_unlock(&lock);
+}
+
+static void forget(void) {
+  (void)pthread_mutex_lock(&lock);
+  calls = 0;
+  memset(times, 0, sizeof times);
+  (void)pthread_mutex_unlock(&lock);
+}
+
+static void until_called(int count) {
+  (void)pthread_mutex_lock(&lock);
+  while (calls < count) (void)pthread_cond_wait(&changed, &lock);
+  (void)pthread_mutex_unlock(&lock);
+}
+
+static void check_call(size_t number, int status) {
+  (void)pthread_mutex_lock(&lock);
+  CHECK_EQUAL(times[number], 1);
+  CHECK_EQUAL(statuses[number], status);
+  (void)pthread_mutex_unlock(&lock);
+}
+
+static cipc_waiter_ticket_t begin_at(const uint32_t *word, uint32_t expected,
+                                     cipc_deadline_t deadline, size_t number) {
+  cipc_wait_t wait = {word, expected};
+  cipc_waiter_ticket_t ticket = 0;
+  CHECK_EQUAL(cipc_wait_start(&wait, deadline, note, (void *)(uintptr_t)number, &ticket), 0);
+  CHECK(ticket != 0);
+  return ticket;
+}
+
+static cipc_waiter_ticket_t begin(const uint32_t *word, size_t number) {
+  return begin_at(word, 0, CIPC_NO_DEADLINE, number);
+}
+
+// Whether a wait was cancelled; otherwise it has called back, if only after a slice.
+static bool cancel(cipc_waiter_ticket_t ticket, size_t number) {
+  int status = cipc_wait_cancel(ticket);
+  CHECK(status == 0 || status == CIPC_ENOENT);
+  CHECK_EQUAL(cipc_wait_cancel(ticket), CIPC_ENOENT);
+  (void)pthread_mutex_lock(&lock);
+  while (status < 0 && times[number] == 0) (void)pthread_cond_wait(&changed, &lock);
+  CHECK_EQUAL(times[number], status < 0);
+  (void)pthread_mutex_unlock(&lock);
+  return status == 0;
+}
+
+// Wakes until somebody was asleep.
+static void wake_a_sleeper(uint32_t *word) {
+  cipc_deadline_t deadline = cipc_clock_deadline(CHILD_PATIENCE);
+  while (cipc_futex_wake(word, 1) == 0) CHECK(cipc_clock_now() < deadline && sched_yield() == 0);
+}
+
+static void a_wake_calls_back(void) {
+  forget();
+  uint32_t *words = child_shared(3 * sizeof *words);
+  (void)begin(&words[0], 0);
+  cipc_waiter_ticket_t second = begin(&words[1], 1);
+  wake_a_sleeper(&words[0]);
+  until_called(1);
+  check_call(0, 0);
+  // One that differs already.
+  (void)begin_at(&words[2], 1, CIPC_NO_DEADLINE, 2);
+  until_called(2);
+  check_call(2, 0);
+  CHECK_EQUAL(calls, 3 - cancel(second, 1));
+}
+
+static void set_after_the_sleep(void *argument) {
+  uint32_t *word = argument;
+  wake_a_sleeper(word);
+  gate_set(word, 1);
+}
+
+static void another_process_calls_back(void) {
+  forget();
+  uint32_t *word = child_shared(sizeof *word);
+  (void)begin(word, 0);
+  pid_t child = child_start(set_after_the_sleep, word);
+  until_called(1);
+  check_call(0, 0);
+  CHECK_EQUAL(child_join(child), 0);
+}
+
+static void all_waits_of_a_word_end_with_one_wake(void) {
+  forget();
+  uint32_t *word = child_shared(sizeof *word);
+  cipc_waiter_ticket_t tickets[50];
+  for (size_t i = 0; i < 50; i++) tickets[i] = begin(word, i);
+  int left = 50;
+  for (size_t i = 0; i < 50; i += 2) left -= cancel(tickets[i], i);
+  gate_set(word, 1);
+  until_called(left);
+  for (size_t i = 0; i < 50; i++) {
+    CHECK_EQUAL(cipc_wait_cancel(tickets[i]), CIPC_ENOENT);
+    CHECK(i % 2 == 0 || times[i] == 1);
+  }
+  CHECK_EQUAL(calls, left);
+}
+
+static void deadlines_call_back(void) {
+  forget();
+  uint32_t *word = child_shared(sizeof *word);
+  cipc_deadline_t deadline = cipc_clock_deadline(20 * MILLISECOND);
+  (void)begin_at(word, 0, deadline, 0);
+  (void)begin_at(word, 0, CIPC_IMMEDIATELY, 1);
+  cipc_waiter_ticket_t third = begin(word, 2);
+  until_called(2);
+  CHECK(cipc_clock_now() >= deadline);
+  check_call(0, CIPC_ETIMEDOUT);
+  check_call(1, CIPC_ETIMEDOUT);
+  (void)cancel(third, 2);
+}
+
+static void one_wait_of_a_word_is_told_to_look(void) {
+  forget();
+  uint32_t *words = child_shared(2 * sizeof *words);
+  cipc_deadline_t before = cipc_clock_now();
+  cipc_waiter_ticket_t tickets[3];
+  for (size_t i = 0; i < 3; i++) tickets[i] = begin(&words[0], i);
+  cipc_waiter_ticket_t other = begin(&words[1], 3);
+  until_called(2);
+  CHECK(cipc_clock_now() >= before + CIPC_SLICE_NANOSECONDS);
+  check_call(0, CIPC_WAIT_LOOK);
+  check_call(3, CIPC_WAIT_LOOK);
+  until_called(3);
+  CHECK(cipc_clock_now() >= before + 2 * CIPC_SLICE_NANOSECONDS);
+  check_call(1, CIPC_WAIT_LOOK);
+  (void)cancel(tickets[2], 2);
+  CHECK(!cancel(other, 3));
+}
+
+static void more_words_than_the_kernel_takes(void) {
+  forget();
+  enum { COUNT = 1000 };
+  uint32_t *words = child_shared(COUNT * sizeof *words);
+  cipc_waiter_ticket_t tickets[COUNT];
+  for (size_t i = 0; i < COUNT; i++) tickets[i] = begin(&words[i], i);
+  for (size_t i = 0; i < COUNT; i += 7) gate_set(&words[i], 1);
+  (void)pthread_mutex_lock(&lock);
+  for (size_t i = 0; i < COUNT; i += 7) {
+    // Some may have been told to look before.
+    while (times[i] == 0) (void)pthread_cond_wait(&changed, &lock);
+  }
+  (void)pthread_mutex_unlock(&lock);
+  for (size_t i = 0; i < COUNT; i++) (void)cancel(tickets[i], i);
+}
+
+static void unmapped_words_are_errors(void) {
+  forget();
+  uint32_t *gone = child_shared(4096);
+  uint32_t *kept = child_shared(sizeof *kept);
+  (void)begin(gone, 0);
+  cipc_waiter_ticket_t other = begin(kept, 1);
+  CHECK(munmap(gone, 4096) == 0);
+  (void)pthread_mutex_lock(&lock);
+  while (times[0] == 0) (void)pthread_cond_wait(&changed, &lock);
+  CHECK(statuses[0] == -EFAULT || statuses[0] == CIPC_WAIT_LOOK);
+  (void)pthread_mutex_unlock(&lock);
+  (void)begin(gone, 2);
+  (void)begin((const uint32_t *)(uintptr_t)((char *)kept + 1), 3);
+  (void)pthread_mutex_lock(&lock);
+  while (times[2] == 0 || times[3] == 0) (void)pthread_cond_wait(&changed, &lock);
+  (void)pthread_mutex_unlock(&lock);
+  check_call(2, -EFAULT);
+  check_call(3, CIPC_EINVAL);
+  (void)cancel(other, 1);
+}
+
+typedef struct again {
+  uint32_t *word;
+  uint32_t rounds;
+} again_t;
+
+// As a task does: what it waits for is not there yet, so it waits again.
+static void begin_again(void *context, int status) {
+  again_t *again = context;
+  CHECK(status >= 0);
+  if (__atomic_load_n(again->word, __ATOMIC_SEQ_CST) != 0) {
+    note((void *)(uintptr_t)0, status);
+    return;
+  }
+  (void)__atomic_fetch_add(&again->rounds, 1, __ATOMIC_SEQ_CST);
+  cipc_wait_t wait = {again->word, 0};
+  cipc_waiter_ticket_t ticket;
+  CHECK_EQUAL(cipc_wait_start(&wait, CIPC_NO_DEADLINE, begin_again, again, &ticket), 0);
+}
+
+static void callbacks_may_wait_again(void) {
+  forget();
+  again_t again = {child_shared(sizeof(uint32_t)), 0};
+  begin_again(&again, 0);
+  for (uint32_t round = 1; round <= 100; round++) {
+    while (__atomic_load_n(&again.rounds, __ATOMIC_SEQ_CST) <= round)
+      (void)cipc_futex_wake(again.word, 1);
+  }
+  gate_set(again.word, 1);
+  until_called(1);
+}
+
+// Without slices: one wake-up has to do.
+static void sleep_on_one_wake(void *argument) {
+  uint32_t *words = argument;
+  gate_set(&words[1], 1);
+  while (__atomic_load_n(&words[0], __ATOMIC_SEQ_CST) == 0) {
+    CHECK_EQUAL(cipc_futex_wait_until(&words[0], 0, cipc_clock_deadline(CHILD_PATIENCE)), 0);
+  }
+}
+
+// The thread may be asleep still for a wait that is no more, before the child.
+static void a_wake_up_for_nobody_is_passed_on(void) {
+  for (int round = 0; round < 100; round++) {
+    forget();
+    uint32_t *words = child_shared(2 * sizeof *words);
+    cipc_waiter_ticket_t ticket = begin(&words[0], 0);
+    pid_t child = child_start(sleep_on_one_wake, words);
+    gate_wait(&words[1], 1);
+    (void)cancel(ticket, 0);
+    __atomic_store_n(&words[0], 1, __ATOMIC_SEQ_CST);
+    CHECK(cipc_futex_wake(&words[0], 1) >= 0);
+    CHECK_EQUAL(child_join(child), 0);
+  }
+}
+
+static void wait_in_the_child(void *unused) {
+  (void)unused;
+  forget();
+  uint32_t *word = child_shared(sizeof *word);
+  (void)begin(word, 7);
+  gate_set(word, 1);
+  until_called(1);
+  CHECK_EQUAL(times[7], 1);
+}
+
+static void a_forked_child_has_no_waits_of_its_parent(void) {
+  forget();
+  uint32_t *word = child_shared(sizeof *word);
+  cipc_waiter_ticket_t ticket = begin(word, 0);
+  CHECK_EQUAL(child_join(child_start(wait_in_the_child, NULL)), 0);
+  (void)cancel(ticket, 0);
+}
+
+// An older kernel, or a filter of system calls that is.
+static bool forbid_waiting_for_many(void) {
+  struct sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 449, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  struct sock_fprog filter = {.len = sizeof program / sizeof *program, .filter = program};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+static void wait_the_old_way(void *unused) {
+  (void)unused;
+  if (!forbid_waiting_for_many()) _exit(2);
+  forget();
+  uint32_t *words = child_shared(300 * sizeof *words);
+  for (size_t i = 0; i < 300; i++) (void)begin(&words[i], i);
+  for (size_t i = 0; i < 300; i++) gate_set(&words[i], 1);
+  until_called(300);
+  (void)begin_at(&words[0], 1, cipc_clock_deadline(20 * MILLISECOND), 300);
+  until_called(301);
+  check_call(300, CIPC_ETIMEDOUT);
+}
+
+static void older_kernels_look_in_turn(void) {
+  int status = child_join(child_start(wait_the_old_way, NULL));
+  if (status == 2) {
+    check_skip("no seccomp filter to be had");
+    return;
+  }
+  CHECK_EQUAL(status, 0);
+}
+
 int main(void) {
   TEST(a_word_that_differs_is_not_slept_on);
   TEST(a_wake_ends_the_sleep);
@@ -122,5 +424,16 @@ int main(void) {
   TEST(no_wait_times_out_before_a_look);
   TEST(who_polls_is_told_to_look_every_slice);
   TEST(bad_words_are_errors);
+  TEST(a_wake_calls_back);
+  TEST(another_process_calls_back);
+  TEST(all_waits_of_a_word_end_with_one_wake);
+  TEST(deadlines_call_back);
+  TEST(one_wait_of_a_word_is_told_to_look);
+  TEST(more_words_than_the_kernel_takes);
+  TEST(unmapped_words_are_errors);
+  TEST(callbacks_may_wait_again);
+  TEST(a_wake_up_for_nobody_is_passed_on);
+  TEST(a_forked_child_has_no_waits_of_its_parent);
+  TEST(older_kernels_look_in_turn);
   return check_finish();
 }

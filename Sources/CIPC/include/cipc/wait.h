@@ -25,6 +25,7 @@
 
 #include "clock.h"
 #include "status.h"
+#include "waiter.h"
 
 CIPC_BEGIN_DECLS
 
@@ -36,6 +37,8 @@ typedef struct cipc_wait {
 
 /// A result of waiting: call the step with `look`.
 #define CIPC_WAIT_LOOK 1
+/// How often that is due, in nanoseconds.
+#define CIPC_WAIT_SLICE 200000000
 
 /// Sleeps while the word has the value expected, until it is woken or the deadline passes.
 ///
@@ -46,6 +49,35 @@ typedef struct cipc_wait {
 /// ever. -EFAULT, CIPC_EINVAL: the word is not mapped, or not aligned to four bytes. Signals do not
 /// end it. Any thread.
 CIPC_API CIPC_CHECKED int cipc_wait_sleep(const cipc_wait_t *wait, cipc_deadline_t deadline);
+
+/// Starts to wait without a thread of the caller's: `callback` is called once, with what
+/// `cipc_wait_sleep` would have returned.
+///
+/// One thread per process ("cipc-words", all signals blocked) sleeps for all such waits; it starts
+/// with the first one and stays. Callbacks run on it one after the other, so they must be short;
+/// they may start and cancel waits. The callback may run before this returns, but never within.
+/// CIPC_WAIT_LOOK goes to one wait per word and slice: who looks for the dead wakes the others if
+/// there is reason to. CIPC_ETIMEDOUT comes without a look before it.
+///
+/// The kernel lets a thread sleep on 127 words besides that thread's own. With more than these, and
+/// before Linux 5.16 with any, the thread looks at words in turn, at each set of 127 every 10 ms
+/// per set there is, and a wake-up is seen that much later.
+///
+/// The memory of the word may be unmapped meanwhile: then the callback gets -EFAULT, within 200 ms.
+/// A forked child has none of its parent's waits and starts anew. CIPC_ENOMEM; CIPC_EAGAIN: no
+/// thread to be had. Any thread.
+CIPC_API CIPC_CHECKED int cipc_wait_start(const cipc_wait_t *wait, cipc_deadline_t deadline,
+                                          cipc_waiter_callback_t callback, void *context,
+                                          cipc_waiter_ticket_t *ticket);
+
+/// Ends a wait. 0: its callback has not been called and will not be. CIPC_ENOENT:
+/// it was called, or is being called at this moment; then the caller, if it does not try again,
+/// owes the wake-up to another: `cipc_wait_pass`. Does not block.
+CIPC_API CIPC_CHECKED int cipc_wait_cancel(cipc_waiter_ticket_t ticket);
+
+/// Wakes one sleeper of the word, by whoever gives up waiting and may have been woken meanwhile. It
+/// need not be mapped any more. Any thread.
+CIPC_API void cipc_wait_pass(const cipc_wait_t *wait);
 
 CIPC_END_DECLS
 
