@@ -9,6 +9,7 @@
 
 #include "cipc/cell.h"
 #include "cipc/clock.h"
+#include "cipc/condition.h"
 #include "cipc/connection.h"
 #include "cipc/frame.h"
 #include "cipc/image.h"
