@@ -2,8 +2,8 @@
 // The bytes that processes share, and the assertions that keep them where they are. What changes
 // here changes CIPC_LAYOUT_VERSION.
 //
-// The other shared structures stand in public headers, since users place them: `cipc_mutex_t`
-// and `cipc_cell_t`.
+// The other shared structures stand in public headers, since users place them: `cipc_mutex_t`,
+// `cipc_cell_t` and `cipc_journal_t`.
 #ifndef CIPC_LAYOUT_H
 #define CIPC_LAYOUT_H
 
@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "cipc/cell.h"
+#include "cipc/journal.h"
 #include "cipc/mutex.h"
 #include "cipc/segment.h"
 
@@ -48,5 +49,6 @@ _Static_assert(offsetof(cipc_layout_header_t, ready) == 120, "ready is the last 
 _Static_assert(offsetof(cipc_mutex_t, dirty) == sizeof(pthread_mutex_t), "mutex layout");
 _Static_assert(sizeof(cipc_mutex_t) == sizeof(pthread_mutex_t) + 24, "mutex layout");
 _Static_assert(sizeof(cipc_cell_t) == sizeof(cipc_mutex_t) + 8, "the slots follow the sequence");
+_Static_assert(sizeof(cipc_journal_t) == sizeof(cipc_mutex_t) + 32, "journal layout");
 
 #endif

@@ -13,6 +13,7 @@
 #include "cipc/connection.h"
 #include "cipc/frame.h"
 #include "cipc/image.h"
+#include "cipc/journal.h"
 #include "cipc/mutex.h"
 #include "cipc/participant.h"
 #include "cipc/process.h"
