@@ -16,4 +16,10 @@ package enum Deadline {
     let (sum, carry) = whole.addingReportingOverflow((attoseconds + 999_999_999) / 1_000_000_000)
     return cipc_clock_deadline(overflow || carry ? .max : sum)
   }
+
+  /// The deadline at a time of the clock that stands still while the machine sleeps, which is the
+  /// monotonic one of Linux. One in the past is tried once, without waiting.
+  package static func at(_ instant: SuspendingClock.Instant) -> Int64 {
+    after(SuspendingClock.now.duration(to: instant))
+  }
 }

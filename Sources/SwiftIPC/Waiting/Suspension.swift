@@ -5,19 +5,46 @@ internal import CIPC
 /// it, whichever comes first.
 final class Suspension: Sendable {
   /// What a suspension waits for, besides being resumed.
-  struct Condition {
-    /// `nil` waits for the deadline alone.
+  @safe struct Condition {
+    /// `nil` waits for the word, or for the deadline alone.
     var descriptor: Int32?
     /// Whether the descriptor is taken over, and closed when the wait ends.
     var isOwned = true
     /// `CIPC_WAITER_READABLE` or `CIPC_WAITER_WRITABLE`.
     var direction: UInt32 = 0
+    /// A word in shared memory that is to change, where there is no descriptor.
+    private(set) var word: cipc_wait_t?
     var deadline: Int64
+
+    init(deadline: Int64) { self.deadline = deadline }
+
+    init(word: cipc_wait_t, deadline: Int64) {
+      unsafe self.word = unsafe word
+      self.deadline = deadline
+    }
 
     /// For a condition that nobody came to wait for.
     func discard() {
       if isOwned, let descriptor { closeDescriptor(descriptor) }
     }
+
+    fileprivate var isNothing: Bool {
+      unsafe descriptor == nil && word == nil && deadline == .max
+    }
+
+    /// Has the C core call back once.
+    fileprivate func start(
+      _ callback: cipc_waiter_callback_t, _ context: UnsafeMutableRawPointer,
+      _ ticket: inout cipc_waiter_ticket_t
+    ) -> Int32 {
+      if descriptor == nil, var word = unsafe word {
+        return unsafe cipc_wait_start(&word, deadline, callback, context, &ticket)
+      }
+      return unsafe cipc_waiter_wait(
+        descriptor ?? -1, direction | (isOwned ? CIPC_WAITER_OWNED : 0), deadline, callback,
+        context, &ticket)
+    }
+
   }
 
   private struct State {
@@ -25,13 +52,17 @@ final class Suspension: Sendable {
     var continuation: CheckedContinuation<Int32, Never>?
     /// The wait of the C core that keeps a reference to this object; 0 for none.
     var ticket: cipc_waiter_ticket_t = 0
+    var isForWord = false
+
+    func cancel() -> Int32 { isForWord ? cipc_wait_cancel(ticket) : cipc_waiter_cancel(ticket) }
   }
   private let state = Guarded(State())
 
   /// Suspends the task until `resume`, or until the condition is met.
   ///
-  /// - Returns: what `resume` was given; 0 when the descriptor is ready, `CIPC_ETIMEDOUT`,
-  ///   `CIPC_ECANCELED`, or why there can be no waiting.
+  /// - Returns: what `resume` was given; 0 when the descriptor is ready or the word may have
+  ///   changed, `CIPC_WAIT_LOOK`, `CIPC_ETIMEDOUT`, `CIPC_ECANCELED`, or why there can be no
+  ///   waiting.
   func wait(for condition: Condition) async -> Int32 {
     await withTaskCancellationHandler {
       await withCheckedContinuation { begin(condition, $0) }
@@ -44,17 +75,17 @@ final class Suspension: Sendable {
   ///
   /// - Returns: whether this did it; otherwise it had ended before.
   @discardableResult func resume(_ result: Int32) -> Bool {
-    let (continuation, ticket, isFirst) = state.withLock { state in
+    let (ended, isFirst) = state.withLock { state in
       let isFirst = state.result == nil
       if isFirst { state.result = result }
       defer { (state.continuation, state.ticket) = (nil, 0) }
-      return (state.continuation, state.ticket, isFirst)
+      return (state, isFirst)
     }
     // Either the callback comes and takes its reference, or the cancellation wins and takes it.
-    if ticket != 0 && cipc_waiter_cancel(ticket) == 0 {
+    if ended.ticket != 0 && ended.cancel() == 0 {
       unsafe Unmanaged.passUnretained(self).release()
     }
-    continuation?.resume(returning: result)
+    ended.continuation?.resume(returning: result)
     return isFirst
   }
 
@@ -66,12 +97,11 @@ final class Suspension: Sendable {
         condition.discard()
         return result
       }
-      if condition.descriptor != nil || condition.deadline != .max {
+      if !condition.isNothing {
         // Under the lock: a callback that comes at once finds the continuation.
         let reference = unsafe Unmanaged.passRetained(self)
-        let status = unsafe cipc_waiter_wait(
-          condition.descriptor ?? -1,
-          condition.direction | (condition.isOwned ? CIPC_WAITER_OWNED : 0), condition.deadline,
+        state.isForWord = unsafe condition.word != nil
+        let status = unsafe condition.start(
           { context, status in
             guard let context = unsafe context else { return }
             unsafe Unmanaged<Suspension>.fromOpaque(context).takeRetainedValue().resume(status)
