@@ -3,7 +3,7 @@
 // here changes CIPC_LAYOUT_VERSION.
 //
 // The other shared structures stand in public headers, since users place them: `cipc_mutex_t`,
-// `cipc_cell_t` and `cipc_journal_t`.
+// `cipc_cell_t`, `cipc_journal_t` and `cipc_rwlock_t`.
 #ifndef CIPC_LAYOUT_H
 #define CIPC_LAYOUT_H
 
@@ -13,6 +13,7 @@
 #include "cipc/cell.h"
 #include "cipc/journal.h"
 #include "cipc/mutex.h"
+#include "cipc/rwlock.h"
 #include "cipc/segment.h"
 
 #define CIPC_LAYOUT_MAGIC UINT64_C(0x0031474553504943)  // "CIPSEG1" in memory, little-endian
@@ -50,5 +51,7 @@ _Static_assert(offsetof(cipc_mutex_t, dirty) == sizeof(pthread_mutex_t), "mutex 
 _Static_assert(sizeof(cipc_mutex_t) == sizeof(pthread_mutex_t) + 24, "mutex layout");
 _Static_assert(sizeof(cipc_cell_t) == sizeof(cipc_mutex_t) + 8, "the slots follow the sequence");
 _Static_assert(sizeof(cipc_journal_t) == sizeof(cipc_mutex_t) + 32, "journal layout");
+_Static_assert(sizeof(cipc_rwlock_t) == CIPC_RWLOCK_HEAD, "the lines follow the head");
+_Static_assert(offsetof(cipc_rwlock_t, room) <= CIPC_RWLOCK_HEAD, "the head has room for it all");
 
 #endif

@@ -18,6 +18,7 @@
 #include "cipc/participant.h"
 #include "cipc/process.h"
 #include "cipc/processor.h"
+#include "cipc/rwlock.h"
 #include "cipc/segment.h"
 #include "cipc/status.h"
 #include "cipc/wait.h"
