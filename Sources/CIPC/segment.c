@@ -13,15 +13,23 @@
 #include "fault.h"
 #include "layout.h"
 #include "memory.h"
+#include "pages.h"
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
+#endif
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
 #define DIRECTORY "/dev/shm"
 // Bytes of a name behind its slash.
 #define NAME_MAXIMUM 250
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
+#define HUGE_FLAGS (CIPC_SEGMENT_HUGE | CIPC_SEGMENT_HUGE_IF_AVAILABLE)
+#define READING_FLAGS (CIPC_SEGMENT_READ_ONLY | CIPC_SEGMENT_ANY_ACCESS)
+#define DEFAULT_MODE 0600u
+#define WIDEST_MODE 0644u
 
 struct cipc_segment {
   unsigned char *mapping;
@@ -30,8 +38,13 @@ struct cipc_segment {
   size_t offset;
   int descriptor;
   bool named;
+  bool writable;
   cipc_segment_type_t type;
+  // Empty unless this process gave the name.
+  cipc_segment_claim_t claim;
 };
+
+static const cipc_segment_options_t defaults;
 
 static int at(cipc_fault_t point, int status) {
   int injected = cipc_fault_at(point);
@@ -63,45 +76,104 @@ static int path_of(const char *name, char *path, size_t room) {
   return 0;
 }
 
-static int make_descriptor(const cipc_segment_options_t *options) {
+static int open_unnamed(unsigned mode) {
+  int descriptor = open(DIRECTORY, O_TMPFILE | O_RDWR | O_CLOEXEC, S_IRUSR | S_IWUSR);
+  if (descriptor < 0) return -errno;
+  // Not through open(2), where the umask takes from it.
+  if (mode != DEFAULT_MODE && fchmod(descriptor, (mode_t)mode) < 0) {
+    int status = -errno;
+    (void)close(descriptor);
+    return status;
+  }
+  return descriptor;
+}
+
+static int make_descriptor(const cipc_segment_options_t *options, unsigned memfd_flags) {
   int injected = cipc_fault_at(CIPC_FAULT_SEGMENT_MEMFD);
   if (injected < 0) return injected;
-  int descriptor;
-  if (options->named) {
-    descriptor = open(DIRECTORY, O_TMPFILE | O_RDWR | O_CLOEXEC, S_IRUSR | S_IWUSR);
-  } else {
-    const char *label = options->label != NULL ? options->label : "cipc";
-    descriptor = memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-    // Kernels before 6.3 do not know MFD_NOEXEC_SEAL.
-    if (descriptor < 0 && errno == EINVAL) {
-      descriptor = memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    }
-  }
+  if (options->named) return open_unnamed(options->mode != 0 ? options->mode : DEFAULT_MODE);
+  const char *label = options->label != NULL ? options->label : "cipc";
+  memfd_flags |= MFD_CLOEXEC | MFD_ALLOW_SEALING;
+  int descriptor = memfd_create(label, memfd_flags | MFD_NOEXEC_SEAL);
+  // Kernels before 6.3 do not know MFD_NOEXEC_SEAL.
+  if (descriptor < 0 && errno == EINVAL) descriptor = memfd_create(label, memfd_flags);
   return descriptor < 0 ? -errno : descriptor;
 }
 
-// Gives the file its size and its memory, so that no later access lacks it.
-static int allocate(int descriptor, size_t length, bool named) {
+// Gives the file memory for all of its size, so that no later access lacks it.
+static int reserve(int descriptor, size_t length) {
+  int status = 0;
+  while (status == 0 && fallocate(descriptor, 0, 0, (off_t)length) < 0) {
+    if (errno != EINTR) status = -errno;
+  }
+  return status;
+}
+
+static int seal(int descriptor, bool one_writer) {
+  int seals = SEALS | F_SEAL_SEAL | (one_writer ? F_SEAL_FUTURE_WRITE : 0);
+  int status = at(CIPC_FAULT_SEGMENT_SEAL, fcntl(descriptor, F_ADD_SEALS, seals) < 0 ? -errno : 0);
+  return status == CIPC_EINVAL && one_writer ? CIPC_EOPNOTSUPP : status;
+}
+
+static int map(cipc_segment_t *segment, bool writable) {
+  int status = cipc_fault_at(CIPC_FAULT_SEGMENT_MAP);
+  if (status < 0) return status;
+  int protection = PROT_READ | (writable ? PROT_WRITE : 0);
+  void *mapping = mmap(NULL, segment->length, protection, MAP_SHARED, segment->descriptor, 0);
+  if (mapping == MAP_FAILED) return -errno;
+  segment->mapping = mapping;
+  segment->writable = writable;
+  return 0;
+}
+
+// The file's size and memory, and the mapping.
+static int allocate(cipc_segment_t *segment, unsigned flags) {
+  int descriptor = segment->descriptor;
+  size_t length = segment->length;
   int status =
       at(CIPC_FAULT_SEGMENT_TRUNCATE, ftruncate(descriptor, (off_t)length) < 0 ? -errno : 0);
   if (status < 0) return status;
   status = at(CIPC_FAULT_SEGMENT_ALLOCATE, cipc_memory_check(length));
-  while (status == 0 && fallocate(descriptor, 0, 0, (off_t)length) < 0) {
-    if (errno != EINTR) status = -errno;
+  if (status < 0) return status;
+  if ((flags & HUGE_FLAGS) != 0) {
+    // Transparent huge pages are given by faults in an advised mapping, not by fallocate(2).
+    status = map(segment, true);
+    if (status < 0) return status;
+    cipc_pages_advise_huge(segment->mapping, length);
+    cipc_pages_populate(segment->mapping, length, true);
+    return reserve(descriptor, length);
   }
-  if (status < 0 || named) return status;
-  return at(CIPC_FAULT_SEGMENT_SEAL,
-            fcntl(descriptor, F_ADD_SEALS, SEALS | F_SEAL_SEAL) < 0 ? -errno : 0);
+  status = reserve(descriptor, length);
+  return status < 0 ? status : map(segment, true);
 }
 
-static int map(cipc_segment_t *segment) {
-  int status = cipc_fault_at(CIPC_FAULT_SEGMENT_MAP);
+// As `allocate`, from the pool of huge pages.
+static int allocate_huge(cipc_segment_t *segment) {
+  int status = at(CIPC_FAULT_SEGMENT_HUGE, 0);
+  if (status == 0) status = cipc_pages_round(segment->descriptor, &segment->length);
+  if (status == 0 && ftruncate(segment->descriptor, (off_t)segment->length) < 0) status = -errno;
+  if (status == 0) status = reserve(segment->descriptor, segment->length);
+  if (status == 0) status = map(segment, true);
+  // What these pages lack is not memory.
+  return status == CIPC_ENOSPC || status == CIPC_ENOMEM ? CIPC_EHUGEPAGES : status;
+}
+
+// Gives back what a segment has of the system.
+static void release(cipc_segment_t *segment) {
+  if (segment->mapping != NULL) (void)munmap(segment->mapping, segment->length);
+  if (segment->descriptor >= 0) (void)close(segment->descriptor);
+  segment->mapping = NULL;
+  segment->descriptor = -1;
+}
+
+static int build(cipc_segment_t *segment, size_t size, const cipc_segment_options_t *options,
+                 bool huge) {
+  segment->length = segment->offset + size;
+  int status = segment->descriptor = make_descriptor(options, huge ? MFD_HUGETLB : 0);
   if (status < 0) return status;
-  void *mapping =
-      mmap(NULL, segment->length, PROT_READ | PROT_WRITE, MAP_SHARED, segment->descriptor, 0);
-  if (mapping == MAP_FAILED) return -errno;
-  segment->mapping = mapping;
-  return 0;
+  status = huge ? allocate_huge(segment) : allocate(segment, options->flags);
+  if (status < 0 || options->named) return status;
+  return seal(segment->descriptor, (options->flags & CIPC_SEGMENT_ONE_WRITER) != 0);
 }
 
 static void write_header(cipc_segment_t *segment) {
@@ -125,10 +197,21 @@ static void write_header(cipc_segment_t *segment) {
   memcpy(segment->mapping, &header, sizeof header);
 }
 
+static int check_options(const cipc_segment_options_t *options) {
+  unsigned flags = options->flags;
+  if (options->type != NULL && (flags & ~(unsigned)CIPC_SEGMENT_PREFAULT) != 0) return CIPC_EINVAL;
+  if ((flags & READING_FLAGS) != 0) return CIPC_EINVAL;
+  if (!options->named) return options->mode == 0 ? 0 : CIPC_EINVAL;
+  if ((flags & CIPC_SEGMENT_ONE_WRITER) != 0) return CIPC_EINVAL;
+  if ((options->mode & ~WIDEST_MODE) != 0) return CIPC_EINVAL;
+  return (flags & CIPC_SEGMENT_HUGE) != 0 ? CIPC_EOPNOTSUPP : 0;
+}
+
 int cipc_segment_create(cipc_segment_t **segment, size_t size,
                         const cipc_segment_options_t *options) {
-  static const cipc_segment_options_t defaults;
   if (options == NULL) options = &defaults;
+  int status = check_options(options);
+  if (status < 0) return status;
   if (size == 0 || (options->type != NULL && !elements_fit(options->type, size))) {
     return CIPC_EINVAL;
   }
@@ -140,16 +223,31 @@ int cipc_segment_create(cipc_segment_t **segment, size_t size,
     made->type = *options->type;
     made->offset = CIPC_SEGMENT_HEADER_SIZE;
   }
-  made->length = made->offset + size;
-  int status = made->descriptor = make_descriptor(options);
-  if (status >= 0) status = allocate(made->descriptor, made->length, made->named);
-  if (status >= 0) status = map(made);
+  status = build(made, size, options, !options->named && (options->flags & HUGE_FLAGS) != 0);
+  if (status < 0 && !options->named && (options->flags & CIPC_SEGMENT_HUGE_IF_AVAILABLE) != 0) {
+    release(made);
+    status = build(made, size, options, false);
+  }
   if (status < 0) {
     cipc_segment_close(made);
     return status;
   }
+  if ((options->flags & CIPC_SEGMENT_PREFAULT) != 0) {
+    cipc_pages_populate(made->mapping, made->length, true);
+  }
   if (options->type != NULL) write_header(made);
   *segment = made;
+  return 0;
+}
+
+static int make_claim(const cipc_segment_t *segment, const char *name,
+                      cipc_segment_claim_t *claim) {
+  struct stat status;
+  if (fstat(segment->descriptor, &status) < 0) return -errno;
+  *claim = (cipc_segment_claim_t){.device = (uint64_t)status.st_dev,
+                                  .inode = (uint64_t)status.st_ino,
+                                  .creator = cipc_participant_current()};
+  (void)snprintf(claim->name, sizeof claim->name, "%s", name);
   return 0;
 }
 
@@ -170,8 +268,13 @@ int cipc_segment_publish(cipc_segment_t *segment, const char *name) {
   if (status < 0) return status;
   char self[32];
   (void)snprintf(self, sizeof self, "/proc/self/fd/%d", segment->descriptor);
+  cipc_segment_claim_t claim;
+  status = make_claim(segment, name, &claim);
+  if (status < 0) return status;
   // Commit point of a named segment. (AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH.)
-  return linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+  if (linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0) return -errno;
+  segment->claim = claim;
+  return 0;
 }
 
 // Compares the private copy of a header with what is wanted; the first field that differs decides.
@@ -207,6 +310,7 @@ static int check(cipc_segment_t *segment, const cipc_segment_type_t *wanted) {
     return CIPC_ESEGMENTOWNER;
   }
   segment->offset = wanted != NULL ? CIPC_SEGMENT_HEADER_SIZE : 0;
+  if (!S_ISREG(status.st_mode)) return CIPC_ESEGMENTSIZE;
   if (status.st_size <= (off_t)segment->offset) return CIPC_ESEGMENTSIZE;
   segment->length = (size_t)status.st_size;
   if (wanted == NULL) return 0;
@@ -221,22 +325,66 @@ static int check(cipc_segment_t *segment, const cipc_segment_type_t *wanted) {
   return 0;
 }
 
-static int check_seals(int descriptor) {
+// Anonymous memory must be sealed. Memory with a name cannot be; it is known by where it lies, and
+// must be such that its owner alone, whom `check` looks at, can have opened it for writing.
+static int check_origin(int descriptor, bool *named) {
   int seals = fcntl(descriptor, F_GET_SEALS);
   if (seals < 0) return errno == EBADF ? CIPC_EBADF : CIPC_ESEGMENTSEALS;
-  return (seals & SEALS) == SEALS ? 0 : CIPC_ESEGMENTSEALS;
+  *named = false;
+  if ((seals & SEALS) == SEALS) return 0;
+  struct stat file, directory;
+  if (fstat(descriptor, &file) < 0) return -errno;
+  if (stat(DIRECTORY, &directory) < 0 || file.st_dev != directory.st_dev ||
+      (file.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return CIPC_ESEGMENTSEALS;
+  }
+  *named = true;
+  return 0;
+}
+
+// What another program named may have a size and no memory behind it.
+static int reserve_rest(const cipc_segment_t *segment) {
+  struct stat file;
+  if (fstat(segment->descriptor, &file) < 0) return -errno;
+  size_t there = (size_t)file.st_blocks * 512;
+  if (there >= segment->length) return 0;
+  int status = cipc_memory_check(segment->length - there);
+  return status < 0 ? status : reserve(segment->descriptor, segment->length);
+}
+
+// Maps what was checked, for writing where that is wanted and permitted.
+static int map_as(cipc_segment_t *segment, unsigned flags) {
+  int status = CIPC_EPERM;
+  if ((flags & CIPC_SEGMENT_READ_ONLY) == 0) status = map(segment, true);
+  // EPERM: sealed against writing. EACCES: opened for reading.
+  if ((status == CIPC_EPERM || status == -EACCES) && (flags & READING_FLAGS) != 0) {
+    status = map(segment, false);
+  }
+  if (status < 0) return status;
+  if (segment->named && segment->offset == 0 && segment->writable) {
+    status = reserve_rest(segment);
+    if (status < 0) return status;
+  }
+  if ((flags & HUGE_FLAGS) != 0) cipc_pages_advise_huge(segment->mapping, segment->length);
+  if ((flags & CIPC_SEGMENT_PREFAULT) != 0) {
+    cipc_pages_populate(segment->mapping, segment->length, segment->writable);
+  }
+  return 0;
 }
 
 static int attach(cipc_segment_t **segment, int descriptor, bool named,
-                  const cipc_segment_type_t *wanted) {
+                  const cipc_segment_options_t *options) {
+  if (options->type != NULL && (options->flags & READING_FLAGS) != 0) return CIPC_EINVAL;
   cipc_segment_t *made = calloc(1, sizeof *made);
   if (made == NULL) return CIPC_ENOMEM;
   made->descriptor = descriptor;
   made->named = named;
-  int status = check(made, wanted);
-  if (status == 0) status = map(made);
+  int status = check(made, options->type);
+  if (status == 0) status = map_as(made, options->flags);
   if (status < 0) {
-    free(made);
+    // The descriptor stays the caller's.
+    made->descriptor = -1;
+    cipc_segment_close(made);
     return status;
   }
   *segment = made;
@@ -245,9 +393,25 @@ static int attach(cipc_segment_t **segment, int descriptor, bool named,
 
 int cipc_segment_open(cipc_segment_t **segment, int descriptor,
                       const cipc_segment_options_t *options) {
-  int status = check_seals(descriptor);
+  bool named = false;
+  int status = check_origin(descriptor, &named);
   if (status < 0) return status;
-  return attach(segment, descriptor, false, options != NULL ? options->type : NULL);
+  return attach(segment, descriptor, named, options != NULL ? options : &defaults);
+}
+
+// O_NOFOLLOW: /dev/shm is open to everyone, and so is what a link there points to. O_NONBLOCK: so
+// are FIFOs.
+static int open_path(const char *path, unsigned flags) {
+  int how = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+  int descriptor = -1;
+  if ((flags & CIPC_SEGMENT_READ_ONLY) == 0) {
+    descriptor = open(path, how | O_RDWR);
+    if (descriptor >= 0 || errno != EACCES || (flags & CIPC_SEGMENT_ANY_ACCESS) == 0) {
+      return descriptor < 0 ? -errno : descriptor;
+    }
+  }
+  descriptor = open(path, how | O_RDONLY);
+  return descriptor < 0 ? -errno : descriptor;
 }
 
 int cipc_segment_open_named(cipc_segment_t **segment, const char *name,
@@ -255,11 +419,53 @@ int cipc_segment_open_named(cipc_segment_t **segment, const char *name,
   char path[sizeof DIRECTORY + 1 + NAME_MAXIMUM];
   int status = path_of(name, path, sizeof path);
   if (status < 0) return status;
-  // O_NOFOLLOW: /dev/shm is open to everyone, and so is what a link there points to.
-  int descriptor = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-  if (descriptor < 0) return -errno;
-  status = attach(segment, descriptor, true, options != NULL ? options->type : NULL);
+  if (options == NULL) options = &defaults;
+  int descriptor = open_path(path, options->flags);
+  if (descriptor < 0) return descriptor;
+  status = attach(segment, descriptor, true, options);
   if (status < 0) (void)close(descriptor);
+  return status;
+}
+
+// The half of `cipc_segment_open_or_create` that opens.
+static int open_existing(cipc_segment_t **segment, const char *name, size_t size,
+                         const cipc_segment_options_t *options) {
+  cipc_segment_t *found = NULL;
+  int status = cipc_segment_open_named(&found, name, options);
+  if (status < 0) return status;
+  if (cipc_segment_size(found) < size) {
+    cipc_segment_close(found);
+    return CIPC_ESEGMENTSIZE;
+  }
+  *segment = found;
+  return 0;
+}
+
+int cipc_segment_open_or_create(cipc_segment_t **segment, const char *name, size_t size,
+                                const cipc_segment_options_t *options,
+                                cipc_segment_prepare_t prepare, void *context) {
+  cipc_segment_options_t with_name = options != NULL ? *options : defaults;
+  with_name.named = 1;
+  int status = check_options(&with_name);
+  if (status < 0) return status;
+  cipc_segment_t *draft = NULL;
+  // Another round is needed only when others have made the name and taken it away again meanwhile.
+  for (;;) {
+    status = open_existing(segment, name, size, &with_name);
+    if (status != CIPC_ENOENT) break;
+    if (draft == NULL) {
+      status = cipc_segment_create(&draft, size, &with_name);
+      if (status == 0 && prepare != NULL) status = prepare(cipc_segment_address(draft), context);
+      if (status < 0) break;
+    }
+    status = cipc_segment_publish(draft, name);
+    if (status == 0) {
+      *segment = draft;
+      return CIPC_SEGMENT_CREATED;
+    }
+    if (status != CIPC_EEXIST) break;
+  }
+  cipc_segment_close(draft);
   return status;
 }
 
@@ -267,6 +473,25 @@ int cipc_segment_unlink(const char *name) {
   char path[sizeof DIRECTORY + 1 + NAME_MAXIMUM];
   int status = path_of(name, path, sizeof path);
   if (status < 0) return status;
+  return unlink(path) < 0 ? -errno : 0;
+}
+
+cipc_segment_claim_t cipc_segment_claim(const cipc_segment_t *segment) { return segment->claim; }
+
+int cipc_segment_withdraw(const cipc_segment_claim_t *claim) {
+  if (claim->creator == CIPC_PARTICIPANT_NOBODY || claim->creator != cipc_participant_current()) {
+    return CIPC_EPERM;
+  }
+  char path[sizeof DIRECTORY + 1 + NAME_MAXIMUM];
+  int status = path_of(claim->name, path, sizeof path);
+  if (status < 0) return status;
+  // Somebody may have removed the name, and somebody else given it to other memory. (No system call
+  // compares and removes: that this happens between the two below is left to chance.)
+  struct stat found;
+  if (lstat(path, &found) < 0) return -errno;
+  if ((uint64_t)found.st_dev != claim->device || (uint64_t)found.st_ino != claim->inode) {
+    return CIPC_ENOENT;
+  }
   return unlink(path) < 0 ? -errno : 0;
 }
 
@@ -278,13 +503,14 @@ size_t cipc_segment_size(const cipc_segment_t *segment) {
   return segment->length - segment->offset;
 }
 
+int cipc_segment_is_writable(const cipc_segment_t *segment) { return segment->writable ? 1 : 0; }
+
 int cipc_segment_descriptor(const cipc_segment_t *segment) { return segment->descriptor; }
 
 cipc_segment_type_t cipc_segment_type(const cipc_segment_t *segment) { return segment->type; }
 
 void cipc_segment_close(cipc_segment_t *segment) {
   if (segment == NULL) return;
-  if (segment->mapping != NULL) (void)munmap(segment->mapping, segment->length);
-  if (segment->descriptor >= 0) (void)close(segment->descriptor);
+  release(segment);
   free(segment);
 }

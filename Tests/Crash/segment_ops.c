@@ -26,7 +26,7 @@ static const cipc_segment_type_t type = {
 struct scene {
   char name[64];
   uint64_t free_blocks;
-  cipc_participant_t self;
+  cipc_segment_claim_t claim;
 };
 
 static struct scene *scene_of(struct trial *trial) { return trial->object; }
@@ -42,8 +42,10 @@ void segments_clear(pid_t worker) {
   char name[64];
   (void)snprintf(name, sizeof name, NAME, (int)worker);
   (void)shm_unlink(name);
-  // What broken/segment-renamed.c leaves.
+  // What broken/segment-renamed.c and broken/segment-withdrawn-later.c leave.
   (void)snprintf(name, sizeof name, NAME ".draft", (int)worker);
+  (void)shm_unlink(name);
+  (void)snprintf(name, sizeof name, NAME ".gone", (int)worker);
   (void)shm_unlink(name);
 }
 
@@ -69,6 +71,60 @@ static void create_named(struct trial *trial) {
   cipc_segment_t *segment = create(trial, 1);
   expect(trial, "publish", cipc_segment_publish(segment, scene_of(trial)->name), 0);
   cipc_segment_close(segment);
+}
+
+static int fill(void *payload, void *context) {
+  (void)context;
+  uint64_t *words = payload;
+  for (uint64_t i = 0; i < WORDS; i++) words[i] = ~i;
+  return 0;
+}
+
+static int open_or_create(struct trial *trial, cipc_segment_prepare_t prepare, void *context) {
+  const cipc_segment_options_t options = {.type = &type};
+  cipc_segment_t *segment = NULL;
+  int status = cipc_segment_open_or_create(&segment, scene_of(trial)->name,
+                                           WORDS * sizeof(uint64_t), &options, prepare, context);
+  if (status >= 0) {
+    const uint64_t *words = cipc_segment_address(segment);
+    for (uint64_t i = 0; i < WORDS; i++) {
+      if (words[i] != ~i) violate(trial, "what was opened or created is not whole");
+    }
+    cipc_segment_close(segment);
+  }
+  return status;
+}
+
+static void open_or_create_first(struct trial *trial) {
+  expect(trial, "open or create", open_or_create(trial, fill, NULL), CIPC_SEGMENT_CREATED);
+}
+
+// What is published while the victim prepares its own, by the victim itself, so that it goes the
+// same way each time.
+static cipc_segment_t *rival;
+
+static void prepare_rival(struct trial *trial) { rival = create(trial, 1); }
+
+static int be_overtaken(void *payload, void *context) {
+  struct trial *trial = context;
+  expect(trial, "publish", cipc_segment_publish(rival, scene_of(trial)->name), 0);
+  return fill(payload, NULL);
+}
+
+static void open_or_create_second(struct trial *trial) {
+  expect(trial, "open or create", open_or_create(trial, be_overtaken, trial), 0);
+}
+
+static void prepare_name(struct trial *trial) {
+  cipc_segment_t *segment = create(trial, 1);
+  expect(trial, "publish", cipc_segment_publish(segment, scene_of(trial)->name), 0);
+  scene_of(trial)->claim = cipc_segment_claim(segment);
+  cipc_segment_close(segment);
+}
+
+static void withdraw(struct trial *trial) {
+  const cipc_segment_claim_t claim = scene_of(trial)->claim;
+  expect(trial, "withdraw", cipc_segment_withdraw(&claim), 0);
 }
 
 static void create_anonymous(struct trial *trial) {
@@ -97,11 +153,21 @@ static int look(struct trial *trial) {
 
 static int committed_now(struct trial *trial) { return look(trial); }
 
+static int withdrawn_now(struct trial *trial) { return !look(trial); }
+
 // From the time that the victim is stopped until after its death.
 static void survive(struct trial *trial, int survivor) {
   int before = look(trial);
   trial->shared->acquired_at[survivor] = cipc_clock_now();
   if (look(trial) != before) violate(trial, "the name changed while nobody was there");
+}
+
+// Two more who want to create, while the victim is stopped.
+static void survive_racing(struct trial *trial, int survivor) {
+  int status = open_or_create(trial, fill, NULL);
+  trial->shared->acquired_at[survivor] = cipc_clock_now();
+  if (status != 0) expect(trial, "open or create", status, CIPC_SEGMENT_CREATED);
+  trial->shared->number[1 + survivor] = status;
 }
 
 static void look_around(struct trial *trial, bool named) {
@@ -146,6 +212,21 @@ static void judge(struct trial *trial) {
   }
 }
 
+static void judge_racing(struct trial *trial) {
+  int64_t created = trial->shared->number[1] + trial->shared->number[2];
+  trial->committed = trial->done_before == 1;
+  if (created + trial->done_before != 1) {
+    violate(trial, "the name was %s when the victim was killed, and of two others %lld created",
+            trial->done_before ? "there" : "not there", (long long)created);
+  }
+  if (trial->shared->number[0] == 0) violate(trial, "nobody created the name");
+}
+
+static void judge_withdrawn(struct trial *trial) {
+  trial->committed = trial->shared->number[0] == 0;
+  if (trial->done_before != trial->committed) violate(trial, "the name came or went by itself");
+}
+
 static const struct operation segment_operations[] = {
     {.name = "segment.create-named",
      .states = IN(OWNS) | IN(CALLS),
@@ -156,6 +237,36 @@ static const struct operation segment_operations[] = {
      .survive = survive,
      .check = check_named,
      .judge = judge},
+    {.name = "segment.open-or-create",
+     .states = IN(OWNS) | IN(CALLS),
+     .commit = RISES,
+     .setup = setup,
+     .run = open_or_create_first,
+     .committed_now = committed_now,
+     .survive = survive_racing,
+     .check = check_named,
+     .judge = judge_racing},
+    {.name = "segment.create-overtaken",
+     .coarse = 5,
+     .states = IN(OWNS) | IN(CALLS),
+     .commit = RISES,
+     .setup = setup,
+     .prepare = prepare_rival,
+     .run = open_or_create_second,
+     .committed_now = committed_now,
+     .survive = survive_racing,
+     .check = check_named,
+     .judge = judge_racing},
+    {.name = "segment.withdraw",
+     .states = IN(OWNS) | IN(CALLS),
+     .commit = RISES,
+     .setup = setup,
+     .prepare = prepare_name,
+     .run = withdraw,
+     .committed_now = withdrawn_now,
+     .survive = survive,
+     .check = check_named,
+     .judge = judge_withdrawn},
     {.name = "segment.create-anonymous",
      .states = IN(OWNS) | IN(CALLS),
      .setup = setup,

@@ -8,7 +8,9 @@ TESTS = []
 
 
 class Options(ctypes.Structure):
-    _fields_ = [("type", ctypes.c_void_p), ("label", ctypes.c_char_p), ("named", ctypes.c_int)]
+    _fields_ = [
+        ("type", ctypes.c_void_p), ("label", ctypes.c_char_p), ("named", ctypes.c_int),
+        ("flags", ctypes.c_uint), ("mode", ctypes.c_uint)]
 
 
 def load():
@@ -38,7 +40,7 @@ def test(function):
 def python_opens_what_c_made(cipc, shared_memory):
     name = "cipc-python-test-%d" % os.getpid()
     segment = ctypes.c_void_p()
-    options = Options(None, None, 1)
+    options = Options(None, None, 1, 0, 0)
     assert cipc.cipc_segment_create(ctypes.byref(segment), 100, ctypes.byref(options)) == 0
     ctypes.memmove(cipc.cipc_segment_address(segment), b"from C", 6)
     assert cipc.cipc_segment_publish(segment, b"/" + name.encode()) == 0

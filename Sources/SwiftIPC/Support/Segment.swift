@@ -51,7 +51,8 @@ final class Segment: @unchecked Sendable {
     var handle: OpaquePointer?
     let status = unsafe withUnsafePointer(to: type) { type in
       unsafe "swift-ipc".withCString { label in
-        var options = unsafe cipc_segment_options_t(type: type, label: label, named: 0)
+        var options = unsafe cipc_segment_options_t(
+          type: type, label: label, named: 0, flags: 0, mode: 0)
         return unsafe cipc_segment_create(&handle, size, &options)
       }
     }
@@ -72,7 +73,8 @@ final class Segment: @unchecked Sendable {
   ) throws(IPCError) -> Segment {
     var handle: OpaquePointer?
     let status = unsafe withUnsafePointer(to: type) { type in
-      var options = unsafe cipc_segment_options_t(type: type, label: nil, named: 0)
+      var options = unsafe cipc_segment_options_t(
+        type: type, label: nil, named: 0, flags: 0, mode: 0)
       return unsafe cipc_segment_open(&handle, descriptor, &options)
     }
     guard status >= 0, let handle = unsafe handle else {

@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "participant.h"
 #include "status.h"
 
 CIPC_BEGIN_DECLS
@@ -65,6 +66,28 @@ typedef struct cipc_segment_type {
 /// Takes any count when it opens; `cipc_segment_type` tells which it was.
 #define CIPC_SEGMENT_ANY_COUNT UINT64_MAX
 
+/// How memory is made and mapped. All but CIPC_SEGMENT_PREFAULT are for plain segments alone:
+/// everybody who has a typed one open writes there.
+enum {
+  /// Opening: maps it for reading. A named one is opened for reading, too, so that nothing in this
+  /// process can write there, and so that reading permission is enough.
+  CIPC_SEGMENT_READ_ONLY = 1 << 0,
+  /// Opening: maps it for reading where writing is not permitted; `cipc_segment_is_writable` tells.
+  CIPC_SEGMENT_ANY_ACCESS = 1 << 1,
+  /// Creating, anonymous: the mapping made here, and what is forked with it, is the only one that
+  /// can ever write. Whoever gets the descriptor can only read, whatever it tries:
+  /// F_SEAL_FUTURE_WRITE.
+  CIPC_SEGMENT_ONE_WRITER = 1 << 2,
+  /// Creating, anonymous: from the machine's pool of huge pages (hugetlb), of which the size
+  /// becomes
+  /// a multiple, or not at all.
+  CIPC_SEGMENT_HUGE = 1 << 3,
+  /// Huge pages as far as there are any: from the pool, or transparent ones.
+  CIPC_SEGMENT_HUGE_IF_AVAILABLE = 1 << 4,
+  /// All pages are entered into this process's page table at once: no first access faults.
+  CIPC_SEGMENT_PREFAULT = 1 << 5
+};
+
 typedef struct cipc_segment_options {
   /// What it holds; NULL for plain bytes.
   const cipc_segment_type_t *type;
@@ -72,23 +95,45 @@ typedef struct cipc_segment_options {
   const char *label;
   /// Nonzero when creating: it will get a name from `cipc_segment_publish`.
   int named;
+  /// CIPC_SEGMENT_*, or'ed; 0 for none.
+  unsigned flags;
+  /// Creating a named one: the permissions of the name, within 0644; 0 for 0600. Others than
+  /// the owner read at most, and open only what root owns.
+  unsigned mode;
 } cipc_segment_options_t;
+
+/// A name, and the memory that this process gave it.
+typedef struct cipc_segment_claim {
+  /// With its slash; empty when no name was given.
+  char name[252];
+  uint64_t device;
+  uint64_t inode;
+  cipc_participant_t creator;
+} cipc_segment_claim_t;
+
+/// A positive result of `cipc_segment_open_or_create`.
+#define CIPC_SEGMENT_CREATED 1
+
+/// Writes the first contents of a segment; returns 0 or a negative status.
+typedef int (*cipc_segment_prepare_t)(void *payload, void *context);
 
 /// Makes a segment with room for `size` bytes, all zero, behind the header if it is typed.
 /// `options` may be NULL: anonymous and plain. The caller closes it.
 ///
 /// A typed or named one is for the caller alone until `cipc_segment_publish`.
 ///
-/// CIPC_EINVAL: size 0, or a type whose elements do not fit. CIPC_EOVERFLOW: too
-/// large to represent. CIPC_ENOMEM, CIPC_ENOSPC: no memory. CIPC_EMFILE and other -errno.
+/// CIPC_EINVAL: size 0, a type whose elements do not fit, or options that do not go together.
+/// CIPC_EOVERFLOW: too large to represent. CIPC_ENOMEM, CIPC_ENOSPC: no memory. CIPC_EHUGEPAGES:
+/// too few huge pages. CIPC_EOPNOTSUPP: CIPC_SEGMENT_HUGE with a name (/dev/shm has none), or
+/// CIPC_SEGMENT_ONE_WRITER before Linux 5.1. CIPC_EMFILE and other -errno.
 /// Does not wait.
 CIPC_API CIPC_CHECKED int cipc_segment_create(cipc_segment_t **segment, size_t size,
                                               const cipc_segment_options_t *options);
 
 /// Says that the contents are there: writes the READY word of a typed segment and gives a named
 /// one its name. `name` is "/" and 1 to 250 bytes without another "/", or NULL for anonymous
-/// segments. The name belongs to this user alone (mode 0600); neither attaching nor closing takes
-/// it away. By the creator, once.
+/// segments. The name belongs to this user alone (mode 0600) unless the options said otherwise;
+/// neither attaching nor closing takes it away. By the creator, once.
 ///
 /// Commit point: the release store of READY; with a name, linkat(2), so that nobody ever opens a
 /// half-made segment.
@@ -96,21 +141,56 @@ CIPC_API CIPC_CHECKED int cipc_segment_create(cipc_segment_t **segment, size_t s
 /// taken. -errno.
 CIPC_API CIPC_CHECKED int cipc_segment_publish(cipc_segment_t *segment, const char *name);
 
+/// Makes a named segment whose contents `prepare` writes, or opens the one that has the name: of
+/// any number of processes that do so at the same time, one makes it and the others open what it
+/// made. `named` of the options is implied; `prepare` gets the payload, all zero, and `context`,
+/// may be NULL, and may run without its work being used. It may not wait for the others.
+///
+/// CIPC_SEGMENT_CREATED: made. 0: opened; a plain one may be larger than `size`.
+/// What `prepare` returned, if that is negative: then nothing was made. CIPC_ESEGMENTSIZE: a plain
+/// one that is smaller than `size`. Otherwise as `cipc_segment_create`, `cipc_segment_publish` and
+/// `cipc_segment_open_named`. Does not wait.
+///
+/// Commit point: that of `cipc_segment_publish`.
+CIPC_API CIPC_CHECKED int cipc_segment_open_or_create(cipc_segment_t **segment, const char *name,
+                                                      size_t size,
+                                                      const cipc_segment_options_t *options,
+                                                      cipc_segment_prepare_t prepare,
+                                                      void *context);
+
 /// Opens a segment that arrived as a descriptor, and checks seals, size and header. Takes the
 /// descriptor over on success; on failure it stays the caller's.
 ///
-/// CIPC_ESEGMENT*: the field named differs. CIPC_ENOMEM, -errno.
+/// Memory with a name is not sealed: it is taken if it lies in /dev/shm, nobody but its owner may
+/// write there, and the owner is the caller's user or root.
+///
+/// CIPC_ESEGMENT*: the field named differs. CIPC_EINVAL: flags that do not go together with the
+/// type. CIPC_EPERM, -EACCES: cannot be written. CIPC_ENOMEM, -errno.
 CIPC_API CIPC_CHECKED int cipc_segment_open(cipc_segment_t **segment, int descriptor,
                                             const cipc_segment_options_t *options);
 
 /// Opens a named segment. As `cipc_segment_open`, seals aside.
 ///
+/// A plain one that is opened for writing may have been made by another program, which need not
+/// have given it memory: it gets it here, so that no later access lacks it.
+///
 /// CIPC_ENOENT: no such name. CIPC_ESEGMENTOWNER: owned by another user than the caller's or root.
+/// -ELOOP: a symbolic link. CIPC_ENOMEM, CIPC_ENOSPC: no memory for all of it.
 CIPC_API CIPC_CHECKED int cipc_segment_open_named(cipc_segment_t **segment, const char *name,
                                                   const cipc_segment_options_t *options);
 
-/// Removes a name; the memory lives on until the last user closes it. CIPC_ENOENT.
+/// Removes a name, whoever made it; the memory lives on until the last user closes it. CIPC_ENOENT.
 CIPC_API CIPC_CHECKED int cipc_segment_unlink(const char *name);
+
+/// What this process may take back with `cipc_segment_withdraw`: the name that it gave the segment.
+/// Empty when it gave none, which is so for everything that was opened. Outlives the segment.
+CIPC_API cipc_segment_claim_t cipc_segment_claim(const cipc_segment_t *segment);
+
+/// Removes a name, by the process that gave it; the memory lives on until the last user closes it.
+///
+/// CIPC_EPERM: this process did not give it (it opened the segment, or was forked by the one that
+/// did). CIPC_ENOENT: the name is gone, or names something else by now. Does not wait.
+CIPC_API CIPC_CHECKED int cipc_segment_withdraw(const cipc_segment_claim_t *claim);
 
 /// The payload: behind the header if there is one. Aligned to 64 bytes. Valid until
 /// `cipc_segment_close`.
@@ -119,6 +199,9 @@ CIPC_API void *cipc_segment_address(const cipc_segment_t *segment);
 /// Bytes of payload: at least what was asked for at creation, kept in private
 /// memory since the segment was checked.
 CIPC_API size_t cipc_segment_size(const cipc_segment_t *segment);
+
+/// 1 if this process may write there, 0 if the memory is mapped for reading.
+CIPC_API int cipc_segment_is_writable(const cipc_segment_t *segment);
 
 /// The descriptor, still the segment's: duplicate or send it, do not close it.
 CIPC_API int cipc_segment_descriptor(const cipc_segment_t *segment);

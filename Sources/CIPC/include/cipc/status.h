@@ -85,7 +85,8 @@
   X(CIPC_EBOOTSTRAP,         -4131,         "the child ended before it took its task") \
   X(CIPC_ETHREADS,           -4132,         "a process with more than one thread cannot be forked safely") \
   X(CIPC_EBROKEN,            -4140,         "the barrier is broken") \
-  X(CIPC_ECAPACITY,          -4141,         "does not fit the capacity")
+  X(CIPC_ECAPACITY,          -4141,         "does not fit the capacity") \
+  X(CIPC_EHUGEPAGES,         -4142,         "not enough free huge pages (vm.nr_hugepages)")
 // clang-format on
 
 CIPC_BEGIN_DECLS
