@@ -132,7 +132,7 @@ import Testing
     let numbers = try SharedArray<Int32>(0..<4)
     let payload = try unsafe payload(of: numbers)
     let mutex = unsafe payload.assumingMemoryBound(to: cipc_mutex_t.self)
-    // Behind the mutex, the rank and the extent, at the next multiple of 64.
+    // Behind the journal, the redo word, the rank and the extent, at the next multiple of 64.
     let elements = unsafe (payload + 128).assumingMemoryBound(to: Int32.self)
     unsafe killHolder(of: mutex, mark: elements)
     #expect(numbers[0] == 13)
@@ -193,7 +193,7 @@ import Testing
 
   @Test func aHostileShapeIsRefused() throws {
     let array = try SharedArray<Int32>(0..<24, shape: 2, 3, 4)
-    let words = try unsafe (payload(of: array) + 64).assumingMemoryBound(to: UInt64.self)
+    let words = try unsafe (payload(of: array) + 104).assumingMemoryBound(to: UInt64.self)
     func message() -> String {
       do {
         _ = try transfer(array)

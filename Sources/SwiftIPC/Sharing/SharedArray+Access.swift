@@ -4,6 +4,56 @@
 extension SharedArray {
   @inlinable var mutex: RobustMutex { RobustMutex(storage.segment) }
 
+  // In transactional mode the lock is that of a journal: an update which the last owner did not live
+  // to finish is finished first, and only a death outside of updates is told.
+  @inlinable func locked<R: ~Copyable>(until deadline: Int64, _ body: () throws -> R) throws -> R {
+    if !storage.isTransactional { return try mutex.withLock(until: deadline, body) }
+    return try mutex.withLock(until: deadline) {
+      try storage.changingInPlace(body)
+    } recovering: {
+      try settle()
+    }
+  }
+
+  @inlinable func locked<R: ~Copyable>(
+    until deadline: Int64, _ body: () throws -> R, recovering repair: () throws -> Void
+  ) throws -> R {
+    if !storage.isTransactional {
+      return try mutex.withLock(until: deadline, body, recovering: repair)
+    }
+    return try mutex.withLock(until: deadline) {
+      try storage.changingInPlace(body)
+    } recovering: {
+      try storage.settle(stride: MemoryLayout<T>.stride, repair)
+    }
+  }
+
+  @inlinable func lockedIfAvailable<R: ~Copyable>(_ body: () throws -> R) throws -> R? {
+    if !storage.isTransactional { return try mutex.withLockIfAvailable(body) }
+    return try mutex.withLockIfAvailable {
+      try storage.changingInPlace(body)
+    } recovering: {
+      try settle()
+    }
+  }
+
+  @inlinable func lockedIfAvailable<R: ~Copyable>(
+    _ body: () throws -> R, recovering repair: () throws -> Void
+  ) throws -> R? {
+    if !storage.isTransactional {
+      return try mutex.withLockIfAvailable(body, recovering: repair)
+    }
+    return try mutex.withLockIfAvailable {
+      try storage.changingInPlace(body)
+    } recovering: {
+      try storage.settle(stride: MemoryLayout<T>.stride, repair)
+    }
+  }
+
+  @inlinable func settle() throws {
+    try storage.settle(stride: MemoryLayout<T>.stride) { throw mutex.casualty }
+  }
+
   @inlinable func withMutableSpan<R: ~Copyable>(
     _ body: (inout MutableSpan<T>) throws -> R
   ) throws -> R {
@@ -14,7 +64,8 @@ extension SharedArray {
   /// Gives all elements to a closure, to read or write, under the array's lock.
   ///
   /// The lock keeps out those who take it; element access elsewhere does not. Unlike the change of
-  /// a `Value`, what the body did before it threw stays. Blocks until the lock is free.
+  /// a `Value`, what the body did before it threw stays; `update(_:)` is for changes that happen
+  /// whole or not at all. Blocks until the lock is free.
   ///
   /// - Returns: what the body returns.
   /// - Throws: what the body throws; `IPCError` with `ownerDied` when an owner died and nobody has
@@ -24,7 +75,7 @@ extension SharedArray {
     _ body: (inout MutableSpan<T>) throws -> R
   ) throws -> R {
     try withExtendedLifetime(storage) {
-      try mutex.withLock(until: .max) { try withMutableSpan(body) }
+      try locked(until: .max) { try withMutableSpan(body) }
     }
   }
 
@@ -41,7 +92,7 @@ extension SharedArray {
     recovering repair: (inout MutableSpan<T>) throws -> Void
   ) throws -> R {
     try withExtendedLifetime(storage) {
-      try mutex.withLock(until: .max) {
+      try locked(until: .max) {
         try withMutableSpan(body)
       } recovering: {
         try withMutableSpan(repair)
@@ -58,7 +109,7 @@ extension SharedArray {
     timeout: Duration, _ body: (inout MutableSpan<T>) throws -> R
   ) throws -> R {
     try withExtendedLifetime(storage) {
-      try mutex.withLock(until: RobustMutex.deadline(after: timeout)) {
+      try locked(until: RobustMutex.deadline(after: timeout)) {
         try withMutableSpan(body)
       }
     }
@@ -75,7 +126,7 @@ extension SharedArray {
     recovering repair: (inout MutableSpan<T>) throws -> Void
   ) throws -> R {
     try withExtendedLifetime(storage) {
-      try mutex.withLock(until: RobustMutex.deadline(after: timeout)) {
+      try locked(until: RobustMutex.deadline(after: timeout)) {
         try withMutableSpan(body)
       } recovering: {
         try withMutableSpan(repair)
@@ -91,7 +142,7 @@ extension SharedArray {
     _ body: (inout MutableSpan<T>) throws -> R
   ) throws -> R? {
     try withExtendedLifetime(storage) {
-      try mutex.withLockIfAvailable { try withMutableSpan(body) }
+      try lockedIfAvailable { try withMutableSpan(body) }
     }
   }
 
@@ -105,7 +156,7 @@ extension SharedArray {
     recovering repair: (inout MutableSpan<T>) throws -> Void
   ) throws -> R? {
     try withExtendedLifetime(storage) {
-      try mutex.withLockIfAvailable {
+      try lockedIfAvailable {
         try withMutableSpan(body)
       } recovering: {
         try withMutableSpan(repair)

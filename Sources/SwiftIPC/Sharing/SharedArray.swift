@@ -18,6 +18,10 @@ internal import CIPC
 /// structure is another handle to the same elements; changing an element needs no `var`.
 /// Algorithms that change their collection work on the span that `withLock` gives.
 ///
+/// An array made with `transactional: true` also has `update`, which changes a range whole or not at
+/// all for whoever takes the lock, also when the process is killed in it. That takes as much memory
+/// again as the elements.
+///
 /// An array has a row-major `shape` of 1 to 64 dimensions. As a collection, and with one index, it
 /// is flat whatever its shape. The count and the shape are fixed when it is made; each process
 /// keeps its own checked copy of them.
@@ -46,34 +50,41 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
 
   /// Makes an array of the elements of a sequence.
   ///
+  /// - Parameter transactional: whether it has `update`, for which it takes twice the memory.
   /// - Throws: `IPCError` with `outOfMemory`, `invalidArgument` for a size that cannot be
   ///   represented, or `resourceLimit`.
-  public init(_ elements: some Sequence<T>) throws(IPCError) {
-    try self.init(copying: elements, shape: nil)
+  public init(_ elements: some Sequence<T>, transactional: Bool = false) throws(IPCError) {
+    try self.init(copying: elements, shape: nil, transactional)
   }
 
   /// Makes an array of equal elements.
   ///
   /// - Throws: `IPCError` with `invalidArgument` for a negative count or a size that cannot be
   ///   represented, `outOfMemory` or `resourceLimit`.
-  public init(repeating element: T, count: Int) throws(IPCError) {
-    try self.init(shape: [count], repeating: element)
+  public init(
+    repeating element: T, count: Int, transactional: Bool = false
+  ) throws(IPCError) {
+    try self.init(shape: [count], repeating: element, transactional: transactional)
   }
 
   /// Makes an array of equal elements with a row-major shape, as in `shape: 480, 640`.
   ///
   /// - Throws: `IPCError` with `invalidArgument` for no or more than 64 dimensions, a negative one,
   ///   or a size that cannot be represented; `outOfMemory` or `resourceLimit`.
-  public init(shape: Int..., repeating element: T) throws(IPCError) {
-    try self.init(shape: shape, repeating: element)
+  public init(
+    shape: Int..., repeating element: T, transactional: Bool = false
+  ) throws(IPCError) {
+    try self.init(shape: shape, repeating: element, transactional: transactional)
   }
 
   /// Makes an array of equal elements with a row-major shape of any rank up to 64.
   ///
   /// - Throws: as `init(shape:repeating:)` with a list of dimensions.
-  public init(shape: [Int], repeating element: T) throws(IPCError) {
+  public init(
+    shape: [Int], repeating element: T, transactional: Bool = false
+  ) throws(IPCError) {
     self.init(
-      try unsafe Self.makeStorage(shape: shape) { elements, count in
+      try unsafe Self.makeStorage(shape: shape, transactional) { elements, count in
         unsafe elements.initialize(repeating: element, count: count)
       })
   }
@@ -82,15 +93,19 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
   ///
   /// - Throws: `IPCError` with `invalidArgument` when the shape does not have room for exactly the
   ///   elements that there are. Otherwise as `init(shape:repeating:)`.
-  public init(_ elements: some Sequence<T>, shape: Int...) throws(IPCError) {
-    try self.init(copying: elements, shape: shape)
+  public init(
+    _ elements: some Sequence<T>, shape: Int..., transactional: Bool = false
+  ) throws(IPCError) {
+    try self.init(copying: elements, shape: shape, transactional)
   }
 
   /// Makes an array of the elements of a sequence, in row-major order, with a shape of any rank.
   ///
   /// - Throws: as `init(_:shape:)` with a list of dimensions.
-  public init(_ elements: some Sequence<T>, shape: [Int]) throws(IPCError) {
-    try self.init(copying: elements, shape: shape)
+  public init(
+    _ elements: some Sequence<T>, shape: [Int], transactional: Bool = false
+  ) throws(IPCError) {
+    try self.init(copying: elements, shape: shape, transactional)
   }
 
   /// Receives an array from another process: works inside a message alone.
@@ -106,11 +121,14 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
         subject: "\(SharedArray.self)"))
   }
 
-  private init(copying elements: some Sequence<T>, shape: [Int]?) throws(IPCError) {
+  private init(
+    copying elements: some Sequence<T>, shape: [Int]?, _ transactional: Bool
+  ) throws(IPCError) {
     // What a sequence says about its length is not to be relied on.
     let array = ContiguousArray(elements)
-    let storage = try unsafe Self.makeStorage(shape: shape ?? [array.count], count: array.count) {
-      destination, count in
+    let storage = try unsafe Self.makeStorage(
+      shape: shape ?? [array.count], count: array.count, transactional
+    ) { destination, count in
       unsafe array.withUnsafeBufferPointer { source in
         guard count > 0 else { return }
         // Not empty, so there is a base address.
@@ -131,11 +149,15 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
   }
 
   private static func segmentType(count: UInt64) -> cipc_segment_type_t {
-    cipc_segment_type_t(kind: Int(CIPC_KIND_ARRAY), count: count, of: T.self)
+    var type = cipc_segment_type_t(kind: Int(CIPC_KIND_ARRAY), count: count, of: T.self)
+    // The first had no journal.
+    type.version = 2
+    return type
   }
 
   private static func makeStorage(
-    shape: [Int], count: Int? = nil, fill: (UnsafeMutablePointer<T>, Int) -> Void
+    shape: [Int], count: Int? = nil, _ transactional: Bool,
+    fill: (UnsafeMutablePointer<T>, Int) -> Void
   ) throws(IPCError) -> SharedArrayStorage {
     let subject = "\(SharedArray.self)"
     let elements = try SharedArrayStorage.elementCount(of: shape, subject: subject)
@@ -143,7 +165,8 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
       throw IPCError(.invalidArgument, context: "\(subject): shape \(shape) for \(count) elements")
     }
     return try unsafe SharedArrayStorage(
-      making: segmentType(count: UInt64(elements)), shape: shape, subject: subject
+      making: segmentType(count: UInt64(elements)), shape: shape, transactional: transactional,
+      subject: subject
     ) { address in
       unsafe fill(address.bindMemory(to: T.self, capacity: elements), elements)
     }
@@ -151,6 +174,9 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
 
   /// The extent of each dimension, outermost first. Their product is `count`.
   public var shape: [Int] { storage.shape }
+
+  /// Whether the array was made for `update`.
+  public var isTransactional: Bool { storage.isTransactional }
 }
 
 // Every accessor names `storage` after its last use of the memory: the optimiser may otherwise

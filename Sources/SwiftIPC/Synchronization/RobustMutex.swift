@@ -61,9 +61,14 @@ struct RobustMutex {
   /// released and still says so to the next.
   @usableFromInline @inline(never) func refusal(of status: Int32) -> IPCError {
     guard status == CIPC_OWNER_DIED.rawValue else { return failure(status) }
-    let casualty = unsafe cipc_mutex_casualty(pointer)
+    let error = casualty
     let released = unsafe cipc_mutex_unlock(pointer)
-    if released != 0 { return failure(released) }
+    return released != 0 ? failure(released) : error
+  }
+
+  /// The error that says which owner died. By the owner.
+  @usableFromInline var casualty: IPCError {
+    let casualty = unsafe cipc_mutex_casualty(pointer)
     let who = casualty == 0 ? "a process" : "process \(casualty)"
     return IPCError(
       .ownerDied,
