@@ -49,8 +49,6 @@ static struct {
   cipc_process_entry_t default_entry;
 } program;
 
-static cipc_process_t *given_up;
-
 // MARK: - In the child
 
 static const char *base_name(const char *path) {
@@ -273,7 +271,7 @@ static uint64_t ended_without_report(const cipc_process_t *process) {
   }
 }
 
-/// The same as try_reap for a child of the fork server.
+/// The same as cipc_process_try_reap for a child of the fork server.
 static int try_report(cipc_process_t *process) {
   if (!__atomic_load_n(&process->is_report_lost, __ATOMIC_ACQUIRE)) {
     uint64_t ended;
@@ -292,8 +290,7 @@ static int try_report(cipc_process_t *process) {
   return 1;
 }
 
-/// 1 when the child has ended and the word says how, 0 while it runs.
-static int try_reap(cipc_process_t *process) {
+int cipc_process_try_reap(cipc_process_t *process) {
   if (__atomic_load_n(&process->ended, __ATOMIC_ACQUIRE) != 0) return 1;
   if (process->report >= 0) return try_report(process);
   siginfo_t info;
@@ -327,11 +324,11 @@ int cipc_process_wait(cipc_process_t *process, cipc_deadline_t deadline,
   if (process == NULL || status == NULL) return CIPC_EINVAL;
   status->end = CIPC_PROCESS_RUNNING;
   status->value = 0;
-  while (!try_reap(process)) {
+  while (!cipc_process_try_reap(process)) {
     int timeout = cipc_clock_poll_timeout(deadline);
     if (timeout == 0) return CIPC_ETIMEDOUT;
     struct pollfd end = {cipc_process_descriptor(process), POLLIN, 0};
-    if (poll(&end, 1, timeout) > 0 && !try_reap(process)) {
+    if (poll(&end, 1, timeout) > 0 && !cipc_process_try_reap(process)) {
       // Ended, and a tracer has not let it go yet; the pidfd cannot tell when it does.
       (void)poll(NULL, 0, 1);
     }
@@ -345,7 +342,7 @@ int cipc_process_wait(cipc_process_t *process, cipc_deadline_t deadline,
 int cipc_process_signal(cipc_process_t *process, int signal) {
   if (process == NULL) return CIPC_EINVAL;
   // The kernel takes a signal for a zombie; a child that has ended gets none.
-  if (try_reap(process)) return CIPC_ESRCH;
+  if (cipc_process_try_reap(process)) return CIPC_ESRCH;
   return syscall(SYS_pidfd_send_signal, process->pidfd, signal, NULL, 0) < 0 ? -errno : CIPC_OK;
 }
 
@@ -364,45 +361,11 @@ int cipc_process_pidfd(const cipc_process_t *process) {
   return copy < 0 ? -errno : copy;
 }
 
-static void given_up_push(cipc_process_t *process) {
-  cipc_process_t *first = __atomic_load_n(&given_up, __ATOMIC_RELAXED);
-  do {
-    process->next = first;
-  } while (!__atomic_compare_exchange_n(&given_up, &first, process, 0, __ATOMIC_RELEASE,
-                                        __ATOMIC_RELAXED));
-}
-
 void cipc_process_free(cipc_process_t *process) {
   cipc_lifeline_delist(process);
   if (process->report >= 0) close(process->report);
   if (process->pidfd >= 0) close(process->pidfd);
   free(process);
-}
-
-/// Reaps those that have ended since they were given up. The list is taken whole
-/// and what still runs is put back, so no two threads walk the same one.
-void cipc_process_sweep(void) {
-  if (__atomic_load_n(&given_up, __ATOMIC_RELAXED) == NULL) return;
-  cipc_process_t *process = __atomic_exchange_n(&given_up, NULL, __ATOMIC_ACQUIRE);
-  while (process != NULL) {
-    cipc_process_t *next = process->next;
-    if (try_reap(process)) {
-      cipc_process_free(process);
-    } else {
-      given_up_push(process);
-    }
-    process = next;
-  }
-}
-
-void cipc_process_release(cipc_process_t *process) {
-  cipc_process_sweep();
-  if (process == NULL) return;
-  if (try_reap(process)) {
-    cipc_process_free(process);
-  } else {
-    given_up_push(process);
-  }
 }
 
 // MARK: - Spawn

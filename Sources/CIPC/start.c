@@ -281,9 +281,11 @@ void cipc_lifeline_delist(cipc_process_t *process) {
 static void fork_prepare(void) {
   cipc_server_fork_prepare();
   (void)pthread_mutex_lock(&lines_guard);
+  cipc_reaper_fork_prepare();
 }
 
 static void fork_parent(void) {
+  cipc_reaper_fork_parent();
   (void)pthread_mutex_unlock(&lines_guard);
   cipc_server_fork_parent();
 }
@@ -296,6 +298,7 @@ static void fork_child(void) {
   }
   lines = NULL;
   (void)pthread_mutex_unlock(&lines_guard);
+  cipc_reaper_fork_child();
   cipc_server_fork_child();
 }
 

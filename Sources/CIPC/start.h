@@ -27,8 +27,13 @@ struct cipc_process {
   int lifeline;
   /// 0 while running, then end << 32 | value; written once.
   uint64_t ended;
-  /// In the list of those given up while running.
-  cipc_process_t *next;
+  /// What to call once it has ended, where it is watched; the rest is the reaper's, under its
+  /// guard.
+  cipc_process_callback_t callback;
+  void *context;
+  bool is_awaited;
+  cipc_process_t *next, *previous;
+  cipc_process_t *next_found;
   /// In the list of those with a lifeline.
   cipc_process_t *next_line, *previous_line;
 };
@@ -116,8 +121,18 @@ void cipc_server_fork_prepare(void);
 void cipc_server_fork_parent(void);
 void cipc_server_fork_child(void);
 
-/// Reaps children that were given up and have ended.
+/// Reaps watched children that have ended, where no thread does; now and then, so that it costs the
+/// same however many there are.
 void cipc_process_sweep(void);
+
+/// The reaper's part at a fork.
+void cipc_reaper_fork_prepare(void);
+void cipc_reaper_fork_parent(void);
+void cipc_reaper_fork_child(void);
+
+/// 1 when the child has ended and the word says how, and then it is reaped; 0 while it runs. Blocks
+/// only where the fork server was killed: up to 200 ms.
+int cipc_process_try_reap(cipc_process_t *process);
 
 /// CIPC_ENOBOOTSTRAP where a child of `executable` (NULL for this program) would run the program
 /// again, CIPC_EINVAL where it would have no entry.

@@ -13,6 +13,7 @@
 
 #include "clock.h"
 #include "thread.h"
+#include "waiter.h"
 
 #define EVENTS 32
 /// The timer's place in the epoll set; no ticket has this value, since generations begin at 1.
@@ -43,6 +44,7 @@ static uint32_t wait_count;
 static uint32_t first_free = NOWHERE;
 static uint32_t *heap;  ///< slots with a deadline, the earliest first
 static uint32_t heap_count;
+static void (*first_call)(void);
 
 static cipc_waiter_ticket_t ticket_of(uint32_t slot) {
   return (uint64_t)waits[slot].generation << 32 | slot;
@@ -164,6 +166,10 @@ static void finish(uint32_t slot, int status) {
 
 static void *serve(void *set) {
   int own = (int)(intptr_t)set;
+  (void)pthread_mutex_lock(&guard);
+  void (*call)(void) = first_call;
+  (void)pthread_mutex_unlock(&guard);
+  if (call != NULL) call();
   for (;;) {
     struct epoll_event events[EVENTS];
     int count = epoll_wait(own, events, EVENTS, -1);
@@ -281,6 +287,19 @@ int cipc_waiter_cancel(cipc_waiter_ticket_t ticket) {
   (void)pthread_mutex_unlock(&guard);
   if (fd >= 0) (void)close(fd);
   return slot != NOWHERE ? 0 : CIPC_ENOENT;
+}
+
+int cipc_waiter_is_running(void) {
+  (void)pthread_mutex_lock(&guard);
+  bool is_running = running;
+  (void)pthread_mutex_unlock(&guard);
+  return is_running;
+}
+
+void cipc_waiter_call_first(void (*call)(void)) {
+  (void)pthread_mutex_lock(&guard);
+  first_call = call;
+  (void)pthread_mutex_unlock(&guard);
 }
 
 // MARK: Several at once

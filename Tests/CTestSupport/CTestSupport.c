@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -107,6 +108,8 @@ int test_wait(pid_t child) {
 }
 
 int test_kill(pid_t child) { return kill(child, SIGKILL); }
+
+int test_pidfd(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
 int test_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 

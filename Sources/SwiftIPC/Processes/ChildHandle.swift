@@ -83,7 +83,7 @@ final class ChildHandle: Sendable {
     ChildRegistry.add(child)
   }
 
-  deinit { if child.exitStatus != nil { ChildRegistry.remove(child) } }
+  deinit { child.reapWhenEnded() }
 
   private enum Started {
     case inParent(RunningChild, TaskConnection)

@@ -43,11 +43,12 @@ enum ChildRegistry {
   }
 
   static func remove(_ child: RunningChild) {
-    withState { state in _ = state.children.removeValue(forKey: ObjectIdentifier(child)) }
+    _ = withState { state in state.children.removeValue(forKey: ObjectIdentifier(child)) }
   }
 
   /// Those that run, in the order of their start. Reaps the others.
   static var active: [RunningChild] {
+    RunningChild.reapDropped()
     let (active, ended) = withState { state in
       let ended = sweep(&state)
       return (state.children.values.sorted { $0.order < $1.order }.map(\.child), ended)
@@ -62,18 +63,23 @@ enum ChildRegistry {
     return ended
   }
 
+  /// What `body` takes out of the state must be returned: releasing a child may reap others, which
+  /// comes back here.
   private static func withState<R>(_ body: (inout State) -> R) -> R {
     let pid = getpid()
-    return state.withLock { state in
+    let (result, inherited) = state.withLock { state in
+      var inherited: State?
       if state.owner != pid {
-        let isWaitedFor = state.isWaitedFor
+        inherited = state
         state = State()
         state.owner = pid
         // The registration for the end is inherited.
-        state.isWaitedFor = isWaitedFor
+        state.isWaitedFor = inherited?.isWaitedFor ?? false
       }
-      return body(&state)
+      return (body(&state), inherited)
     }
+    _ = inherited
+    return result
   }
 
   /// At the end of this process: daemons are ended, the others waited for.

@@ -60,6 +60,21 @@ internal import CIPC
     return wait(until: .max) ?? .unknown
   }
 
+  /// Has the child reaped, and taken off the registry, as soon as it has ended: nobody else will ask.
+  func reapWhenEnded() {
+    let reference = unsafe Unmanaged.passRetained(self)
+    let status = unsafe cipc_process_watch(
+      process,
+      { context in
+        guard let context = unsafe context else { return }
+        ChildRegistry.remove(unsafe Unmanaged<RunningChild>.fromOpaque(context).takeRetainedValue())
+      }, reference.toOpaque())
+    if status < 0 { unsafe reference.release() }
+  }
+
+  /// Reaps those of them that have ended, also where no thread does it: in a process with one thread.
+  static func reapDropped() { cipc_process_release(nil) }
+
   /// The child's pidfd, a duplicate; the caller's.
   func pidDescriptor() throws(IPCError) -> Int32 {
     try IPCError.check(unsafe cipc_process_pidfd(process), "\(self)")

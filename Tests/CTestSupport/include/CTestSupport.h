@@ -42,6 +42,9 @@ int test_kill(pid_t child);
 // pipe2(2) with O_CLOEXEC, which Swift does not see.
 int test_pipe(int ends[2]);
 
+// pidfd_open(2), close-on-exec.
+int test_pidfd(pid_t pid);
+
 // A memfd of these bytes, sealed against resizing if asked for, and against writing unless.
 int test_memfd(const void *bytes, size_t size, int sealed, int writable);
 

@@ -262,8 +262,29 @@ CIPC_API int cipc_process_descriptor(const cipc_process_t *process);
 /// Returns the descriptor; CIPC_EINVAL for NULL; CIPC_EMFILE.
 CIPC_API CIPC_CHECKED int cipc_process_pidfd(const cipc_process_t *process);
 
-/// Gives the process up. A child that is still running goes on; it is reaped when
-/// a later start or release finds it ended. NULL is ignored. Does not block.
+/// Called once, when a watched child has ended and was reaped.
+typedef void (*cipc_process_callback_t)(void *context);
+
+/// Has the child reaped as soon as it has ended, whoever waits for it or nobody, and calls back
+/// then: on the waiter thread (cipc/waiter.h), where it must be short; at once, in this call, when
+/// the child has ended already.
+///
+/// The waiter thread is started for it where the process has other threads already. A process with
+/// one thread is left with one, so that it can still fork: there the child is reaped, and the
+/// callback made, by a later start or release that finds it ended, unless somebody starts the
+/// waiter thread before. A forked child of this process is called back by a later start or release
+/// of its own.
+///
+/// The process is released in the callback or after it, not before. Does not block.
+///
+/// Returns CIPC_OK; CIPC_EBUSY where the child is watched already; CIPC_EINVAL for NULL.
+CIPC_API CIPC_CHECKED int cipc_process_watch(cipc_process_t *process,
+                                             cipc_process_callback_t callback, void *context);
+
+/// Gives the process up. A child that is still running goes on, and is reaped as a watched one is:
+/// as soon as it has ended where the process has more than one thread, and otherwise when a later
+/// start or release finds it ended. With NULL all are reaped that have ended by now. Does not
+/// block.
 CIPC_API void cipc_process_release(cipc_process_t *process);
 
 CIPC_END_DECLS
