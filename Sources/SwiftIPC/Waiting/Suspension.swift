@@ -18,6 +18,11 @@ final class Suspension: Sendable {
 
     init(deadline: Int64) { self.deadline = deadline }
 
+    init(descriptor: Int32, isOwned: Bool = true, direction: UInt32, deadline: Int64) {
+      (self.descriptor, self.isOwned, self.direction) = (descriptor, isOwned, direction)
+      self.deadline = deadline
+    }
+
     init(word: cipc_wait_t, deadline: Int64) {
       unsafe self.word = unsafe word
       self.deadline = deadline
