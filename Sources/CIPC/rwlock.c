@@ -126,10 +126,10 @@ static int release_mutex(cipc_rwlock_t *lock) {
 }
 
 // Whether a place is that of a dead, and then frees it.
-static bool take_back(cipc_participant_t *place, cipc_participant_t found) {
+static bool take_back(cipc_rwlock_t *lock, cipc_participant_t *place, cipc_participant_t found) {
   if (cipc_participant_check(found & ~CIPC_RWLOCK_WAITING) != CIPC_PARTICIPANT_DEAD) return false;
-  // Not any more what was found: somebody else freed it.
-  (void)swap_place(place, found, CIPC_PARTICIPANT_NOBODY);
+  // In vain where somebody else was faster. Of those who wait in steps only one is told to look.
+  if (swap_place(place, found, CIPC_PARTICIPANT_NOBODY)) cipc_rwlock_left(lock);
   return true;
 }
 
@@ -144,7 +144,7 @@ static int drain(cipc_rwlock_t *lock, uint32_t lines, enum look look) {
     cipc_participant_t found = load_place(&places[i]);
     if (found == CIPC_PARTICIPANT_NOBODY || found & CIPC_RWLOCK_WAITING) continue;
     if (found == thread) return CIPC_EDEADLK;
-    if (look != LOOK_AT_NONE && take_back(&places[i], found)) continue;
+    if (look != LOOK_AT_NONE && take_back(lock, &places[i], found)) continue;
     status = CIPC_EAGAIN;
     if (look == LOOK_UNTIL_ALIVE) look = LOOK_AT_NONE;
   }
@@ -272,12 +272,10 @@ void cipc_rwlock_left(cipc_rwlock_t *lock) {
 
 static void take_back_all(cipc_rwlock_t *lock, uint32_t lines) {
   cipc_participant_t *places = cipc_rwlock_places(lock);
-  bool found_dead = false;
   for (uint32_t i = 0; i < lines * CIPC_RWLOCK_LINE_READERS; i++) {
     cipc_participant_t found = load_place(&places[i]);
-    if (found != CIPC_PARTICIPANT_NOBODY && take_back(&places[i], found)) found_dead = true;
+    if (found != CIPC_PARTICIPANT_NOBODY) (void)take_back(lock, &places[i], found);
   }
-  if (found_dead) cipc_rwlock_left(lock);
 }
 
 __thread uint32_t cipc_rwlock_shift;

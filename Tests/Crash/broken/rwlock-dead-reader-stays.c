@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+// A lock in which the share of a dead reader is never taken back.
+#include "cipc/participant.h"
+
+#define cipc_participant_check(participant) ((participant) == CIPC_PARTICIPANT_NOBODY)
+#include "rwlock.c"
