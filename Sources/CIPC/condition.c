@@ -168,13 +168,15 @@ static bool is_notified(const cipc_condition_t *condition, const cipc_condition_
 int cipc_condition_step(cipc_condition_t *condition, uint32_t slots, cipc_mutex_t *mutex,
                         const cipc_condition_wait_t *entered, int look, cipc_wait_t *wait) {
   if (is_notified(condition, entered)) return 0;
-  if (look && cipc_mutex_trylock(mutex) >= 0) {
-    // An owner that died is told to the next that asks for itself, since nobody recovers it here.
+  int taken = look ? cipc_mutex_trylock(mutex) : CIPC_EBUSY;
+  if (taken >= 0) {
     (void)settle(condition, slots);
     look_for_dead(condition, slots, false);
     int status = cipc_mutex_unlock(mutex);
     if (status < 0) return status;
     if (is_notified(condition, entered)) return 0;
+    // Whoever died may have been about to notify.
+    if (taken == CIPC_OWNER_DIED) return CIPC_OWNER_DIED;
   }
   wait->word = &slot_at(condition, entered->slot)->asleep;
   wait->expected = 1;
@@ -199,21 +201,26 @@ int cipc_condition_leave(cipc_condition_t *condition, uint32_t slots, cipc_mutex
 
 int cipc_condition_wait(cipc_condition_t *condition, uint32_t slots, cipc_mutex_t *mutex,
                         cipc_deadline_t deadline) {
-  cipc_condition_wait_t entered;
-  int status = cipc_condition_enter(condition, slots, mutex, cipc_participant_this_thread(), &entered);
-  if (status < 0) return status;
-  int look = 0;
+  cipc_participant_t self = cipc_participant_this_thread();
   for (;;) {
-    cipc_wait_t wait;
-    status = cipc_condition_step(condition, slots, mutex, &entered, look, &wait);
-    if (status != CIPC_EAGAIN) break;
-    status = cipc_wait_sleep(&wait, deadline);
-    if (status < 0) break;
-    look = status == CIPC_WAIT_LOOK;
+    cipc_condition_wait_t entered;
+    int status = cipc_condition_enter(condition, slots, mutex, self, &entered);
+    if (status < 0) return status;
+    int look = 0;
+    for (;;) {
+      cipc_wait_t wait;
+      status = cipc_condition_step(condition, slots, mutex, &entered, look, &wait);
+      if (status != CIPC_EAGAIN) break;
+      status = cipc_wait_sleep(&wait, deadline);
+      if (status < 0) break;
+      look = status == CIPC_WAIT_LOOK;
+    }
+    int left = cipc_condition_leave(condition, slots, mutex, &entered);
+    if (left != CIPC_ETIMEDOUT) return left;
+    // Not notified: because that was all the time, or there was no sleeping.
+    if (status < 0) return status;
+    // Or for the death of an owner that somebody else has repaired since: nothing to tell.
   }
-  int left = cipc_condition_leave(condition, slots, mutex, &entered);
-  // Not notified, because there was no sleeping.
-  return left == CIPC_ETIMEDOUT && status < 0 ? status : left;
 }
 
 // MARK: Notifying

@@ -57,9 +57,7 @@ static int lock_and_notify(arena_t *arena, uint32_t count) {
   return notified;
 }
 
-static uint32_t waiting(arena_t *arena) {
-  return cipc_condition_waiting(&arena->condition, SLOTS);
-}
+static uint32_t waiting(arena_t *arena) { return cipc_condition_waiting(&arena->condition, SLOTS); }
 
 static int enter(arena_t *arena, cipc_condition_wait_t *entered) {
   return cipc_condition_enter(&arena->condition, SLOTS, &arena->mutex,
@@ -211,12 +209,12 @@ static void a_wake_up_alone_is_no_notification(void) {
   cipc_wait_t wait;
   lock(arena);
   CHECK_EQUAL(enter(arena, &entered), 0);
-  CHECK_EQUAL(
-      cipc_condition_step(&arena->condition, SLOTS, &arena->mutex, &entered, 1, &wait), CIPC_EAGAIN);
+  CHECK_EQUAL(cipc_condition_step(&arena->condition, SLOTS, &arena->mutex, &entered, 1, &wait),
+              CIPC_EAGAIN);
   arena->slots[entered.slot].asleep = 0;
   CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_NO_DEADLINE), 0);
-  CHECK_EQUAL(
-      cipc_condition_step(&arena->condition, SLOTS, &arena->mutex, &entered, 0, &wait), CIPC_EAGAIN);
+  CHECK_EQUAL(cipc_condition_step(&arena->condition, SLOTS, &arena->mutex, &entered, 0, &wait),
+              CIPC_EAGAIN);
   CHECK_EQUAL(leave(arena, &entered), CIPC_ETIMEDOUT);
   unlock(arena);
 }
@@ -274,8 +272,8 @@ static void a_notification_does_not_pass_to_who_came_later(void) {
   cipc_condition_wait_t entered;
   CHECK_EQUAL(enter(arena, &entered), 0);
   cipc_wait_t wait;
-  CHECK_EQUAL(
-      cipc_condition_step(&arena->condition, SLOTS, &arena->mutex, &entered, 1, &wait), CIPC_EAGAIN);
+  CHECK_EQUAL(cipc_condition_step(&arena->condition, SLOTS, &arena->mutex, &entered, 1, &wait),
+              CIPC_EAGAIN);
   CHECK_EQUAL(leave(arena, &entered), CIPC_ETIMEDOUT);
   unlock(arena);
   for (int i = 0; i < SLOTS; i++) CHECK(arena->slots[i].waiter == CIPC_PARTICIPANT_NOBODY);
@@ -381,7 +379,7 @@ static void the_dead_make_room(void) {
 static void lock_and_die(void *argument) {
   arena_t *arena = argument;
   lock(arena);
-  CHECK_EQUAL(notify(arena, 1), 1);
+  if (arena->number[0]) CHECK_EQUAL(notify(arena, 1), 1);
   CHECK(kill(getpid(), SIGKILL) == 0);
 }
 
@@ -395,15 +393,39 @@ static void wait_for_a_death(void *argument) {
   unlock(arena);
 }
 
+// Who was notified, and who waits for somebody that died before it notified.
 static void a_waiter_is_told_of_a_dead_owner(void) {
+  for (int notified = 0; notified < 2; notified++) {
+    arena_t *arena = make_arena(0);
+    arena->number[0] = notified;
+    pid_t waiter = child_start(wait_for_a_death, arena);
+    gate_wait(&arena->gate, 1);
+    lock(arena);
+    unlock(arena);
+    CHECK_EQUAL(child_join(child_start(lock_and_die, arena)), -SIGKILL);
+    CHECK_EQUAL(child_join(waiter), 0);
+    lock(arena);
+    unlock(arena);
+  }
+}
+
+static void a_death_repaired_by_somebody_else_ends_no_wait(void) {
   arena_t *arena = make_arena(0);
-  pid_t waiter = child_start(wait_for_a_death, arena);
-  gate_wait(&arena->gate, 1);
+  cipc_condition_wait_t entered;
+  cipc_wait_t wait;
   lock(arena);
-  unlock(arena);
+  CHECK_EQUAL(enter(arena, &entered), 0);
   CHECK_EQUAL(child_join(child_start(lock_and_die, arena)), -SIGKILL);
-  CHECK_EQUAL(child_join(waiter), 0);
-  lock(arena);
+  CHECK_EQUAL(cipc_condition_step(&arena->condition, SLOTS, &arena->mutex, &entered, 0, &wait),
+              CIPC_EAGAIN);
+  for (int i = 0; i < 2; i++) {
+    CHECK_EQUAL(cipc_condition_step(&arena->condition, SLOTS, &arena->mutex, &entered, 1, &wait),
+                CIPC_OWNER_DIED);
+  }
+  CHECK_EQUAL(cipc_mutex_lock(&arena->mutex, CIPC_NO_DEADLINE), CIPC_OWNER_DIED);
+  CHECK_EQUAL(cipc_mutex_recover(&arena->mutex), 0);
+  unlock(arena);
+  CHECK_EQUAL(leave(arena, &entered), CIPC_ETIMEDOUT);
   unlock(arena);
 }
 
@@ -551,6 +573,7 @@ int main(void) {
   TEST(no_more_wait_than_there_are_slots);
   TEST(the_dead_make_room);
   TEST(a_waiter_is_told_of_a_dead_owner);
+  TEST(a_death_repaired_by_somebody_else_ends_no_wait);
   TEST(a_recursive_mutex_is_let_go_whole);
   TEST(nothing_is_lost_between_producers_and_consumers);
   TEST(threads_are_waiters_too);
