@@ -200,7 +200,8 @@ int cipc_condition_leave(cipc_condition_t *condition, uint32_t slots, cipc_mutex
 int cipc_condition_wait(cipc_condition_t *condition, uint32_t slots, cipc_mutex_t *mutex,
                         cipc_deadline_t deadline) {
   cipc_condition_wait_t entered;
-  int status = cipc_condition_enter(condition, slots, mutex, cipc_participant_this_thread(), &entered);
+  int status =
+      cipc_condition_enter(condition, slots, mutex, cipc_participant_this_thread(), &entered);
   if (status < 0) return status;
   int look = 0;
   for (;;) {

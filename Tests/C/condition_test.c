@@ -57,9 +57,7 @@ static int lock_and_notify(arena_t *arena, uint32_t count) {
   return notified;
 }
 
-static uint32_t waiting(arena_t *arena) {
-  return cipc_condition_waiting(&arena->condition, SLOTS);
-}
+static uint32_t waiting(arena_t *arena) { return cipc_condition_waiting(&arena->condition, SLOTS); }
 
 static int enter(arena_t *arena, cipc_condition_wait_t *entered) {
   return cipc_condition_enter(&arena->condition, SLOTS, &arena->mutex,
@@ -211,12 +209,12 @@ static void a_wake_up_alone_is_no_notification(void) {
   cipc_wait_t wait;
   lock(arena);
   CHECK_EQUAL(enter(arena, &entered), 0);
-  CHECK_EQUAL(
-      cipc_condition_step(&arena->condition, SLOTS, &arena->mutex, &entered, 1, &wait), CIPC_EAGAIN);
+  CHECK_EQUAL(cipc_condition_step(&arena->condition, SLOTS, &arena->mutex, &entered, 1, &wait),
+              CIPC_EAGAIN);
   arena->slots[entered.slot].asleep = 0;
   CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_NO_DEADLINE), 0);
-  CHECK_EQUAL(
-      cipc_condition_step(&arena->condition, SLOTS, &arena->mutex, &entered, 0, &wait), CIPC_EAGAIN);
+  CHECK_EQUAL(cipc_condition_step(&arena->condition, SLOTS, &arena->mutex, &entered, 0, &wait),
+              CIPC_EAGAIN);
   CHECK_EQUAL(leave(arena, &entered), CIPC_ETIMEDOUT);
   unlock(arena);
 }
@@ -274,8 +272,8 @@ static void a_notification_does_not_pass_to_who_came_later(void) {
   cipc_condition_wait_t entered;
   CHECK_EQUAL(enter(arena, &entered), 0);
   cipc_wait_t wait;
-  CHECK_EQUAL(
-      cipc_condition_step(&arena->condition, SLOTS, &arena->mutex, &entered, 1, &wait), CIPC_EAGAIN);
+  CHECK_EQUAL(cipc_condition_step(&arena->condition, SLOTS, &arena->mutex, &entered, 1, &wait),
+              CIPC_EAGAIN);
   CHECK_EQUAL(leave(arena, &entered), CIPC_ETIMEDOUT);
   unlock(arena);
   for (int i = 0; i < SLOTS; i++) CHECK(arena->slots[i].waiter == CIPC_PARTICIPANT_NOBODY);
