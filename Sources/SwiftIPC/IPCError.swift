@@ -93,6 +93,10 @@ public struct IPCError: Error, Hashable, Sendable {
     public static let broken = Code(rawValue: "broken")
     /// What was to be stored does not fit the capacity.
     public static let capacityExceeded = Code(rawValue: "capacityExceeded")
+    /// The name is taken.
+    public static let nameExists = Code(rawValue: "nameExists")
+    /// There is nothing of that name.
+    public static let nameNotFound = Code(rawValue: "nameNotFound")
     /// The operation does not exist for this kind of object.
     public static let unsupported = Code(rawValue: "unsupported")
     /// A system call failed in a way that has no code of its own; see `errno`.
@@ -140,7 +144,7 @@ extension IPCError.Code {
     self =
       switch cipc_status_t(status) {
       case CIPC_EINVAL, CIPC_EOVERFLOW, CIPC_EEXIST, CIPC_ENOENT: .invalidArgument
-      case CIPC_ENOMEM, CIPC_ENOSPC: .outOfMemory
+      case CIPC_ENOMEM, CIPC_ENOSPC, CIPC_EHUGEPAGES: .outOfMemory
       case CIPC_EAGAIN, CIPC_EMFILE, CIPC_ENFILE: .resourceLimit
       case CIPC_ETIMEDOUT, CIPC_EBUSY: .timedOut
       case CIPC_ECANCELED: .cancelled

@@ -26,13 +26,28 @@ public final class SharedAtomic<T: FixedWidthInteger & BitwiseCopyable & Sendabl
   /// - Throws: `IPCError` with `unsupported` for a type that is not 1, 2, 4 or 8 bytes wide;
   ///   `outOfMemory` or `resourceLimit`.
   public init(_ value: T) throws(IPCError) {
+    segment = try Self.makeSegment(value, name: nil)
+  }
+
+  /// Makes a shared integer that other programs find by its name, or finds it.
+  ///
+  /// - Parameter value: what it is at first, where it is made.
+  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
+  ///   the name is that of something else than a `SharedAtomic` of this type, `invalidArgument` when
+  ///   it cannot be one; otherwise as `init(_:)`. See `NamedObject`.
+  public init(
+    _ value: T, named name: String, _ mode: NameMode = .openOrCreate
+  ) throws(IPCError) {
+    segment = try Self.makeSegment(value, name: ObjectName(name, mode))
+  }
+
+  /// Finds a shared integer by its name.
+  ///
+  /// - Throws: `IPCError` with `nameNotFound`, or otherwise as `init(_:named:_:)`.
+  public init(named name: String) throws(IPCError) {
     try Self.checkWidth()
-    segment = try unsafe Segment.make(
-      Self.segmentType, size: MemoryLayout<UInt64>.size, subject: "SharedAtomic<\(T.self)>"
-    ) { address in
-      unsafe cipc_atomic_store(address, Self.width, UInt64(truncatingIfNeeded: value))
-      return 0
-    }
+    segment = try Segment.open(
+      ObjectName(name, .open), as: Self.segmentType, subject: "\(SharedAtomic.self)")
   }
 
   /// Receives an integer from another process: works inside a message alone.
@@ -43,6 +58,16 @@ public final class SharedAtomic<T: FixedWidthInteger & BitwiseCopyable & Sendabl
     try Self.checkWidth()
     // The header's count and stride fit the payload, so the integer does.
     segment = try Segment.decode(from: decoder, as: SharedAtomic.self, Self.segmentType)
+  }
+
+  private static func makeSegment(_ value: T, name: ObjectName?) throws(IPCError) -> Segment {
+    try checkWidth()
+    return try unsafe Segment.make(
+      segmentType, size: MemoryLayout<UInt64>.size, name: name, subject: "\(SharedAtomic.self)"
+    ) { address in
+      unsafe cipc_atomic_store(address, width, UInt64(truncatingIfNeeded: value))
+      return 0
+    }
   }
 
   private static var segmentType: cipc_segment_type_t {
@@ -151,6 +176,11 @@ public final class SharedAtomic<T: FixedWidthInteger & BitwiseCopyable & Sendabl
       old = original
     }
   }
+}
+
+extension SharedAtomic: NamedObject {
+  /// How the integer is known by name. For the library.
+  public var naming: ObjectNaming { segment.naming }
 }
 
 extension SharedAtomic: Codable {

@@ -33,14 +33,29 @@ public final class Value<T: BitwiseCopyable & Sendable>: Sendable {
   ///
   /// - Throws: `IPCError` with `outOfMemory` or `resourceLimit`.
   public init(_ value: T) throws(IPCError) {
-    let size = MemoryLayout<T>.size
-    segment = try unsafe Segment.make(
-      Self.segmentType, size: Int(clamping: cipc_cell_footprint(size)), subject: "Value<\(T.self)>"
-    ) { address in
-      unsafe withUnsafePointer(to: value) { value in
-        unsafe cipc_cell_init(address.assumingMemoryBound(to: cipc_cell_t.self), value, size)
-      }
-    }
+    segment = try Self.makeSegment(value, name: nil)
+  }
+
+  /// Makes a shared value that other programs find by its name, or finds it.
+  ///
+  /// - Parameter value: what it is at first, where it is made.
+  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
+  ///   the name is that of something else than a `Value` of this type, `invalidArgument` when it cannot
+  ///   be one; `outOfMemory` or `resourceLimit`. See `NamedObject`.
+  public init(
+    _ value: T, named name: String, _ mode: NameMode = .openOrCreate
+  ) throws(IPCError) {
+    segment = try Self.makeSegment(value, name: ObjectName(name, mode))
+  }
+
+  /// Finds a shared value by its name.
+  ///
+  /// - Throws: `IPCError` with `nameNotFound`, or otherwise as `init(_:named:_:)`.
+  public init(named name: String) throws(IPCError) {
+    let segment = try Segment.open(
+      ObjectName(name, .open), as: Self.segmentType, subject: "\(Value.self)")
+    try Self.check(segment)
+    self.segment = segment
   }
 
   /// Receives a value from another process: works inside a message alone.
@@ -49,10 +64,29 @@ public final class Value<T: BitwiseCopyable & Sendable>: Sendable {
   ///   came is not a `Value` of this type; the context names the field that differs.
   public init(from decoder: any Decoder) throws {
     let segment = try Segment.decode(from: decoder, as: Value.self, Self.segmentType)
+    try Self.check(segment)
+    self.segment = segment
+  }
+
+  private static func makeSegment(_ value: T, name: ObjectName?) throws(IPCError) -> Segment {
+    let size = MemoryLayout<T>.size
+    let segment = try unsafe Segment.make(
+      segmentType, size: Int(clamping: cipc_cell_footprint(size)), name: name,
+      subject: "\(Value.self)"
+    ) { address in
+      unsafe withUnsafePointer(to: value) { value in
+        unsafe cipc_cell_init(address.assumingMemoryBound(to: cipc_cell_t.self), value, size)
+      }
+    }
+    try check(segment)
+    return segment
+  }
+
+  /// The header has been checked with an element in mind, not with what is around it.
+  private static func check(_ segment: Segment) throws(IPCError) {
     guard cipc_cell_footprint(MemoryLayout<T>.size) <= segment.size else {
       throw IPCError(status: CIPC_ESEGMENTSIZE.rawValue, "\(Value.self)")
     }
-    self.segment = segment
   }
 
   private static var segmentType: cipc_segment_type_t {
@@ -158,6 +192,11 @@ public final class Value<T: BitwiseCopyable & Sendable>: Sendable {
   @usableFromInline @inline(never) func failure(_ status: Int32) -> IPCError {
     IPCError(status: status, "\(Value.self)")
   }
+}
+
+extension Value: NamedObject {
+  /// How the value is known by name. For the library.
+  public var naming: ObjectNaming { segment.naming }
 }
 
 extension Value: Codable {

@@ -24,8 +24,13 @@ final class Segment: @unchecked Sendable {
   /// CIPC_SEGMENT_ANY_COUNT, a macro that Swift does not see.
   static let anyCount = UInt64.max
 
-  private init(handle: OpaquePointer) {
+  /// How the segment is known by name.
+  let naming: ObjectNaming
+
+  init(handle: OpaquePointer, name: String? = nil, wasCreated: Bool = false) {
     unsafe self.handle = unsafe handle
+    naming = unsafe ObjectNaming(
+      name: name, wasCreated: wasCreated, claim: cipc_segment_claim(handle))
     unsafe address = unsafe cipc_segment_address(handle)
     size = unsafe cipc_segment_size(handle)
     // The count fits the size, which is that of a mapping.
@@ -37,29 +42,38 @@ final class Segment: @unchecked Sendable {
   /// The descriptor, which stays the segment's.
   var descriptor: Int32 { unsafe cipc_segment_descriptor(handle) }
 
-  /// Makes a segment, has `prepare` fill its payload, then publishes it.
+  /// Makes a segment, has `prepare` fill its payload, then publishes it; or finds the one that has
+  /// the name wanted.
   ///
   /// - Parameters:
   ///   - size: bytes of payload; `Int.max` when they cannot be represented.
+  ///   - name: what it is to be found by; `nil` for anonymous memory.
   ///   - subject: the type being made, for errors.
   ///   - prepare: gets the zeroed payload; returns a status of the C core.
-  /// - Throws: `outOfMemory`, `invalidArgument` for a size beyond reason, `resourceLimit`.
+  /// - Returns: the segment. Where `naming.wasCreated` says that it was found, it is of the type
+  ///   wanted, and what its payload says is still to be checked.
+  /// - Throws: `outOfMemory`, `invalidArgument` for a size beyond reason or a name that is none,
+  ///   `resourceLimit`; with a name, what its mode says, and `segmentMismatch` for another object.
   static func make(
-    _ type: cipc_segment_type_t, size: Int, subject: @autoclosure () -> String,
-    prepare: (UnsafeMutableRawPointer) -> Int32
+    _ type: cipc_segment_type_t, size: Int, name: ObjectName? = nil,
+    subject: @autoclosure () -> String, prepare: (UnsafeMutableRawPointer) -> Int32
   ) throws(IPCError) -> Segment {
+    if let name {
+      return try unsafe make(name, as: type, size: size, subject: subject(), prepare: prepare)
+    }
     var handle: OpaquePointer?
     let status = unsafe withUnsafePointer(to: type) { type in
       unsafe "swift-ipc".withCString { label in
-        var options = unsafe cipc_segment_options_t(
-          type: type, label: label, named: 0, flags: 0, mode: 0)
+        var options = unsafe cipc_segment_options_t()
+        unsafe options.type = unsafe type
+        unsafe options.label = unsafe label
         return unsafe cipc_segment_create(&handle, size, &options)
       }
     }
     guard status >= 0, let handle = unsafe handle else {
       throw IPCError(status: status, "\(subject()) of \(size) bytes")
     }
-    let segment = unsafe Segment(handle: handle)
+    let segment = unsafe Segment(handle: handle, wasCreated: true)
     try IPCError.check(unsafe prepare(segment.address), subject())
     try IPCError.check(unsafe cipc_segment_publish(handle, nil), subject())
     return segment
@@ -73,8 +87,8 @@ final class Segment: @unchecked Sendable {
   ) throws(IPCError) -> Segment {
     var handle: OpaquePointer?
     let status = unsafe withUnsafePointer(to: type) { type in
-      var options = unsafe cipc_segment_options_t(
-        type: type, label: nil, named: 0, flags: 0, mode: 0)
+      var options = unsafe cipc_segment_options_t()
+      unsafe options.type = unsafe type
       return unsafe cipc_segment_open(&handle, descriptor, &options)
     }
     guard status >= 0, let handle = unsafe handle else {

@@ -33,6 +33,16 @@ public final class Lock: Sendable {
     segment = try RobustMutex.segment(recursive: false, subject: "Lock")
   }
 
+  /// Makes a lock that other programs find by its name, or finds it.
+  ///
+  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
+  ///   the name is that of something else than a Lock, `invalidArgument` when it cannot be one;
+  ///   `outOfMemory` or `resourceLimit`. See `NamedObject`.
+  public init(named name: String, _ mode: NameMode = .openOrCreate) throws(IPCError) {
+    segment = try RobustMutex.segment(
+      recursive: false, name: ObjectName(name, mode), subject: "Lock")
+  }
+
   /// Receives a lock from another process: works inside a message alone.
   ///
   /// - Throws: `IPCError` with `notTransferable` for another decoder, `segmentMismatch` when what
@@ -126,6 +136,11 @@ public final class Lock: Sendable {
       try RobustMutex(segment).withLockIfAvailable(body, recovering: repair)
     }
   }
+}
+
+extension Lock: NamedObject {
+  /// How the lock is known by name. For the library.
+  public var naming: ObjectNaming { segment.naming }
 }
 
 extension Lock: Codable {

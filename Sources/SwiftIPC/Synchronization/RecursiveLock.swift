@@ -34,6 +34,16 @@ public final class RecursiveLock: Sendable {
     segment = try RobustMutex.segment(recursive: true, subject: "RecursiveLock")
   }
 
+  /// Makes a lock that other programs find by its name, or finds it.
+  ///
+  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
+  ///   the name is that of something else than a RecursiveLock, `invalidArgument` when it cannot be one;
+  ///   `outOfMemory` or `resourceLimit`. See `NamedObject`.
+  public init(named name: String, _ mode: NameMode = .openOrCreate) throws(IPCError) {
+    segment = try RobustMutex.segment(
+      recursive: true, name: ObjectName(name, mode), subject: "RecursiveLock")
+  }
+
   /// Receives a lock from another process: works inside a message alone.
   ///
   /// - Throws: `IPCError` with `notTransferable` for another decoder, `segmentMismatch` when what
@@ -127,6 +137,11 @@ public final class RecursiveLock: Sendable {
       try RobustMutex(segment).withLockIfAvailable(body, recovering: repair)
     }
   }
+}
+
+extension RecursiveLock: NamedObject {
+  /// How the lock is known by name. For the library.
+  public var naming: ObjectNaming { segment.naming }
 }
 
 extension RecursiveLock: Codable {

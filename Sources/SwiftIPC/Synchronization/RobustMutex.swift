@@ -101,10 +101,13 @@ struct RobustMutex {
 }
 
 extension RobustMutex {
-  /// Makes a segment that holds a mutex alone.
-  static func segment(recursive: Bool, subject: String) throws(IPCError) -> Segment {
+  /// Makes a segment that holds a mutex alone, or finds it by its name.
+  static func segment(
+    recursive: Bool, name: ObjectName? = nil, subject: String
+  ) throws(IPCError) -> Segment {
     try unsafe Segment.make(
-      segmentType(recursive: recursive), size: MemoryLayout<cipc_mutex_t>.size, subject: subject
+      segmentType(recursive: recursive), size: MemoryLayout<cipc_mutex_t>.size, name: name,
+      subject: subject
     ) { address in
       var options = cipc_mutex_options_t(recursive: recursive ? 1 : 0)
       return unsafe cipc_mutex_init(
