@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -152,4 +153,31 @@ int test_count_mappings(uint64_t inode) {
   }
   (void)fclose(maps);
   return count;
+}
+
+int test_terminal(char *path, size_t room) {
+  int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (master < 0) return -1;
+  if (grantpt(master) < 0 || unlockpt(master) < 0 || ptsname_r(master, path, room) != 0) {
+    close(master);
+    return -1;
+  }
+  return master;
+}
+
+static void ignore(int signal) { (void)signal; }
+
+int test_lead_session(const char *terminal) {
+  if (setsid() < 0) return -1;
+  // The first terminal that a session's leader opens is the session's.
+  int descriptor = open(terminal, O_RDWR | O_CLOEXEC);
+  if (descriptor < 0) return -1;
+  for (int i = 0; i < 3; i++) {
+    if (dup2(descriptor, i) < 0) return -1;
+  }
+  close(descriptor);
+  // A handler and not SIG_IGN, which what it executes would inherit.
+  struct sigaction action = {.sa_handler = ignore, .sa_flags = SA_RESTART};
+  if (sigaction(SIGINT, &action, NULL) < 0) return -1;
+  return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 }

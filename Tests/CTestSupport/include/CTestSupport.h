@@ -45,6 +45,13 @@ int test_pipe(int ends[2]);
 // pidfd_open(2), close-on-exec.
 int test_pidfd(pid_t pid);
 
+// Makes a terminal; its master, close-on-exec, with the path of its other side.
+int test_terminal(char *path, size_t room);
+
+// Makes this process the leader of a session at a terminal, which becomes its standard streams; one
+// that a Ctrl-C there does not end, and to which its descendants fall when they lose their parent.
+int test_lead_session(const char *terminal);
+
 // A memfd of these bytes, sealed against resizing if asked for, and against writing unless.
 int test_memfd(const void *bytes, size_t size, int sealed, int writable);
 
