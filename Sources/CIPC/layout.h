@@ -3,7 +3,7 @@
 // here changes CIPC_LAYOUT_VERSION.
 //
 // The other shared structures stand in public headers, since users place them: `cipc_mutex_t`,
-// `cipc_cell_t`, `cipc_journal_t` and `cipc_rwlock_t`.
+// `cipc_cell_t`, `cipc_journal_t`, `cipc_rwlock_t`, `cipc_semaphore_t` and `cipc_event_t`.
 #ifndef CIPC_LAYOUT_H
 #define CIPC_LAYOUT_H
 
@@ -11,10 +11,12 @@
 #include <stdint.h>
 
 #include "cipc/cell.h"
+#include "cipc/event.h"
 #include "cipc/journal.h"
 #include "cipc/mutex.h"
 #include "cipc/rwlock.h"
 #include "cipc/segment.h"
+#include "cipc/semaphore.h"
 
 #define CIPC_LAYOUT_MAGIC UINT64_C(0x0031474553504943)  // "CIPSEG1" in memory, little-endian
 #define CIPC_LAYOUT_VERSION 1u
@@ -53,5 +55,7 @@ _Static_assert(sizeof(cipc_cell_t) == sizeof(cipc_mutex_t) + 8, "the slots follo
 _Static_assert(sizeof(cipc_journal_t) == sizeof(cipc_mutex_t) + 32, "journal layout");
 _Static_assert(sizeof(cipc_rwlock_t) == CIPC_RWLOCK_HEAD, "the lines follow the head");
 _Static_assert(offsetof(cipc_rwlock_t, room) <= CIPC_RWLOCK_HEAD, "the head has room for it all");
+_Static_assert(sizeof(cipc_semaphore_t) == 64, "the permits follow");
+_Static_assert(sizeof(cipc_event_t) == 4, "an event is its word");
 
 #endif

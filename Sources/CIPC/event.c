@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cipc/event.h"
+
+#include <limits.h>
+
+#include "futex.h"
+
+#define GENERATION_STEP (1u << CIPC_EVENT_GENERATION_SHIFT)
+
+void cipc_event_init(cipc_event_t *event, int is_set) {
+  event->word = is_set ? GENERATION_STEP | CIPC_EVENT_SET : 0;
+}
+
+void cipc_event_set(cipc_event_t *event) {
+  uint32_t before = __atomic_load_n(&event->word, __ATOMIC_RELAXED);
+  uint32_t after;
+  do {
+    // One that is set already is written as well: whoever clears it next must see what was written
+    // before this, or would not know what it is told.
+    after = before & CIPC_EVENT_SET
+                ? before
+                : ((before + GENERATION_STEP) & ~CIPC_EVENT_WAITERS) | CIPC_EVENT_SET;
+    // Commit point.
+  } while (!__atomic_compare_exchange_n(&event->word, &before, after, 0, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_RELAXED));
+  if (before & CIPC_EVENT_WAITERS) (void)cipc_futex_wake(&event->word, INT_MAX);
+}
+
+int cipc_event_step(cipc_event_t *event, uint32_t begin, cipc_wait_t *wait) {
+  uint32_t word = __atomic_load_n(&event->word, __ATOMIC_SEQ_CST);
+  for (;;) {
+    if (word & CIPC_EVENT_SET || word >> CIPC_EVENT_GENERATION_SHIFT != begin) return 0;
+    if (word & CIPC_EVENT_WAITERS) break;
+    if (__atomic_compare_exchange_n(&event->word, &word, word | CIPC_EVENT_WAITERS, 0,
+                                    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+      word |= CIPC_EVENT_WAITERS;
+      break;
+    }
+  }
+  *wait = (cipc_wait_t){.word = &event->word, .expected = word};
+  return CIPC_EAGAIN;
+}
+
+int cipc_event_wait_slowly(cipc_event_t *event, cipc_deadline_t deadline) {
+  uint32_t begin = cipc_event_begin(event);
+  // Without the mark of a sleeper, which would cost whoever sets it a system call.
+  if (deadline <= CIPC_IMMEDIATELY) return cipc_event_is_set(event) ? 0 : CIPC_ETIMEDOUT;
+  for (;;) {
+    cipc_wait_t wait;
+    int status = cipc_event_step(event, begin, &wait);
+    if (status != CIPC_EAGAIN) return status;
+    status = cipc_wait_sleep(&wait, deadline);
+    if (status < 0) return status;
+  }
+}

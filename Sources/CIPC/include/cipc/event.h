@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/// Events in shared memory: something that has happened or has not, and those who wait for it.
+///
+/// Setting an event releases everybody who waits for it at that moment, also where it is cleared
+/// again before they come to look: the word counts how often it was set, and who waits knows from
+/// which count on. Nobody owns an event, so there is nothing that a dead process could hold.
+///
+/// All of it is one word, and each operation one compare-and-swap of it: killed before, nothing
+/// happened; after, all of it did. A process that is killed when it has set the event and not woken
+/// anybody yet leaves sleepers, who look again every 200 ms.
+///
+/// Any bytes in the word make an event; so this type is safe towards processes that write
+/// anything there, apart from what they then say that happened.
+#ifndef CIPC_EVENT_H
+#define CIPC_EVENT_H
+
+#include <stdint.h>
+
+#include "clock.h"
+#include "status.h"
+#include "wait.h"
+
+CIPC_BEGIN_DECLS
+
+/// An event, to be placed in shared memory at an address divisible by 4. The member is private.
+typedef struct cipc_event {
+  /// {30 bits of how often it was set, waiters bit, set bit}. Changing it is the commit point of
+  /// everything; sleepers set the waiters bit and sleep on it.
+  uint32_t word;
+} cipc_event_t;
+
+/// Private: in `word`.
+#define CIPC_EVENT_SET 1u
+#define CIPC_EVENT_WAITERS 2u
+#define CIPC_EVENT_GENERATION_SHIFT 2
+
+/// Makes an event in memory that no one uses yet: not set, unless `is_set`. There is nothing to
+/// destroy.
+CIPC_API void cipc_event_init(cipc_event_t *event, int is_set);
+
+/// Whether the event is set: one load. What was written before it was set is seen.
+static inline int cipc_event_is_set(const cipc_event_t *event) {
+  return (__atomic_load_n(&event->word, __ATOMIC_ACQUIRE) & CIPC_EVENT_SET) != 0;
+}
+
+/// Sets the event and wakes everybody who waits; returns when they are woken. Does not block. Any
+/// thread; safe after fork.
+CIPC_API void cipc_event_set(cipc_event_t *event);
+
+/// Clears the event: from here on, who waits does so until it is set the next time.
+///
+/// Commit point: its one instruction. Does not block. Any thread; safe after fork.
+static inline void cipc_event_clear(cipc_event_t *event) {
+  (void)__atomic_fetch_and(&event->word, ~CIPC_EVENT_SET, __ATOMIC_SEQ_CST);
+}
+
+/// From where on a wait that begins now waits; for `cipc_event_step`.
+static inline uint32_t cipc_event_begin(const cipc_event_t *event) {
+  return __atomic_load_n(&event->word, __ATOMIC_SEQ_CST) >> CIPC_EVENT_GENERATION_SHIFT;
+}
+
+/// Whether the event is set, or was since `begin`: 0; otherwise CIPC_EAGAIN: sleep on `*wait` and
+/// ask again; see cipc/wait.h. There is nobody dead to be looked for.
+CIPC_API CIPC_CHECKED int cipc_event_step(cipc_event_t *event, uint32_t begin, cipc_wait_t *wait);
+
+/// Private: waits for an event.
+CIPC_API CIPC_CHECKED int cipc_event_wait_slowly(cipc_event_t *event, cipc_deadline_t deadline);
+
+/// Waits until the event is set: 0, also where it was cleared again since; or CIPC_ETIMEDOUT.
+/// Any thread; safe after fork.
+CIPC_CHECKED static inline int cipc_event_wait(cipc_event_t *event, cipc_deadline_t deadline) {
+  return __builtin_expect(cipc_event_is_set(event), 1) ? 0
+                                                       : cipc_event_wait_slowly(event, deadline);
+}
+
+CIPC_END_DECLS
+
+#endif
