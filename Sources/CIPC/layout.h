@@ -3,14 +3,16 @@
 // here changes CIPC_LAYOUT_VERSION.
 //
 // The other shared structures stand in public headers, since users place them: `cipc_mutex_t`,
-// `cipc_cell_t`, `cipc_journal_t` and `cipc_rwlock_t`.
+// `cipc_cell_t`, `cipc_journal_t`, `cipc_rwlock_t`, `cipc_condition_t` and `cipc_barrier_t`.
 #ifndef CIPC_LAYOUT_H
 #define CIPC_LAYOUT_H
 
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cipc/barrier.h"
 #include "cipc/cell.h"
+#include "cipc/condition.h"
 #include "cipc/journal.h"
 #include "cipc/mutex.h"
 #include "cipc/rwlock.h"
@@ -53,5 +55,10 @@ _Static_assert(sizeof(cipc_cell_t) == sizeof(cipc_mutex_t) + 8, "the slots follo
 _Static_assert(sizeof(cipc_journal_t) == sizeof(cipc_mutex_t) + 32, "journal layout");
 _Static_assert(sizeof(cipc_rwlock_t) == CIPC_RWLOCK_HEAD, "the lines follow the head");
 _Static_assert(offsetof(cipc_rwlock_t, room) <= CIPC_RWLOCK_HEAD, "the head has room for it all");
+_Static_assert(sizeof(cipc_condition_t) == 32, "the slots follow the condition");
+_Static_assert(sizeof(cipc_condition_slot_t) == 32, "condition layout");
+_Static_assert(32 + 32 * CIPC_CONDITION_WAITERS <= 4096 - CIPC_SEGMENT_HEADER_SIZE, "one page");
+_Static_assert(sizeof(cipc_barrier_t) == sizeof(cipc_mutex_t) + 16, "the slots follow the barrier");
+_Static_assert(sizeof(cipc_barrier_slot_t) == 16, "barrier layout");
 
 #endif
