@@ -4,14 +4,17 @@
 //
 // The other shared structures stand in public headers, since users place them: `cipc_mutex_t`,
 // `cipc_cell_t`, `cipc_journal_t`, `cipc_rwlock_t`, `cipc_semaphore_t` and `cipc_event_t`.
+// `cipc_cell_t`, `cipc_journal_t`, `cipc_rwlock_t`, `cipc_condition_t` and `cipc_barrier_t`.
 #ifndef CIPC_LAYOUT_H
 #define CIPC_LAYOUT_H
 
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cipc/barrier.h"
 #include "cipc/cell.h"
 #include "cipc/event.h"
+#include "cipc/condition.h"
 #include "cipc/journal.h"
 #include "cipc/mutex.h"
 #include "cipc/rwlock.h"
@@ -57,5 +60,10 @@ _Static_assert(sizeof(cipc_rwlock_t) == CIPC_RWLOCK_HEAD, "the lines follow the 
 _Static_assert(offsetof(cipc_rwlock_t, room) <= CIPC_RWLOCK_HEAD, "the head has room for it all");
 _Static_assert(sizeof(cipc_semaphore_t) == 64, "the permits follow");
 _Static_assert(sizeof(cipc_event_t) == 4, "an event is its word");
+_Static_assert(sizeof(cipc_condition_t) == 32, "the slots follow the condition");
+_Static_assert(sizeof(cipc_condition_slot_t) == 32, "condition layout");
+_Static_assert(32 + 32 * CIPC_CONDITION_WAITERS <= 4096 - CIPC_SEGMENT_HEADER_SIZE, "one page");
+_Static_assert(sizeof(cipc_barrier_t) == sizeof(cipc_mutex_t) + 16, "the slots follow the barrier");
+_Static_assert(sizeof(cipc_barrier_slot_t) == 16, "barrier layout");
 
 #endif
