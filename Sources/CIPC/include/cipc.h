@@ -7,6 +7,7 @@
 #ifndef CIPC_H
 #define CIPC_H
 
+#include "cipc/bytes.h"
 #include "cipc/cell.h"
 #include "cipc/clock.h"
 #include "cipc/condition.h"
