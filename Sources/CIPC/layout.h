@@ -5,6 +5,7 @@
 // The other shared structures stand in public headers, since users place them: `cipc_mutex_t`,
 // `cipc_cell_t`, `cipc_journal_t`, `cipc_rwlock_t`, `cipc_semaphore_t` and `cipc_event_t`.
 // `cipc_cell_t`, `cipc_journal_t`, `cipc_rwlock_t`, `cipc_condition_t` and `cipc_barrier_t`.
+// `cipc_cell_t`, `cipc_bytes_t`, `cipc_journal_t` and `cipc_rwlock_t`.
 #ifndef CIPC_LAYOUT_H
 #define CIPC_LAYOUT_H
 
@@ -12,6 +13,7 @@
 #include <stdint.h>
 
 #include "cipc/barrier.h"
+#include "cipc/bytes.h"
 #include "cipc/cell.h"
 #include "cipc/event.h"
 #include "cipc/condition.h"
@@ -56,6 +58,7 @@ _Static_assert(offsetof(cipc_mutex_t, dirty) == sizeof(pthread_mutex_t), "mutex 
 _Static_assert(sizeof(cipc_mutex_t) == sizeof(pthread_mutex_t) + 24, "mutex layout");
 _Static_assert(sizeof(cipc_cell_t) == sizeof(cipc_mutex_t) + 8, "the slots follow the sequence");
 _Static_assert(sizeof(cipc_journal_t) == sizeof(cipc_mutex_t) + 32, "journal layout");
+_Static_assert(sizeof(cipc_bytes_t) == sizeof(cipc_cell_t), "bytes are a cell");
 _Static_assert(sizeof(cipc_rwlock_t) == CIPC_RWLOCK_HEAD, "the lines follow the head");
 _Static_assert(offsetof(cipc_rwlock_t, room) <= CIPC_RWLOCK_HEAD, "the head has room for it all");
 _Static_assert(sizeof(cipc_semaphore_t) == 64, "the permits follow");

@@ -12,14 +12,14 @@ import Testing
     #expect(text.value == "" && text.capacity == 8)
     try text.store("åäöü")
     #expect(text.value == "åäöü")
-    #expect(errorCode { try text.store("åäöü!") } == .messageTooLong)
+    #expect(errorCode { try text.store("åäöü!") } == .capacityExceeded)
     #expect(text.value == "åäöü")
     try text.store("a\0b")
     #expect(text.value == "a\0b")
     try text.store("")
     #expect(text.value == "")
     #expect(try SharedString("hello", capacity: 5).value == "hello")
-    #expect(errorCode { _ = try SharedString("hello!", capacity: 5) } == .messageTooLong)
+    #expect(errorCode { _ = try SharedString("hello!", capacity: 5) } == .capacityExceeded)
     #expect(try SharedString(capacity: 0).value == "")
     let long = String(repeating: "x", count: 100_000)
     #expect(try SharedString(long, capacity: 100_000).value == long)
@@ -33,7 +33,7 @@ import Testing
         throw Mine()
       }
     }
-    #expect(errorCode { try text.withLock { $0 = "much too long" } } == .messageTooLong)
+    #expect(errorCode { try text.withLock { $0 = "much too long" } } == .capacityExceeded)
     #expect(text.value == "one")
     let length = try text.withLock { text in
       text += " two"
@@ -72,6 +72,14 @@ import Testing
     #expect(text.value == "a\u{fffd}\u{fffd}")
     try text.withLock { $0 = "ok" }
     #expect(text.value == "ok")
+  }
+
+  @Test func textsLongerThanTheFirstGuessAreReadWhole() throws {
+    let text = try SharedString(capacity: 5000)
+    for count in [255, 256, 257, 1000, 5000] {
+      try text.store(String(repeating: "y", count: count))
+      #expect(text.value == String(repeating: "y", count: count))
+    }
   }
 
   @Test func badCapacitiesAreErrors() {

@@ -8,6 +8,7 @@
 #define CIPC_H
 
 #include "cipc/barrier.h"
+#include "cipc/bytes.h"
 #include "cipc/cell.h"
 #include "cipc/clock.h"
 #include "cipc/condition.h"
