@@ -2,7 +2,9 @@
 #include "cipc/image.h"
 
 #include <link.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 _Static_assert(sizeof(cipc_image_location_t) == 16 + CIPC_IMAGE_ID_MAX, "sent as it stands");
@@ -128,4 +130,34 @@ int cipc_image_resolve(const cipc_image_location_t *location, const void **addre
   dl_iterate_phdr(visit, &search);
   if (search.status == CIPC_OK) *address = (const void *)search.address;
   return search.status;
+}
+
+typedef struct naming {
+  uintptr_t address;
+  char *name;
+  size_t room;
+  int images;
+  int status;
+} naming_t;
+
+static int visit_for_name(struct dl_phdr_info *info, size_t size, void *context) {
+  (void)size;
+  naming_t *naming = context;
+  bool is_program = naming->images++ == 0;
+  if (!image_holds(info, naming->address - info->dlpi_addr)) return 0;
+  // Some loaders name the program by its path, others not at all.
+  const char *path = is_program || info->dlpi_name == NULL ? "" : info->dlpi_name;
+  const char *slash = strrchr(path, '/');
+  (void)snprintf(naming->name, naming->room, "%s", slash != NULL ? slash + 1 : path);
+  naming->status = CIPC_OK;
+  return 1;
+}
+
+int cipc_image_name(const void *address, char *name, size_t room) {
+  if (name == NULL || room == 0) return CIPC_EINVAL;
+  static const char here;
+  if (address == NULL) address = &here;
+  naming_t naming = {(uintptr_t)address, name, room, 0, CIPC_ENOENT};
+  dl_iterate_phdr(visit_for_name, &naming);
+  return naming.status;
 }

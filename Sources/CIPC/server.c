@@ -297,14 +297,22 @@ static int server_get(void) {
   return status;
 }
 
-/// With the guard.
-static void server_drop(void) {
-  if (server == NULL) return;
+// For a server that was killed to be gone; only what it was killed for could take longer.
+#define DROP_NANOSECONDS INT64_C(1000000000)
+
+/// With the guard. CIPC_EPEERCLOSED, or CIPC_EBOOTSTRAP where it could not be given its entry: then
+/// the next one cannot either.
+static int server_drop(void) {
+  if (server == NULL) return CIPC_EPEERCLOSED;
   close(server_socket);
   (void)!cipc_process_signal(server, SIGKILL);
+  cipc_process_status_t ended;
+  (void)!cipc_process_wait(server, cipc_clock_deadline(DROP_NANOSECONDS), &ended);
   cipc_process_release(server);
   server = NULL;
   server_socket = -1;
+  bool had_entry = ended.end != CIPC_PROCESS_EXITED || ended.value != CIPC_PROCESS_NO_ENTRY;
+  return had_entry ? CIPC_EPEERCLOSED : CIPC_EBOOTSTRAP;
 }
 
 void cipc_server_fork_prepare(void) { (void)pthread_mutex_lock(&guard); }
@@ -433,7 +441,10 @@ static int start_once(cipc_start_t *start, int *answering) {
     status = cipc_frame_write(server_socket, bytes, length, descriptors,
                               OWN_DESCRIPTORS + start->count, CIPC_NO_DEADLINE);
     // Part of a frame may be out.
-    if (status < 0 && status != CIPC_EBADF) server_drop();
+    if (status < 0 && status != CIPC_EBADF) {
+      int dropped = server_drop();
+      if (status == CIPC_EPEERCLOSED) status = dropped;
+    }
   }
   (void)pthread_mutex_unlock(&guard);
   free(bytes);
@@ -445,7 +456,7 @@ static int start_once(cipc_start_t *start, int *answering) {
   status = answer_receive(start->made->report, &answer, &start->made->pidfd);
   if (status == CIPC_EPEERCLOSED) {
     (void)pthread_mutex_lock(&guard);
-    if (generation == asked) server_drop();
+    if (generation == asked) status = server_drop();
     (void)pthread_mutex_unlock(&guard);
   }
   if (status == CIPC_OK) start->made->pid = answer.pid;

@@ -534,6 +534,26 @@ static void an_entry_of_another_version_is_not_run(void) {
   CHECK(found == address);
 }
 
+static void images_have_names(void) {
+  char name[64] = "?";
+  const void *address;
+  cipc_process_entry_t entry = child_nothing;
+  memcpy(&address, &entry, sizeof address);
+  CHECK_EQUAL(cipc_image_name(address, name, sizeof name), CIPC_OK);
+  CHECK(strcmp(name, "") == 0);
+  // Here the library is in the program.
+  CHECK_EQUAL(cipc_image_name(NULL, name, sizeof name), CIPC_OK);
+  CHECK(strcmp(name, "") == 0);
+  int (*of_libc)(const char *) = puts;
+  memcpy(&address, &of_libc, sizeof address);
+  CHECK_EQUAL(cipc_image_name(address, name, sizeof name), CIPC_OK);
+  CHECK(strchr(name, '/') == NULL);
+  CHECK_EQUAL(cipc_image_name(address, name, 2), CIPC_OK);
+  CHECK(strlen(name) <= 1);
+  CHECK_EQUAL(cipc_image_name(name, name, sizeof name), CIPC_ENOENT);
+  CHECK_EQUAL(cipc_image_name(address, name, 0), CIPC_EINVAL);
+}
+
 static void a_child_that_nobody_keeps_is_reaped(void) {
   int connection;
   cipc_process_t *process = start(&connection, child_until_closed);
@@ -662,6 +682,7 @@ int main(int argc, char **argv) {
   TEST(a_program_without_bootstrap_is_refused);
   TEST(bad_arguments_are_errors);
   TEST(an_entry_of_another_version_is_not_run);
+  TEST(images_have_names);
   TEST(a_child_that_nobody_keeps_is_reaped);
   TEST(a_status_that_somebody_else_took_is_found_or_unknown);
   TEST(a_pidfd_tells_the_end_and_outlives_the_process);

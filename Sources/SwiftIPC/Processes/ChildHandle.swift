@@ -104,7 +104,12 @@ final class ChildHandle: Sendable {
     }
     if status == CIPC_PROCESS_IN_CHILD { return .inChild(descriptor) }
     guard status >= 0, let process = unsafe process else {
-      throw IPCError(status: status, "starting the child \"\(name)\"")
+      var context = "starting the child \"\(name)\""
+      if status == CIPC_EBOOTSTRAP.rawValue {
+        context += ": its fork server did not start, since "
+        context += unsafe ImageLocation.otherVersion(of: ImageLocation.library(of: nil))
+      }
+      throw IPCError(status: status, context)
     }
     let child = unsafe RunningChild(name, isDaemon: options.daemon, adopting: process)
     do {

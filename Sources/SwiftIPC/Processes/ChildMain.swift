@@ -48,7 +48,10 @@ private func runTask(
   do {
     job = try make(arguments)
   } catch {
-    parent.send(.refused, "the child cannot begin its task: \(describe(error))")
+    let refusal = error as? IPCError
+    // The parent throws one with this code.
+    let reason = refusal?.code == .bootstrapFailed ? refusal?.context : nil
+    parent.send(.refused, "the child cannot begin its task: \(reason ?? describe(error))")
     return CIPC_PROCESS_NO_ENTRY
   }
   switch job {

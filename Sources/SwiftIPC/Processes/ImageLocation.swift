@@ -7,11 +7,14 @@ struct ImageLocation: Hashable, Sendable {
   var offset: UInt64
   var isProgram: Bool
   var id: [UInt8]
+  /// The library's file, for errors; empty for the program.
+  var library: String
 
-  init(offset: UInt64, isProgram: Bool, id: [UInt8]) {
+  init(offset: UInt64, isProgram: Bool, id: [UInt8], library: String) {
     self.offset = offset
     self.isProgram = isProgram
     self.id = id
+    self.library = library
   }
 
   /// - Throws: `notTransferable` when no image holds the address.
@@ -26,6 +29,25 @@ struct ImageLocation: Hashable, Sendable {
     id = unsafe withUnsafeBytes(of: location.id) { bytes in
       unsafe Array(bytes.prefix(Int(location.id_size)))
     }
+    library = isProgram ? "" : unsafe Self.library(of: address)
+  }
+
+  /// The file of the library that holds an address, or with `nil` this library's code: empty where that
+  /// is the program.
+  static func library(of address: UnsafeRawPointer?) -> String {
+    var name = [CChar](repeating: 0, count: 256)
+    guard unsafe cipc_image_name(address, &name, name.count) == 0 else { return "" }
+    return String(
+      decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  /// What is wrong with a process that has not the image that another one has.
+  static func otherVersion(of library: String) -> String {
+    if library.isEmpty { return "the program is another version than the parent's" }
+    return """
+      the library \(library) is not the one that the parent runs: it was replaced on disk since the \
+      parent started, or the child has not loaded it
+      """
   }
 
   /// The address in this process.
@@ -41,10 +63,8 @@ struct ImageLocation: Hashable, Sendable {
     }
     var address: UnsafeRawPointer?
     guard unsafe cipc_image_resolve(&location, &address) == 0, let address = unsafe address else {
-      let image = isProgram ? "the program" : "a library"
       throw IPCError(
-        .bootstrapFailed,
-        context: "\(subject()): \(image) is another version than the parent's, or is not loaded")
+        .bootstrapFailed, context: "\(subject()): \(Self.otherVersion(of: library))")
     }
     return unsafe address
   }

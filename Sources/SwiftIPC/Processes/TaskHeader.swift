@@ -99,13 +99,18 @@ private struct HeaderWriter {
     write(location.isProgram ? 1 : 0 as UInt8)
     write(UInt8(location.id.count))
     bytes.append(contentsOf: location.id)
+    if !location.isProgram { write(location.library) }
   }
 
   mutating func write(_ type: TypeName) {
     switch type {
-    case .mangled(let name):
+    case .mangled(let name, library: nil):
       write(0 as UInt8)
       write(name)
+    case .mangled(let name, let library?):
+      write(2 as UInt8)
+      write(name)
+      write(library)
     case .descriptor(let location):
       write(1 as UInt8)
       write(location)
@@ -142,13 +147,15 @@ private struct HeaderReader {
     let offset = try integer(UInt64.self)
     let isProgram = try integer(UInt8.self) != 0
     let id = Array(try next(Int(try integer(UInt8.self))))
-    return ImageLocation(offset: offset, isProgram: isProgram, id: id)
+    let library = isProgram ? "" : try text()
+    return ImageLocation(offset: offset, isProgram: isProgram, id: id, library: library)
   }
 
   mutating func typeName() throws(IPCError) -> TypeName {
     switch try integer(UInt8.self) {
-    case 0: return .mangled(try text())
+    case 0: return .mangled(try text(), library: nil)
     case 1: return .descriptor(try location())
+    case 2: return .mangled(try text(), library: try location())
     default: throw malformed("kind of type name")
     }
   }

@@ -4,8 +4,11 @@
 ///
 /// Most types are found by their mangled name. Private and local ones are not; for them the place
 /// of the type's descriptor in its image stands in, which exists for all but generic types.
+///
+/// A name finds the type of that name in any version of a library, which may have been replaced on disk
+/// since the parent started; so the place of the descriptor goes with it.
 enum TypeName: Hashable, Sendable {
-  case mangled(String)
+  case mangled(String, library: ImageLocation?)
   case descriptor(ImageLocation)
 
   /// The name of a type that resolves to this same type.
@@ -13,7 +16,7 @@ enum TypeName: Hashable, Sendable {
   /// - Throws: `notTransferable` when there is none; the context names the type.
   init(of type: Any.Type) throws(IPCError) {
     if let name = _mangledTypeName(type), let found = _typeByName(name), found == type {
-      self = .mangled(name)
+      self = .mangled(name, library: try Self.library(of: type, named: name))
       return
     }
     let descriptor = unsafe Self.descriptor(of: type)
@@ -39,7 +42,8 @@ enum TypeName: Hashable, Sendable {
   /// - Throws: `bootstrapFailed` when there is no such type here.
   func resolve() throws(IPCError) -> Any.Type {
     switch self {
-    case .mangled(let name):
+    case .mangled(let name, let library):
+      if let library { _ = try unsafe library.resolve("the type \(name)") }
       guard let type = _typeByName(name) else {
         throw IPCError(
           .bootstrapFailed, context: "the type \(name) does not exist in the child's program")
@@ -52,6 +56,18 @@ enum TypeName: Hashable, Sendable {
       }
       return type
     }
+  }
+
+  /// Where a type's descriptor is, if that is not in the program; without the arguments of a generic
+  /// type, and not for the standard library's types, whose names begin with a letter.
+  private static func library(
+    of type: Any.Type, named name: String
+  ) throws(IPCError) -> ImageLocation? {
+    guard let first = name.utf8.first, (0x30...0x39).contains(first),
+      let descriptor = unsafe descriptor(of: type)
+    else { return nil }
+    let location = try unsafe ImageLocation(of: descriptor, "the type \(name)")
+    return location.isProgram ? nil : location
   }
 
   // MARK: - Descriptors

@@ -14,6 +14,7 @@
 #ifndef CIPC_IMAGE_H
 #define CIPC_IMAGE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "status.h"
@@ -48,6 +49,12 @@ CIPC_API CIPC_CHECKED int cipc_image_locate(const void *address, cipc_image_loca
 /// is outside it; CIPC_EINVAL for NULL arguments or a size beyond the array.
 CIPC_API CIPC_CHECKED int cipc_image_resolve(const cipc_image_location_t *location,
                                              const void **address);
+
+/// Writes the file name of the image that holds `address`, without its directory, cut to the room;
+/// an empty one for the program's own file. With NULL, the image that this function is in.
+///
+/// Returns CIPC_OK; CIPC_ENOENT when no loaded image holds the address; CIPC_EINVAL for no room.
+CIPC_API CIPC_CHECKED int cipc_image_name(const void *address, char *name, size_t room);
 
 CIPC_END_DECLS
 

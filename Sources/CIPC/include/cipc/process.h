@@ -192,7 +192,9 @@ CIPC_API CIPC_CHECKED int cipc_process_fork(cipc_process_t **process, int *conne
 /// 6.15 can). A forked child of this process has a server of its own.
 ///
 /// Of the options, `executable` and `arguments` must not be given: CIPC_EINVAL. Otherwise as with
-/// `cipc_process_spawn`; CIPC_EPEERCLOSED when the server was killed twice over one call.
+/// `cipc_process_spawn`; CIPC_EPEERCLOSED when the server was killed twice over one call;
+/// CIPC_EBOOTSTRAP when a new server does not begin, since the library that has this code was
+/// replaced on disk by another version.
 CIPC_API CIPC_CHECKED int cipc_process_fork_server(cipc_process_t **process, int *connection,
                                                    cipc_process_entry_t entry,
                                                    const cipc_process_options_t *options);
