@@ -2,10 +2,7 @@
 // The bytes that processes share, and the assertions that keep them where they are. What changes
 // here changes CIPC_LAYOUT_VERSION.
 //
-// The other shared structures stand in public headers, since users place them: `cipc_mutex_t`,
-// `cipc_cell_t`, `cipc_journal_t`, `cipc_rwlock_t`, `cipc_semaphore_t` and `cipc_event_t`.
-// `cipc_cell_t`, `cipc_journal_t`, `cipc_rwlock_t`, `cipc_condition_t` and `cipc_barrier_t`.
-// `cipc_cell_t`, `cipc_bytes_t`, `cipc_journal_t` and `cipc_rwlock_t`.
+// The other shared structures stand in the public headers of their rooms, since users place them.
 #ifndef CIPC_LAYOUT_H
 #define CIPC_LAYOUT_H
 
@@ -15,8 +12,8 @@
 #include "cipc/barrier.h"
 #include "cipc/bytes.h"
 #include "cipc/cell.h"
-#include "cipc/event.h"
 #include "cipc/condition.h"
+#include "cipc/event.h"
 #include "cipc/journal.h"
 #include "cipc/mutex.h"
 #include "cipc/rwlock.h"
