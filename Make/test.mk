@@ -48,8 +48,8 @@ test-c: $(C_TESTS_test-c) ## the C tests
 	@Scripts/run-programs $^
 
 .PHONY: soak
-soak: $(BUILD)/test-c/start_test ## ten thousand starts of children leave nothing
-	STARTS=10000 TEST_PROGRAM_SECONDS=900 Scripts/run-programs $<
+soak: $(BUILD)/test-c/start_test $(BUILD)/test-c/soak_test ## ten thousand starts; a minute of kills
+	STARTS=10000 SOAK_SECONDS=60 TEST_PROGRAM_SECONDS=900 Scripts/run-programs $^
 
 .PHONY: test-exports
 test-exports: lib require-python ## the shared library exports the public API and nothing else

@@ -172,7 +172,8 @@ static int give_up(cipc_rwlock_t *lock, uint32_t lines, int status) {
 }
 
 int cipc_rwlock_write_lock(cipc_rwlock_t *lock, uint32_t lines, cipc_deadline_t deadline) {
-  int status = settle(lock, cipc_mutex_lock(&lock->mutex, deadline));
+  int locked = cipc_mutex_lock(&lock->mutex, deadline);
+  int status = settle(lock, locked);
   if (status < 0) return status;
   if (deadline <= CIPC_IMMEDIATELY) {
     // So that one who only polls does not send readers to sleep, nor waits for the dead for ever.
@@ -183,7 +184,8 @@ int cipc_rwlock_write_lock(cipc_rwlock_t *lock, uint32_t lines, cipc_deadline_t 
     }
   }
   close_door(lock);
-  enum look look = LOOK_AT_NONE;
+  // The dead writer may itself have waited for somebody dead, and its slice died with it.
+  enum look look = locked == CIPC_OWNER_DIED ? LOOK_AT_ALL : LOOK_AT_NONE;
   for (;;) {
     // Read before the places: a reader that leaves behind our look changes it.
     cipc_wait_t wait = {.word = &lock->exits, .expected = load(&lock->exits)};
