@@ -19,15 +19,20 @@
 #include "cipc/rwlock.h"
 #include "cipc/segment.h"
 #include "cipc/semaphore.h"
+#include "table.h"
 
 #define CIPC_LAYOUT_MAGIC UINT64_C(0x0031474553504943)  // "CIPSEG1" in memory, little-endian
-#define CIPC_LAYOUT_VERSION 1u
+#define CIPC_LAYOUT_VERSION 2u
 #define CIPC_LAYOUT_READY UINT64_C(0x59444145520a0d1a)
 
 enum { CIPC_LIBC_GLIBC = 1, CIPC_LIBC_MUSL = 2 };
 
-// At the start of a typed segment. Written by the creator before anyone else can see the segment,
-// never changed afterwards. A reader copies it whole, then checks the copy.
+// A typed segment is this header, the payload, and from the next multiple of 64 on the entries of
+// the participant table; 64 bytes in all are lost by that. Of the table, what lies on pages beyond
+// the payload's last has no memory until somebody enters there.
+//
+// The header is written by the creator before anyone else can see the segment, and the table's head
+// aside never changed afterwards. A reader copies it whole, then checks the copy.
 typedef struct cipc_layout_header {
   uint64_t magic;
   uint32_t layout;
@@ -43,7 +48,8 @@ typedef struct cipc_layout_header {
   uint64_t fingerprint;
   uint64_t pid_namespace;
   uint64_t payload_size;
-  uint64_t reserved[4];
+  cipc_table_head_t table;
+  uint64_t reserved[3];
   // Commit point of creation: stored last, with release.
   uint64_t ready;
 } cipc_layout_header_t;
@@ -51,6 +57,8 @@ typedef struct cipc_layout_header {
 _Static_assert(sizeof(cipc_layout_header_t) == CIPC_SEGMENT_HEADER_SIZE, "header size");
 _Static_assert(offsetof(cipc_layout_header_t, element_size) == 32, "no padding in the header");
 _Static_assert(offsetof(cipc_layout_header_t, ready) == 120, "ready is the last word");
+_Static_assert(offsetof(cipc_layout_header_t, table) == 88, "no padding in the header");
+_Static_assert(sizeof(cipc_table_head_t) == 8, "table layout");
 _Static_assert(offsetof(cipc_mutex_t, dirty) == sizeof(pthread_mutex_t), "mutex layout");
 _Static_assert(sizeof(cipc_mutex_t) == sizeof(pthread_mutex_t) + 24, "mutex layout");
 _Static_assert(sizeof(cipc_cell_t) == sizeof(cipc_mutex_t) + 8, "the slots follow the sequence");

@@ -13,6 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "table.h"
+
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
@@ -100,6 +102,7 @@ cipc_participant_t cipc_participant_self(void) {
   if (self != CIPC_PARTICIPANT_NOBODY) return self;
   if (cipc_participant_of(getpid(), &self) < 0) return CIPC_PARTICIPANT_NOBODY;
   if (page != NULL) __atomic_store_n(page, self, __ATOMIC_RELAXED);
+  cipc_table_rejoin(self);
   return self;
 }
 

@@ -19,6 +19,7 @@
 
 #include "clock.h"
 #include "start.h"
+#include "table.h"
 
 #if defined(__GLIBC__)
 #if __GLIBC_PREREQ(2, 34)
@@ -228,6 +229,8 @@ static uint64_t ended_after_reaping(int pidfd) {
 }
 
 static void ended_store(cipc_process_t *process, uint64_t ended) {
+  // Before anybody can know that it ended.
+  cipc_table_process_ended(process->pid);
   uint64_t running = 0;
   __atomic_compare_exchange_n(&process->ended, &running, ended, 0, __ATOMIC_ACQ_REL,
                               __ATOMIC_ACQUIRE);

@@ -34,12 +34,15 @@
 struct cipc_segment {
   unsigned char *mapping;
   size_t length;
-  // Bytes before the payload: the header, or none.
+  // Bytes before the payload: the header, or none; and bytes of payload.
   size_t offset;
+  size_t size;
   int descriptor;
   bool named;
   bool writable;
   cipc_segment_type_t type;
+  // Of a typed one that is open: `head` is NULL otherwise.
+  cipc_table_t table;
   // Empty unless this process gave the name.
   cipc_segment_claim_t claim;
 };
@@ -63,6 +66,13 @@ static uint32_t this_libc(void) {
 static bool elements_fit(const cipc_segment_type_t *type, uint64_t size) {
   uint64_t bytes = 0;
   return !__builtin_mul_overflow(type->count, type->stride, &bytes) && bytes <= size;
+}
+
+// Bytes of a typed segment beyond its payload, and where its table begins: at a multiple of 64.
+// What is left over by that lies behind the table, so that the length tells the payload's.
+#define TYPED_OVERHEAD (CIPC_SEGMENT_HEADER_SIZE + 64 + CIPC_TABLE_ENTRIES * sizeof(uint64_t))
+static size_t table_offset(size_t size) {
+  return (CIPC_SEGMENT_HEADER_SIZE + size + 63) & ~(size_t)63;
 }
 
 // The path of a name below /dev/shm. The kernel would take more; what is kept is what shm_open(3)
@@ -143,7 +153,7 @@ static int allocate(cipc_segment_t *segment, unsigned flags) {
     cipc_pages_populate(segment->mapping, length, true);
     return reserve(descriptor, length);
   }
-  status = reserve(descriptor, length);
+  status = reserve(descriptor, segment->offset + segment->size);
   return status < 0 ? status : map(segment, true);
 }
 
@@ -168,7 +178,8 @@ static void release(cipc_segment_t *segment) {
 
 static int build(cipc_segment_t *segment, size_t size, const cipc_segment_options_t *options,
                  bool huge) {
-  segment->length = segment->offset + size;
+  segment->size = size;
+  segment->length = options->type != NULL ? TYPED_OVERHEAD + size : size;
   int status = segment->descriptor = make_descriptor(options, huge ? MFD_HUGETLB : 0);
   if (status < 0) return status;
   status = huge ? allocate_huge(segment) : allocate(segment, options->flags);
@@ -192,9 +203,24 @@ static void write_header(cipc_segment_t *segment) {
       .count = type->count,
       .fingerprint = type->fingerprint,
       .pid_namespace = cipc_participant_namespace(),
-      .payload_size = segment->length - segment->offset,
+      .payload_size = segment->size,
   };
   memcpy(segment->mapping, &header, sizeof header);
+}
+
+// Enters this process in the table of a typed segment that is mapped.
+static void join(cipc_segment_t *segment) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  cipc_layout_header_t *header = (cipc_layout_header_t *)(void *)segment->mapping;
+  segment->table = (cipc_table_t){
+      .head = &header->table,
+      .entries = (uint64_t *)(void *)(segment->mapping + table_offset(segment->size)),
+      .mapping = segment->mapping,
+      .length = segment->length,
+      .descriptor = segment->descriptor,
+      .reserved = (segment->offset + segment->size + page - 1) / page * page,
+  };
+  cipc_table_join(&segment->table);
 }
 
 static int check_options(const cipc_segment_options_t *options) {
@@ -215,7 +241,10 @@ int cipc_segment_create(cipc_segment_t **segment, size_t size,
   if (size == 0 || (options->type != NULL && !elements_fit(options->type, size))) {
     return CIPC_EINVAL;
   }
-  if (size > (size_t)PTRDIFF_MAX - CIPC_SEGMENT_HEADER_SIZE) return CIPC_EOVERFLOW;
+  if (size > (size_t)PTRDIFF_MAX - CIPC_SEGMENT_HEADER_SIZE ||
+      (options->type != NULL && size > (size_t)PTRDIFF_MAX - TYPED_OVERHEAD)) {
+    return CIPC_EOVERFLOW;
+  }
   cipc_segment_t *made = calloc(1, sizeof *made);
   if (made == NULL) return CIPC_ENOMEM;
   made->named = options->named != 0;
@@ -233,9 +262,12 @@ int cipc_segment_create(cipc_segment_t **segment, size_t size,
     return status;
   }
   if ((options->flags & CIPC_SEGMENT_PREFAULT) != 0) {
-    cipc_pages_populate(made->mapping, made->length, true);
+    cipc_pages_populate(made->mapping, made->offset + made->size, true);
   }
-  if (options->type != NULL) write_header(made);
+  if (options->type != NULL) {
+    write_header(made);
+    join(made);
+  }
   *segment = made;
   return 0;
 }
@@ -278,7 +310,7 @@ int cipc_segment_publish(cipc_segment_t *segment, const char *name) {
 }
 
 // Compares the private copy of a header with what is wanted; the first field that differs decides.
-static int check_header(const cipc_layout_header_t *header, uint64_t payload,
+static int check_header(const cipc_layout_header_t *header, size_t length,
                         const cipc_segment_type_t *wanted) {
   const cipc_segment_type_t found = {.stride = header->stride, .count = header->count};
   if (header->magic != CIPC_LAYOUT_MAGIC) return CIPC_ESEGMENTMAGIC;
@@ -295,11 +327,14 @@ static int check_header(const cipc_layout_header_t *header, uint64_t payload,
   if (header->stride != wanted->stride) return CIPC_ESEGMENTSTRIDE;
   if (header->alignment != wanted->alignment) return CIPC_ESEGMENTALIGNMENT;
   if (header->fingerprint != wanted->fingerprint) return CIPC_ESEGMENTTYPE;
-  if (header->payload_size != payload) return CIPC_ESEGMENTSIZE;
+  if (header->payload_size == 0 || header->payload_size > (size_t)PTRDIFF_MAX - TYPED_OVERHEAD ||
+      TYPED_OVERHEAD + header->payload_size != length) {
+    return CIPC_ESEGMENTSIZE;
+  }
   if (wanted->count != CIPC_SEGMENT_ANY_COUNT && header->count != wanted->count) {
     return CIPC_ESEGMENTCOUNT;
   }
-  return elements_fit(&found, payload) ? 0 : CIPC_ESEGMENTCOUNT;
+  return elements_fit(&found, header->payload_size) ? 0 : CIPC_ESEGMENTCOUNT;
 }
 
 // The size is the file's, which the seals (or the owner of the name) keep as it is.
@@ -312,14 +347,15 @@ static int check(cipc_segment_t *segment, const cipc_segment_type_t *wanted) {
   segment->offset = wanted != NULL ? CIPC_SEGMENT_HEADER_SIZE : 0;
   if (!S_ISREG(status.st_mode)) return CIPC_ESEGMENTSIZE;
   if (status.st_size <= (off_t)segment->offset) return CIPC_ESEGMENTSIZE;
-  segment->length = (size_t)status.st_size;
+  segment->size = segment->length = (size_t)status.st_size;
   if (wanted == NULL) return 0;
   cipc_layout_header_t header;
   ssize_t count = pread(segment->descriptor, &header, sizeof header, 0);
   if (count < 0) return -errno;
   if (count != (ssize_t)sizeof header) return CIPC_ESEGMENTSIZE;
-  int result = check_header(&header, segment->length - segment->offset, wanted);
+  int result = check_header(&header, segment->length, wanted);
   if (result < 0) return result;
+  segment->size = (size_t)header.payload_size;
   segment->type = *wanted;
   segment->type.count = header.count;
   return 0;
@@ -367,7 +403,7 @@ static int map_as(cipc_segment_t *segment, unsigned flags) {
   }
   if ((flags & HUGE_FLAGS) != 0) cipc_pages_advise_huge(segment->mapping, segment->length);
   if ((flags & CIPC_SEGMENT_PREFAULT) != 0) {
-    cipc_pages_populate(segment->mapping, segment->length, segment->writable);
+    cipc_pages_populate(segment->mapping, segment->offset + segment->size, segment->writable);
   }
   return 0;
 }
@@ -387,6 +423,7 @@ static int attach(cipc_segment_t **segment, int descriptor, bool named,
     cipc_segment_close(made);
     return status;
   }
+  if (options->type != NULL) join(made);
   *segment = made;
   return 0;
 }
@@ -500,7 +537,7 @@ void *cipc_segment_address(const cipc_segment_t *segment) {
 }
 
 size_t cipc_segment_size(const cipc_segment_t *segment) {
-  return segment->length - segment->offset;
+  return segment->offset != 0 ? segment->size : segment->length;
 }
 
 int cipc_segment_is_writable(const cipc_segment_t *segment) { return segment->writable ? 1 : 0; }
@@ -511,6 +548,90 @@ cipc_segment_type_t cipc_segment_type(const cipc_segment_t *segment) { return se
 
 void cipc_segment_close(cipc_segment_t *segment) {
   if (segment == NULL) return;
+  if (segment->table.head != NULL) cipc_table_leave(&segment->table);
   release(segment);
   free(segment);
+}
+
+// MARK: - Participants
+
+int cipc_segment_others(cipc_segment_t *segment) {
+  if (segment->table.head == NULL) return CIPC_EINVAL;
+  cipc_participant_t self = cipc_participant_current();
+  cipc_table_t *table = &segment->table;
+  (void)cipc_table_bury_dead(table);
+  int others = 0;
+  for (uint32_t i = 0; i < cipc_table_high(table); i++) {
+    uint64_t entry = cipc_table_entry(table, i);
+    if (entry != CIPC_PARTICIPANT_NOBODY && entry != self) others++;
+  }
+  return others;
+}
+
+int cipc_segment_offer(cipc_segment_t *segment, uint32_t *ticket) {
+  if (segment->table.head == NULL) return CIPC_EINVAL;
+  *ticket = cipc_table_offer(&segment->table);
+  return 0;
+}
+
+int cipc_segment_settle(cipc_segment_t *segment, uint32_t ticket) {
+  if (segment->table.head == NULL) return CIPC_EINVAL;
+  cipc_table_settle(&segment->table, ticket);
+  return 0;
+}
+
+int cipc_segment_inspect(int descriptor, cipc_segment_info_t *info) {
+  struct stat status;
+  cipc_layout_header_t header;
+  if (fstat(descriptor, &status) < 0) return -errno;
+  ssize_t count = pread(descriptor, &header, sizeof header, 0);
+  if (count < 0) return -errno;
+  if (count != (ssize_t)sizeof header) return CIPC_ESEGMENTSIZE;
+  if (header.magic != CIPC_LAYOUT_MAGIC) return CIPC_ESEGMENTMAGIC;
+  if (header.layout != CIPC_LAYOUT_VERSION) return CIPC_ESEGMENTVERSION;
+  if (header.payload_size == 0 || header.payload_size > (size_t)PTRDIFF_MAX - TYPED_OVERHEAD ||
+      TYPED_OVERHEAD + header.payload_size != (uint64_t)status.st_size) {
+    return CIPC_ESEGMENTSIZE;
+  }
+  *info = (cipc_segment_info_t){
+      .type = {.kind = header.kind,
+               .version = header.kind_version,
+               .element_size = header.element_size,
+               .stride = header.stride,
+               .alignment = header.alignment,
+               .count = header.count,
+               .fingerprint = header.fingerprint},
+      .size = (size_t)header.payload_size,
+      .pid_namespace = header.pid_namespace,
+      .is_ready = header.ready == CIPC_LAYOUT_READY,
+      .table_epoch = header.table.epoch,
+      .table_high = header.table.high < CIPC_TABLE_ENTRIES ? header.table.high : CIPC_TABLE_ENTRIES,
+  };
+  return 0;
+}
+
+static cipc_segment_presence_t presence_of(uint64_t entry) {
+  int status = cipc_participant_check(entry & ~CIPC_TABLE_PENDING);
+  if (status == CIPC_PARTICIPANT_DEAD || status == CIPC_EINVAL) return CIPC_SEGMENT_DEAD;
+  if (status < 0) return CIPC_SEGMENT_UNKNOWN;
+  return (entry & CIPC_TABLE_PENDING) != 0 ? CIPC_SEGMENT_PENDING : CIPC_SEGMENT_ATTACHED;
+}
+
+int cipc_segment_participants(int descriptor, cipc_segment_participant_t *list, size_t room) {
+  cipc_segment_info_t info;
+  int status = cipc_segment_inspect(descriptor, &info);
+  if (status < 0) return status;
+  if (info.pid_namespace != cipc_participant_namespace()) return CIPC_ESEGMENTNAMESPACE;
+  int found = 0;
+  for (uint32_t i = 0; i < info.table_high; i++) {
+    uint64_t entry = 0;
+    // Read and not mapped: looking takes no part and gives no memory to what has none.
+    off_t offset = (off_t)(table_offset(info.size) + i * sizeof entry);
+    if (pread(descriptor, &entry, sizeof entry, offset) != (ssize_t)sizeof entry) return -errno;
+    if (entry == CIPC_PARTICIPANT_NOBODY) continue;
+    if ((size_t)found++ >= room) continue;
+    list[found - 1] = (cipc_segment_participant_t){.identity = entry & ~CIPC_TABLE_PENDING,
+                                                   .presence = presence_of(entry)};
+  }
+  return found;
 }

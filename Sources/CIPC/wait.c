@@ -3,6 +3,8 @@
 
 #include "clock.h"
 #include "futex.h"
+#include "table.h"
+#include "wait.h"
 
 _Static_assert(CIPC_WAIT_SLICE == CIPC_SLICE_NANOSECONDS, "told to the users");
 
@@ -13,7 +15,16 @@ static __thread struct {
   cipc_deadline_t since;
   // Whether it has been told to at `since`.
   int has_looked;
+  // The epoch of the word's segment or NULL, as of a generation of the register; and what it was
+  // when the dead were last looked for.
+  uint32_t seen;
+  const uint32_t *epoch;
+  uint64_t generation;
 } last;
+
+#ifdef CIPC_FAULTS
+cipc_deadline_t cipc_wait_slice = CIPC_SLICE_NANOSECONDS;
+#endif
 
 static int look(cipc_deadline_t now) {
   last.since = now;
@@ -21,22 +32,67 @@ static int look(cipc_deadline_t now) {
   return CIPC_WAIT_LOOK;
 }
 
+// Finds the epoch that goes with the word, without the register's lock where nothing changed there.
+static void find_epoch(int is_another_wait) {
+  uint64_t generation = cipc_table_generation();
+  if (is_another_wait || generation != last.generation) {
+    const uint32_t *epoch = cipc_table_epoch_of(last.word);
+    is_another_wait |= epoch != last.epoch;
+    last.epoch = epoch;
+    last.generation = generation;
+  }
+  if (is_another_wait && last.epoch != NULL) {
+    last.seen = __atomic_load_n(last.epoch, __ATOMIC_ACQUIRE);
+  }
+}
+
+// Whether somebody was found dead since the last look.
+static int has_epoch_changed(void) {
+  if (last.epoch == NULL) return 0;
+  uint32_t now = __atomic_load_n(last.epoch, __ATOMIC_ACQUIRE);
+  int has_changed = now != last.seen;
+  last.seen = now;
+  return has_changed;
+}
+
+// 0: woken, or one of the words differs. -errno.
+static int sleep_until(const cipc_wait_t *wait, cipc_deadline_t until) {
+  static int cannot_wait_any;
+  if (last.epoch != NULL && !__atomic_load_n(&cannot_wait_any, __ATOMIC_RELAXED)) {
+    const cipc_futex_word_t words[] = {cipc_futex_word(wait->word, wait->expected),
+                                       cipc_futex_word(last.epoch, last.seen)};
+    int status = cipc_futex_wait_any(words, 2, until);
+    if (status >= 0 || status == CIPC_EAGAIN) return 0;
+    if (status != CIPC_ENOSYS && status != CIPC_EPERM) return status;
+    __atomic_store_n(&cannot_wait_any, 1, __ATOMIC_RELAXED);
+  }
+  return cipc_futex_wait_until(wait->word, wait->expected, until);
+}
+
 int cipc_wait_sleep(const cipc_wait_t *wait, cipc_deadline_t deadline) {
   cipc_deadline_t now = cipc_clock_now();
   // Beyond a second slice nothing was waited for: this is another wait.
-  if (last.word != wait->word || now - last.since >= 2 * CIPC_SLICE_NANOSECONDS) {
+  int is_another = last.word != wait->word || now - last.since >= 2 * cipc_wait_slice;
+  if (is_another) {
     last.word = wait->word;
     last.since = now;
     last.has_looked = 0;
   }
-  cipc_deadline_t slice = last.since + CIPC_SLICE_NANOSECONDS;
-  if (now >= slice) return look(now);
+  find_epoch(is_another);
+  cipc_deadline_t slice = last.since + cipc_wait_slice;
+  if (now >= slice || has_epoch_changed()) return look(now);
   int status;
   do {
-    status = cipc_futex_wait_until(wait->word, wait->expected, slice < deadline ? slice : deadline);
+    status = sleep_until(wait, slice < deadline ? slice : deadline);
   } while (status == -EINTR);
+  if (status == 0 && has_epoch_changed()) return look(cipc_clock_now());
   if (status != CIPC_ETIMEDOUT) return status;
-  if (slice <= deadline || !last.has_looked) return look(cipc_clock_now());
+  if (slice <= deadline) {
+    cipc_table_look(wait->word);
+    (void)has_epoch_changed();
+    return look(cipc_clock_now());
+  }
+  if (!last.has_looked) return look(cipc_clock_now());
   return CIPC_ETIMEDOUT;
 }
 

@@ -4,10 +4,11 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#include "cipc/wait.h"
 #include "clock.h"
 #include "futex.h"
+#include "table.h"
 #include "thread.h"
+#include "wait.h"
 
 #define NOWHERE UINT32_MAX
 // For how long the thread sleeps on some of the words when there are more than it can sleep on.
@@ -33,6 +34,9 @@ struct word {
   cipc_wait_t what;
   uint32_t first, last;
   cipc_deadline_t look_at;
+  /// Of the segment that it lies in, or NULL; and its value when the last of the waits began.
+  const uint32_t *epoch;
+  uint32_t seen;
 };
 
 /// All under the guard. `running` says whether there is a thread in this process.
@@ -107,7 +111,7 @@ static int place_of(const cipc_wait_t *what, uint32_t *place) {
     word_count = count;
   }
   words[unused].what = *what;
-  words[unused].look_at = cipc_clock_now() + CIPC_SLICE_NANOSECONDS;
+  words[unused].look_at = cipc_clock_now() + cipc_wait_slice;
   *place = unused;
   return 0;
 }
@@ -170,6 +174,24 @@ static void probe(uint32_t place, const cipc_wait_t *what) {
   if (status != CIPC_ETIMEDOUT && status != -EINTR) finish_all(place, what, status);
 }
 
+/// Somebody in a segment was found dead: of each word there, one wait is told to look for the dead.
+static void tell_of_death(const uint32_t *epoch) {
+  for (uint32_t i = 0; i < word_count; i++) {
+    if (!is_in_use(&words[i]) || words[i].epoch != epoch) continue;
+    cipc_wait_t what = words[i].what;
+    finish(words[i].first, CIPC_WAIT_LOOK);
+    finish_all(i, &what, 0);
+  }
+}
+
+static void probe_epoch(const uint32_t *epoch, uint32_t seen) {
+  int status = cipc_futex_wait_until(epoch, seen, CIPC_IMMEDIATELY);
+  if (status == 0) tell_of_death(epoch);
+  for (uint32_t i = 0; status == -EFAULT && i < word_count; i++) {
+    if (words[i].epoch == epoch) words[i].epoch = NULL;
+  }
+}
+
 static void expire(void) {
   cipc_deadline_t now = cipc_clock_now();
   if (now < earliest) return;
@@ -178,7 +200,7 @@ static void expire(void) {
   }
   for (uint32_t i = 0; i < word_count; i++) {
     if (!is_in_use(&words[i]) || words[i].look_at > now) continue;
-    words[i].look_at = now + CIPC_SLICE_NANOSECONDS;
+    words[i].look_at = now + cipc_wait_slice;
     finish(words[i].first, CIPC_WAIT_LOOK);
   }
   earliest = CIPC_NO_DEADLINE;
@@ -195,11 +217,26 @@ struct batch {
   uint32_t count;
   cipc_futex_word_t futexes[CIPC_FUTEX_WORDS_MAX];
   cipc_wait_t what[CIPC_FUTEX_WORDS_MAX];
+  /// NOWHERE for an epoch.
   uint32_t places[CIPC_FUTEX_WORDS_MAX];
   /// Where the next batch begins if not all words are in this one.
   uint32_t next;
   bool is_all;
 };
+
+static void add(struct batch *batch, const cipc_wait_t *what, uint32_t place) {
+  batch->what[batch->count] = *what;
+  batch->places[batch->count] = place;
+  batch->futexes[batch->count++] = cipc_futex_word(what->word, what->expected);
+}
+
+static void add_epoch(struct batch *batch, const struct word *word) {
+  if (word->epoch == NULL || batch->count == CIPC_FUTEX_WORDS_MAX) return;
+  for (uint32_t i = 1; i < batch->count; i++) {
+    if (batch->what[i].word == word->epoch) return;
+  }
+  add(batch, &(cipc_wait_t){word->epoch, word->seen}, NOWHERE);
+}
 
 static void gather(struct batch *batch) {
   batch->count = 1;
@@ -213,10 +250,8 @@ static void gather(struct batch *batch) {
       batch->next = place;
       return;
     }
-    batch->what[batch->count] = words[place].what;
-    batch->places[batch->count] = place;
-    batch->futexes[batch->count++] =
-        cipc_futex_word(words[place].what.word, words[place].what.expected);
+    add(batch, &words[place].what, place);
+    add_epoch(batch, &words[place]);
   }
 }
 
@@ -251,14 +286,22 @@ static void *serve(void *unused) {
     gather(&batch);
     int result = sleep_on(&batch);
     if (result == CIPC_ENOSYS || result == CIPC_EPERM) can_wait_any = false;
-    if (result > 0) {
+    if (result > 0 && batch.places[result] == NOWHERE) {
+      tell_of_death(batch.what[result].word);
+    } else if (result > 0) {
       const cipc_wait_t *what = &batch.what[result];
       uint32_t place = batch.places[result];
       // One that was cancelled took somebody else's wake-up.
       if (!is_in_use(&words[place]) || !is_same(&words[place].what, what)) cipc_wait_pass(what);
       finish_all(place, what, 0);
     } else if (result < 0 && result != CIPC_ETIMEDOUT && result != -EINTR) {
-      for (uint32_t i = 1; i < batch.count; i++) probe(batch.places[i], &batch.what[i]);
+      for (uint32_t i = 1; i < batch.count; i++) {
+        if (batch.places[i] == NOWHERE) {
+          probe_epoch(batch.what[i].word, batch.what[i].expected);
+        } else {
+          probe(batch.places[i], &batch.what[i]);
+        }
+      }
     }
   }
   return NULL;
@@ -283,6 +326,10 @@ int cipc_wait_start(const cipc_wait_t *wait, cipc_deadline_t deadline,
                     cipc_waiter_callback_t callback, void *context, cipc_waiter_ticket_t *ticket) {
   *ticket = 0;
   (void)pthread_once(&once, watch_forks);
+  // Without the guard: the register has its own, and threads that fork take both. Read here, where
+  // the caller has the segment open; later only the kernel looks at it.
+  const uint32_t *epoch = cipc_table_epoch_of(wait->word);
+  uint32_t seen = epoch != NULL ? __atomic_load_n(epoch, __ATOMIC_ACQUIRE) : 0;
   (void)pthread_mutex_lock(&guard);
   int status = 0;
   if (!running) {
@@ -302,6 +349,8 @@ int cipc_wait_start(const cipc_wait_t *wait, cipc_deadline_t deadline,
     waits[slot].callback = callback;
     waits[slot].context = context;
     enlist(slot, place);
+    words[place].epoch = epoch;
+    words[place].seen = seen;
     due_at(deadline);
     due_at(words[place].look_at);
     *ticket = ticket_of(slot);

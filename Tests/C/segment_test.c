@@ -20,6 +20,9 @@ static const cipc_segment_type_t points = {.kind = CIPC_KIND_ARRAY,
                                            .count = 10,
                                            .fingerprint = 0xfeedfacecafebeef};
 #define POINTS_SIZE 160
+// What a typed segment has beyond its payload: header, participant table, and room to align that.
+#define OVERHEAD (CIPC_SEGMENT_HEADER_SIZE + 64 + 1024 * 8)
+#define POINTS_LENGTH (POINTS_SIZE + OVERHEAD)
 
 static const cipc_segment_options_t of_points = {.type = &points};
 static const cipc_segment_options_t with_name = {.named = 1};
@@ -100,7 +103,7 @@ static cipc_layout_header_t good_header(void) {
 
 static int status_of_header(const cipc_layout_header_t *header,
                             const cipc_segment_options_t *options) {
-  off_t size = CIPC_SEGMENT_HEADER_SIZE + POINTS_SIZE;
+  off_t size = POINTS_LENGTH;
   return status_of_opening(hand_made(header, sizeof *header, size, SEALS), options);
 }
 
@@ -125,7 +128,7 @@ static void typed_memory_lies_behind_the_header(void) {
   CHECK(memcmp(&type, &points, sizeof type) == 0);
   struct stat status;
   CHECK(fstat(cipc_segment_descriptor(segment), &status) == 0);
-  CHECK_EQUAL(status.st_size, CIPC_SEGMENT_HEADER_SIZE + POINTS_SIZE);
+  CHECK_EQUAL(status.st_size, POINTS_LENGTH);
   cipc_segment_close(segment);
 }
 
@@ -334,7 +337,7 @@ static void plain_bytes_are_no_typed_segment(void) {
 static void memory_that_may_shrink_or_grow_is_refused(void) {
   const cipc_layout_header_t header = good_header();
   const int seals[] = {0, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_SEAL};
-  off_t size = CIPC_SEGMENT_HEADER_SIZE + POINTS_SIZE;
+  off_t size = POINTS_LENGTH;
   for (size_t i = 0; i < sizeof seals / sizeof seals[0]; i++) {
     int descriptor = hand_made(&header, sizeof header, size, seals[i]);
     CHECK_EQUAL(status_of_opening(descriptor, &of_points), CIPC_ESEGMENTSEALS);
@@ -345,7 +348,7 @@ static void memory_that_may_shrink_or_grow_is_refused(void) {
 
 static void memory_that_cannot_be_written_is_refused(void) {
   const cipc_layout_header_t header = good_header();
-  off_t size = CIPC_SEGMENT_HEADER_SIZE + POINTS_SIZE;
+  off_t size = POINTS_LENGTH;
   int sealed = hand_made(&header, sizeof header, size, SEALS | F_SEAL_WRITE);
   CHECK_EQUAL(status_of_opening(sealed, &of_points), CIPC_EPERM);
   int writable = hand_made(&header, sizeof header, size, SEALS);
@@ -367,7 +370,7 @@ static void memory_that_is_too_short_is_refused(void) {
   CHECK_EQUAL(status_of_opening(hand_made("", 0, 0, SEALS), NULL), CIPC_ESEGMENTSIZE);
   CHECK_EQUAL(status_of_opening(hand_made("x", 1, 1, SEALS), NULL), 0);
   // A byte less and a byte more than the header says.
-  const off_t size = CIPC_SEGMENT_HEADER_SIZE + POINTS_SIZE;
+  const off_t size = POINTS_LENGTH;
   for (off_t by = -1; by <= 1; by += 2) {
     int descriptor = hand_made(&header, sizeof header, size + by, SEALS);
     CHECK_EQUAL(status_of_opening(descriptor, &of_points), CIPC_ESEGMENTSIZE);
@@ -377,7 +380,7 @@ static void memory_that_is_too_short_is_refused(void) {
 static void memory_larger_than_the_address_space_is_an_error(void) {
   cipc_layout_header_t header = good_header();
   const off_t size = INT64_C(1) << 62;
-  header.payload_size = (uint64_t)size - CIPC_SEGMENT_HEADER_SIZE;
+  header.payload_size = (uint64_t)size - OVERHEAD;
   CHECK_EQUAL(status_of_opening(hand_made(&header, sizeof header, size, SEALS), &of_points),
               CIPC_ENOMEM);
 }

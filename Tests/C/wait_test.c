@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cipc/wait.h"
 
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 
 #include "child.h"
@@ -380,22 +375,10 @@ static void a_forked_child_has_no_waits_of_its_parent(void) {
   (void)cancel(ticket, 0);
 }
 
-// An older kernel, or a filter of system calls that is.
-static bool forbid_waiting_for_many(void) {
-  struct sock_filter program[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 449, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  };
-  struct sock_fprog filter = {.len = sizeof program / sizeof *program, .filter = program};
-  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
-}
-
+// An older kernel, or a filter of system calls that is: 449 is futex_waitv.
 static void wait_the_old_way(void *unused) {
   (void)unused;
-  if (!forbid_waiting_for_many()) _exit(2);
+  if (!child_forbid(449, ENOSYS)) _exit(2);
   forget();
   uint32_t *words = child_shared(300 * sizeof *words);
   for (size_t i = 0; i < 300; i++) (void)begin(&words[i], i);

@@ -213,6 +213,70 @@ CIPC_API cipc_segment_type_t cipc_segment_type(const cipc_segment_t *segment);
 /// a mutex in it.
 CIPC_API void cipc_segment_close(cipc_segment_t *segment);
 
+// MARK: Participants
+
+/// What became of a process that entered itself in a typed segment by creating or opening it.
+typedef enum cipc_segment_presence {
+  CIPC_SEGMENT_ATTACHED = 0,
+  /// Ended without closing the segment, and not taken out yet.
+  CIPC_SEGMENT_DEAD = 1,
+  /// Not here yet: the process named has sent the segment to another one, which has not opened it.
+  CIPC_SEGMENT_PENDING = 2,
+  /// Whether it is alive cannot be told.
+  CIPC_SEGMENT_UNKNOWN = 3
+} cipc_segment_presence_t;
+
+typedef struct cipc_segment_participant {
+  cipc_participant_t identity;
+  cipc_segment_presence_t presence;
+} cipc_segment_participant_t;
+
+/// What is said of a typed segment by its own header.
+typedef struct cipc_segment_info {
+  cipc_segment_type_t type;
+  /// Bytes of payload, which begin CIPC_SEGMENT_HEADER_SIZE bytes into the segment.
+  size_t size;
+  /// The inode of the pid namespace that its identities are of.
+  uint64_t pid_namespace;
+  /// Whether its creator has published it.
+  int is_ready;
+  /// How often one of its participants was found dead, and how many there have been at a time.
+  uint32_t table_epoch;
+  uint32_t table_high;
+} cipc_segment_info_t;
+
+/// How many other processes have a typed segment open, or are about to: those that it was offered
+/// to. A process that has it open twice counts twice. Takes out those that have died.
+///
+/// Attaching never fails for want of a place in the table: beyond 1,024 at a time, or where there
+/// is no memory for more, processes are not counted. A forked child is from the moment on in which
+/// it first takes a lock, a permit or the like. CIPC_EINVAL: plain. Does not block; any thread.
+CIPC_API CIPC_CHECKED int cipc_segment_others(cipc_segment_t *segment);
+
+/// Says that the segment's descriptor is on its way to another process, which counts from now on
+/// until it says with `ticket`, once it has opened the segment, that it is there. The caller may
+/// close its segment meanwhile; if it dies, what is on its way is not counted any more.
+///
+/// CIPC_EINVAL: plain. Does not block; any thread.
+CIPC_API CIPC_CHECKED int cipc_segment_offer(cipc_segment_t *segment, uint32_t *ticket);
+
+/// Ends an offer: by the process that came, or by the one that offered. Any ticket may be given;
+/// one that is not an offer's does nothing. CIPC_EINVAL: plain.
+CIPC_API CIPC_CHECKED int cipc_segment_settle(cipc_segment_t *segment, uint32_t ticket);
+
+/// Reads the header of a typed segment of whatever type, for tools: does not take part in it.
+///
+/// CIPC_ESEGMENTSIZE, CIPC_ESEGMENTMAGIC, CIPC_ESEGMENTVERSION: not a typed segment of this
+/// version. -errno.
+CIPC_API CIPC_CHECKED int cipc_segment_inspect(int descriptor, cipc_segment_info_t *info);
+
+/// Lists those who have a typed segment open, for tools: writes at most `room` of them and returns
+/// how many there are. Does not take part, and changes nothing.
+///
+/// As `cipc_segment_inspect`; CIPC_ESEGMENTNAMESPACE: their numbers mean nothing here.
+CIPC_API CIPC_CHECKED int cipc_segment_participants(int descriptor,
+                                                    cipc_segment_participant_t *list, size_t room);
+
 CIPC_END_DECLS
 
 #endif

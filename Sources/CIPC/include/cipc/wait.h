@@ -16,7 +16,9 @@
 ///     }
 ///
 /// A step with `look` also looks for the dead and takes back what they held. That is due every
-/// 200 ms, since a process that is killed wakes nobody, and may have been woken for nothing.
+/// 200 ms, since a process that is killed wakes nobody, and may have been woken for nothing. Where
+/// the word lies in a typed segment that this process has open, it is due as soon as anybody finds
+/// a participant of that segment dead: its parent does when it waits for it.
 #ifndef CIPC_WAIT_H
 #define CIPC_WAIT_H
 
@@ -43,7 +45,8 @@ typedef struct cipc_wait {
 /// Sleeps while the word has the value expected, until it is woken or the deadline passes.
 ///
 /// 0: woken, or the word differs; try again. CIPC_WAIT_LOOK: try again and look for the dead: the
-/// caller has waited for 200 ms, however often it was woken meanwhile. CIPC_ETIMEDOUT: the deadline
+/// caller has waited for 200 ms, however often it was woken meanwhile, or somebody has died.
+/// CIPC_ETIMEDOUT: the deadline
 /// passed; the caller was told to look for the dead within the last 200 ms before that, if need be
 /// by one CIPC_WAIT_LOOK behind the deadline, so that nobody who only polls passes over them for
 /// ever. -EFAULT, CIPC_EINVAL: the word is not mapped, or not aligned to four bytes. Signals do not
