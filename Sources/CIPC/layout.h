@@ -16,6 +16,7 @@
 #include "cipc/event.h"
 #include "cipc/journal.h"
 #include "cipc/mutex.h"
+#include "cipc/region.h"
 #include "cipc/rwlock.h"
 #include "cipc/segment.h"
 #include "cipc/semaphore.h"
@@ -64,6 +65,9 @@ _Static_assert(sizeof(cipc_mutex_t) == sizeof(pthread_mutex_t) + 24, "mutex layo
 _Static_assert(sizeof(cipc_cell_t) == sizeof(cipc_mutex_t) + 8, "the slots follow the sequence");
 _Static_assert(sizeof(cipc_journal_t) == sizeof(cipc_mutex_t) + 32, "journal layout");
 _Static_assert(sizeof(cipc_bytes_t) == sizeof(cipc_cell_t), "bytes are a cell");
+_Static_assert(sizeof(cipc_region_t) == 128, "objects begin behind the region's head");
+_Static_assert(sizeof(cipc_region_entry_t) == 128, "no padding in an entry");
+_Static_assert(offsetof(cipc_region_entry_t, offset) == 112, "no padding in an entry");
 _Static_assert(sizeof(cipc_rwlock_t) == CIPC_RWLOCK_HEAD, "the lines follow the head");
 _Static_assert(offsetof(cipc_rwlock_t, room) <= CIPC_RWLOCK_HEAD, "the head has room for it all");
 _Static_assert(sizeof(cipc_semaphore_t) == 64, "the permits follow");

@@ -21,6 +21,7 @@
 #include "cipc/participant.h"
 #include "cipc/process.h"
 #include "cipc/processor.h"
+#include "cipc/region.h"
 #include "cipc/rwlock.h"
 #include "cipc/segment.h"
 #include "cipc/semaphore.h"

@@ -15,6 +15,7 @@ package final class DescriptorOutbox: Sendable {
   private struct State {
     var descriptors: [Int32] = []
     var owners: [any Sendable & AnyObject] = []
+    var shared: [ObjectIdentifier: Int] = [:]
     var moved: Set<ObjectIdentifier> = []
     var whenSent: [@Sendable () -> Void] = []
   }
@@ -28,6 +29,17 @@ package final class DescriptorOutbox: Sendable {
     state.withLock { state in
       state.descriptors.append(descriptor)
       state.owners.append(owner)
+      return state.descriptors.count - 1
+    }
+  }
+
+  /// Adds a descriptor that several objects in the message come from, once, and returns its index.
+  package func enclose(_ descriptor: Int32, sharedBy owner: any Sendable & AnyObject) -> Int {
+    state.withLock { state in
+      if let index = state.shared[ObjectIdentifier(owner)] { return index }
+      state.descriptors.append(descriptor)
+      state.owners.append(owner)
+      state.shared[ObjectIdentifier(owner)] = state.descriptors.count - 1
       return state.descriptors.count - 1
     }
   }
@@ -67,6 +79,7 @@ package final class DescriptorOutbox: Sendable {
 /// The descriptors that arrived with one message. Whatever nobody took is closed with it.
 package final class DescriptorInbox: Sendable {
   private let descriptors: Guarded<[Int32]>
+  private let shared = Guarded<[Int: any Sendable & AnyObject]>([:])
 
   /// Takes over the descriptors given.
   package init(_ descriptors: [Int32]) { self.descriptors = Guarded(descriptors) }
@@ -89,6 +102,19 @@ package final class DescriptorInbox: Sendable {
         .malformedMessage, context: "descriptor index \(index): none of that index came along")
     }
     return descriptor
+  }
+
+  /// What several objects in the message come from: made of the descriptor at an index when it is first
+  /// asked for.
+  ///
+  /// - Throws: what `make` throws; `malformedMessage` for an index out of bounds, or of something else.
+  package func shared<T: Sendable & AnyObject>(
+    _ index: Int, _ make: (Int32) throws -> T
+  ) throws -> T {
+    if let object = shared.withLock({ $0[index] }) as? T { return object }
+    let object = try make(take(index))
+    shared.withLock { $0[index] = object }
+    return object
   }
 }
 

@@ -6,11 +6,21 @@ struct ObjectName {
   /// Without a slash before it, as Python's names are.
   let text: String
   let mode: NameMode
+  /// The region in which it is to be found; `nil` for /dev/shm.
+  let region: Segment?
 
   /// - Parameter name: with or without a slash before it.
   init(_ name: String, _ mode: NameMode) {
     text = String(name.first == "/" ? name.dropFirst() : name[...])
     self.mode = mode
+    region = nil
+  }
+
+  /// A name in a region, where a slash is a character like any other.
+  init(_ name: String, _ mode: NameMode, in region: Segment) {
+    text = name
+    self.mode = mode
+    self.region = region
   }
 
   /// What the C core takes.
@@ -19,6 +29,14 @@ struct ObjectName {
   /// Throws unless it can be a name.
   func check(_ subject: String) throws(IPCError) {
     let bytes = text.utf8
+    if region != nil {
+      if (1..<Int(CIPC_REGION_NAME_SIZE)).contains(bytes.count) && !bytes.contains(0) { return }
+      throw IPCError(
+        .invalidArgument,
+        context:
+          "\(subject) named \(text): a name in a region has 1 to \(CIPC_REGION_NAME_SIZE - 1) bytes, "
+          + "none of them zero")
+    }
     // The C core sees no zero byte: the name would end there.
     if !(1...250).contains(bytes.count) || text == "." || text == ".."
       || bytes.contains(0) || bytes.contains(UInt8(ascii: "/"))
@@ -48,6 +66,9 @@ extension Segment {
     _ name: ObjectName, as type: cipc_segment_type_t, size: Int, subject: String,
     prepare: (UnsafeMutableRawPointer) -> Int32
   ) throws(IPCError) -> Segment {
+    if let region = name.region {
+      return try unsafe make(name, in: region, as: type, size: size, subject, prepare)
+    }
     if name.mode == .open { return try open(name, as: type, subject: subject) }
     return try unsafe withUnsafePointer(to: type) { type throws(IPCError) in
       var options = unsafe cipc_segment_options_t()
@@ -62,7 +83,8 @@ extension Segment {
   static func open(
     _ name: ObjectName, as type: cipc_segment_type_t, subject: String
   ) throws(IPCError) -> Segment {
-    try unsafe withUnsafePointer(to: type) { type throws(IPCError) in
+    if let region = name.region { return try find(name, in: region, as: type, subject) }
+    return try unsafe withUnsafePointer(to: type) { type throws(IPCError) in
       var options = unsafe cipc_segment_options_t()
       unsafe options.type = unsafe type
       return try unsafe open(name, options, subject: subject)
@@ -117,7 +139,7 @@ extension Segment {
       }
     }
     guard status >= 0, let handle = unsafe handle else {
-      throw name.failure(status, "\(subject) of \(size) bytes")
+      throw name.failure(status, subject)
     }
     return unsafe Segment(
       handle: handle, name: name.text, wasCreated: status == CIPC_SEGMENT_CREATED)

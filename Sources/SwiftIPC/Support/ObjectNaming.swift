@@ -7,8 +7,13 @@ public struct ObjectNaming: Sendable {
   let wasCreated: Bool
   /// What this process may take back.
   let claim: cipc_segment_claim_t
+  var isInRegion = false
 
   func unlink(_ subject: String) throws(IPCError) {
+    if isInRegion {
+      throw IPCError(
+        .unsupported, context: "\(subject): objects of a region stay as long as the region")
+    }
     guard let name else {
       throw IPCError(.unsupported, context: "\(subject): there is no name to remove")
     }

@@ -8,12 +8,15 @@ internal import CIPC
 #endif
 
 /// One typed segment of shared memory: its mapping and its descriptor, both released with the last
-/// reference.
+/// reference. Or an object of a region, which is a part of the region's segment and keeps that.
 ///
 /// Immutable, so any thread may use it; what is synchronised in the memory is its users' business.
 @safe @usableFromInline
 final class Segment: @unchecked Sendable {
-  private let handle: OpaquePointer
+  /// Of a segment of its own.
+  private let handle: OpaquePointer?
+  /// Of an object in a region: the region.
+  let region: Segment?
   /// The payload, behind the header. Aligned to 64 bytes; valid as long as the segment.
   @usableFromInline let address: UnsafeMutableRawPointer
   /// Bytes of payload, checked once and kept privately.
@@ -29,6 +32,7 @@ final class Segment: @unchecked Sendable {
 
   init(handle: OpaquePointer, name: String? = nil, wasCreated: Bool = false) {
     unsafe self.handle = unsafe handle
+    region = nil
     naming = unsafe ObjectNaming(
       name: name, wasCreated: wasCreated, claim: cipc_segment_claim(handle))
     unsafe address = unsafe cipc_segment_address(handle)
@@ -37,10 +41,29 @@ final class Segment: @unchecked Sendable {
     count = unsafe Int(cipc_segment_type(handle).count)
   }
 
+  /// An object of a region, where a checked entry of its directory says that it is.
+  init(in region: Segment, at offset: Int, size: Int, count: Int, name: String, wasCreated: Bool) {
+    unsafe handle = nil
+    self.region = region
+    naming = unsafe ObjectNaming(
+      name: name, wasCreated: wasCreated, claim: cipc_segment_claim_t(), isInRegion: true)
+    unsafe address = unsafe region.address + offset
+    self.size = size
+    self.count = count
+  }
+
+  // Of a slice there is nothing to close.
   deinit { unsafe cipc_segment_close(handle) }
 
+  /// Whether this process may write there: always in typed segments.
+  var isWritable: Bool { unsafe cipc_segment_is_writable(handle) != 0 }
+
   /// The descriptor, which stays the segment's.
-  var descriptor: Int32 { unsafe cipc_segment_descriptor(handle) }
+  var descriptor: Int32 {
+    if let region { return region.descriptor }
+    // One of both there is.
+    return unsafe cipc_segment_descriptor(handle!)
+  }
 
   /// Makes a segment, has `prepare` fill its payload, then publishes it; or finds the one that has
   /// the name wanted.
@@ -85,12 +108,20 @@ final class Segment: @unchecked Sendable {
   static func open(
     _ descriptor: Int32, as type: cipc_segment_type_t, subject: @autoclosure () -> String
   ) throws(IPCError) -> Segment {
-    var handle: OpaquePointer?
-    let status = unsafe withUnsafePointer(to: type) { type in
+    try unsafe withUnsafePointer(to: type) { type throws(IPCError) in
       var options = unsafe cipc_segment_options_t()
       unsafe options.type = unsafe type
-      return unsafe cipc_segment_open(&handle, descriptor, &options)
+      return try unsafe open(descriptor, options, subject: subject())
     }
+  }
+
+  /// As `open(_:as:subject:)`, with the options of the C core.
+  static func open(
+    _ descriptor: Int32, _ options: cipc_segment_options_t, subject: @autoclosure () -> String
+  ) throws(IPCError) -> Segment {
+    var options = unsafe options
+    var handle: OpaquePointer?
+    let status = unsafe cipc_segment_open(&handle, descriptor, &options)
     guard status >= 0, let handle = unsafe handle else {
       close(descriptor)
       if status == -EPERM || status == -EACCES {
@@ -105,10 +136,12 @@ final class Segment: @unchecked Sendable {
 }
 
 extension Segment {
-  /// Encloses the segment in the message being written.
+  /// Encloses the segment in the message being written: its descriptor; of an object of a region, that
+  /// of the region, and the name.
   ///
   /// - Throws: `notTransferable` when `encoder` does not write a message between processes.
   func encode(to encoder: any Encoder, as type: Any.Type) throws {
+    if let region { return try encode(in: region, to: encoder, as: type) }
     let index = try encoder.descriptorOutbox(for: type).enclose(descriptor, keeping: self)
     var container = encoder.singleValueContainer()
     try container.encode(index)
@@ -121,7 +154,13 @@ extension Segment {
     from decoder: any Decoder, as type: Any.Type, _ expected: cipc_segment_type_t
   ) throws -> Segment {
     let inbox = try decoder.descriptorInbox(for: type)
-    let index = try decoder.singleValueContainer().decode(Int.self)
+    let index: Int
+    do {
+      index = try decoder.singleValueContainer().decode(Int.self)
+    } catch {
+      guard let place = try? RegionPlace(from: decoder) else { throw error }
+      return try find(place, from: inbox, as: expected, "\(type)")
+    }
     return try open(inbox.take(index), as: expected, subject: "\(type)")
   }
 }
