@@ -120,7 +120,7 @@ static ssize_t pipe_transfer(int fd, struct iovec *vector, int count, bool writi
 }
 
 /// A pipe has no MSG_NOSIGNAL: block SIGPIPE in this thread and take back the one that we raised.
-static ssize_t pipe_write(int fd, struct iovec *vector, int count) {
+ssize_t cipc_frame_pipe_write(int fd, struct iovec *vector, int count) {
   sigset_t sigpipe, before, pending;
   sigemptyset(&sigpipe);
   sigaddset(&sigpipe, SIGPIPE);
@@ -191,7 +191,7 @@ int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind) {
     ssize_t done;
     bool partly = false;
     if (kind == CIPC_FRAME_PIPE) {
-      done = pipe_write(fd, vector, pieces);
+      done = cipc_frame_pipe_write(fd, vector, pieces);
     } else if (writer->count == 0 && total <= SMALL) {
       uint8_t frame[SMALL];
       memcpy(frame, writer->header, writer->header_size);

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include "cipc/frame.h"
 
@@ -19,6 +20,9 @@ enum {
 
 /// The kind of an open descriptor; CIPC_EBADF, CIPC_EOPNOTSUPP.
 int cipc_frame_kind(int fd);
+
+/// Writes what fits into a pipe now, without waiting and without a SIGPIPE; as writev(2) otherwise.
+ssize_t cipc_frame_pipe_write(int fd, struct iovec *vector, int count);
 
 /// A frame on its way out. `sent` is all of its state, so that a caller can put
 /// a writer together again between two steps.

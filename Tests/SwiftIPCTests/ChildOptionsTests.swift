@@ -50,6 +50,108 @@ import Testing
     #expect(try await quiet.join() == .exited(1))
   }
 
+  @Test(arguments: ChildWork.methods) func inputIsAPipe(_ method: StartMethod) async throws {
+    // In a child with one thread, since one method is fork.
+    let parent = try ChildProcess.start(Ordinal(of: method)) { ordinal in
+      let options = ChildProcessOptions(
+        method: ordinal.method, standardInput: .pipe, standardOutput: .pipe)
+      let child = try ChildProcess.start(options: options) {
+        while let line = readLine() { print("read", line) }
+      }
+      // A copy of this process would keep the input open, if it kept what it has.
+      let brother = try ordinal.method == .fork ? startWaitingBrother() : nil
+      let input = child.standardInput
+      try input?.write("one\ntwo")
+      try input?.write([0x0a])
+      input?.close()
+      input?.close()
+      var report = [String(decoding: try child.standardOutput?.readToEnd() ?? [], as: UTF8.self)]
+      report.append("\(try child.join())")
+      do throws(IPCError) { try input?.write("three") } catch { report.append(error.code.rawValue) }
+      try brother?.kill()
+      return report
+    }
+    #expect(
+      try await parent.value == ["read one\nread two\n", "\(ExitStatus.exited(0))", "closed"])
+    let child = try ChildProcess.start {}
+    #expect(child.standardInput == nil)
+    try await child.join()
+  }
+
+  @Test func aLargeInputWaitsForItsReader() async throws {
+    let (ours, theirs) = try Connection.pair()
+    let options = ChildProcessOptions(standardInput: .pipe)
+    let child = try ChildProcess.start(theirs, options: options) { connection in
+      _ = try connection.receive(Int.self)
+      var sum = 0
+      while let line = readLine() { sum += line.utf8.count }
+      return sum
+    }
+    let line = [UInt8](repeating: 0x61, count: 99) + [0x0a]
+    let input = try #require(child.standardInput)
+    async let written: Void = input.write([UInt8](repeatElement(line, count: 10_000).joined()))
+    try await ours.send(1)
+    try await written
+    input.close()
+    #expect(try await child.value == 990_000)
+  }
+
+  @Test func theInputOfADroppedChildEnds() async throws {
+    let (ours, theirs) = try Connection.pair()
+    try ChildProcess.start(theirs, options: .init(standardInput: .pipe)) { connection in
+      try connection.send(readLine() == nil)
+    }
+    #expect(try await ours.receive(Bool.self))
+  }
+
+  @Test func writingToAChildThatDoesNotReadAnyMoreIsAnError() async throws {
+    let options = ChildProcessOptions(standardInput: .pipe)
+    let child = try ChildProcess.start(options: options) { while true { pause() } }
+    let input = try #require(child.standardInput)
+    // Waits for room until the child has gone.
+    let writing = Task { () -> IPCError.Code? in
+      do {
+        try await input.write([UInt8](repeating: 0, count: 1_000_000))
+        return nil
+      } catch {
+        return (error as? IPCError)?.code
+      }
+    }
+    try child.kill()
+    #expect(await writing.value == .peerClosed)
+    try await child.join()
+    let error = await #expect(throws: IPCError.self) { try await input.write("more") }
+    #expect(error?.code == .peerClosed)
+    let stuck = try ChildProcess.start(options: options) { while true { pause() } }
+    let waiting = Task {
+      try await #require(stuck.standardInput).write([UInt8](repeating: 0, count: 1_000_000))
+    }
+    waiting.cancel()
+    let cancelled = await #expect(throws: IPCError.self) { try await waiting.value }
+    #expect(cancelled?.code == .cancelled)
+    try stuck.kill()
+  }
+
+  @Test func outputsAndActiveChildrenAreWaitedForWithOthers() async throws {
+    let child = try ChildProcess.start { () throws -> [[Int]] in
+      let options = ChildProcessOptions(standardInput: .pipe, standardOutput: .pipe)
+      let child = try ChildProcess.start(options: options) { print(readLine() ?? "") }
+      guard let input = child.standardInput, let output = child.standardOutput else { return [] }
+      let active = CurrentProcess.activeChildren[0]
+      var report = [try firstReady(output, active, timeout: .zero)]
+      try input.write("a\n")
+      report.append(try firstReady(output))
+      _ = try output.readToEnd()
+      report.append(try firstReady(active))
+      report.append(try firstReady(output))
+      let descriptor = try active.readinessDescriptor()
+      var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+      report.append([Int(unsafe poll(&entry, 1, 0))])
+      return report
+    }
+    #expect(try await child.value == [[], [0], [0], [0], [1]])
+  }
+
   @Test func aDescriptorIsAStream() async throws {
     let (reader, writer) = ChildWork.pipe()
     let (inputReader, inputWriter) = ChildWork.pipe()
@@ -124,4 +226,8 @@ func settings() -> String {
     \(path) \(limits[0]) \(limits[1]) \(limits[2]) \(CurrentProcess.processorCount) \
     \(getpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0)) \(getpgrp() == getpid())
     """
+}
+
+private func startWaitingBrother() throws -> ChildProcess<Void> {
+  try ChildProcess.start(options: .init(method: .fork)) { while true { pause() } }
 }

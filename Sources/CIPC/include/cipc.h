@@ -19,6 +19,7 @@
 #include "cipc/journal.h"
 #include "cipc/mutex.h"
 #include "cipc/participant.h"
+#include "cipc/pipe.h"
 #include "cipc/process.h"
 #include "cipc/processor.h"
 #include "cipc/region.h"

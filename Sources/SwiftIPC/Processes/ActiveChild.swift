@@ -54,6 +54,22 @@ public struct ActiveChild: Sendable {
   }
 }
 
+extension ActiveChild: Waitable {
+  /// Ready once the child has ended. What `firstReady` asks; does not block.
+  ///
+  /// Unlike waiting for the `ChildProcess`, this does not take in the value that the child sends: one
+  /// that sends more than a socket's buffer holds ends only when somebody waits for that too.
+  public func readiness() -> Readiness {
+    child.exitStatus != nil ? .ready : .pending([.readable(child.descriptor)])
+  }
+
+  /// Makes a descriptor for another event loop: readable once the child has ended.
+  ///
+  /// - Returns: a pidfd, close-on-exec, the caller's to close. It stays readable.
+  /// - Throws: `IPCError` with `resourceLimit`.
+  public func readinessDescriptor() throws(IPCError) -> Int32 { try child.pidDescriptor() }
+}
+
 extension ActiveChild: CustomStringConvertible {
   /// The name and the number of the process.
   public var description: String { "\(name) (process \(pid))" }

@@ -13,7 +13,8 @@ internal import CIPC
 /// larger than the socket's buffer ends only when somebody reads it.
 final class ChildHandle: Sendable {
   let child: RunningChild
-  /// What the child writes, where its outputs are pipes.
+  /// This process's ends of the child's standard streams, where they are pipes.
+  let input: InputWriter?
   let output: OutputReader?
   let error: OutputReader?
   private let connection: TaskConnection
@@ -48,7 +49,7 @@ final class ChildHandle: Sendable {
       self.child = child
       self.connection = connection
     }
-    (output, error) = given.takeReaders()
+    (input, output, error) = given.takePipes()
     do {
       if !header.isInherited { try connection.send(header.bytes, [], to: child) }
       if header.hasArguments {
@@ -79,7 +80,7 @@ final class ChildHandle: Sendable {
       self.child = child
       self.connection = connection
     }
-    (output, error) = given.takeReaders()
+    (input, output, error) = given.takePipes()
     ChildRegistry.add(child)
   }
 

@@ -83,6 +83,9 @@ public final class ChildProcess<Output: Sendable>: Sendable {
   /// The child goes on, can be joined, and is reaped as ever. Does not block.
   public func close() { handle.close() }
 
+  /// What the child reads from its standard input, where the options say `pipe`.
+  public var standardInput: InputWriter? { handle.input }
+
   /// What the child writes to its standard output, where the options say `pipe`.
   public var standardOutput: OutputReader? { handle.output }
 

@@ -77,3 +77,11 @@ internal import CIPC
     return bytes
   }
 }
+
+extension OutputReader: Waitable {
+  /// Ready when there is something to read, or the end. What `firstReady` asks; does not block.
+  public func readiness() -> Readiness {
+    var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+    return unsafe poll(&entry, 1, 0) > 0 ? .ready : .pending([.readable(descriptor)])
+  }
+}

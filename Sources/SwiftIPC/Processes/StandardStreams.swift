@@ -6,6 +6,8 @@ public enum ChildInput: Hashable, Sendable {
   case inherit
   /// From `/dev/null`: it is at its end.
   case null
+  /// From a pipe into which this process writes: `ChildProcess.standardInput`.
+  case pipe
   /// From an open descriptor of this process, which stays the caller's.
   case descriptor(Int32)
 }

@@ -8,12 +8,15 @@ internal import CIPC
 #endif
 
 /// The options of a start as C takes them, with all that they point to, and the pipes of the child's
-/// outputs.
+/// standard streams.
 @safe final class StartOptions {
   private var options = unsafe cipc_process_options_t()
-  /// The reading ends of the pipes, and the writing ends, which the child gets copies of.
+  /// This process's ends of the pipes.
+  private var input: OpaquePointer?
   private var output: Int32 = -1
   private var error: Int32 = -1
+  /// The other ends, which the child gets copies of.
+  private var given: [Int32] = []
 
   private var name: UnsafeMutablePointer<CChar>?
   private var executable: UnsafeMutablePointer<CChar>?
@@ -22,23 +25,22 @@ internal import CIPC
   private var limits: UnsafeMutableBufferPointer<cipc_process_limit_t>
   private var affinity: UnsafeMutableBufferPointer<UInt>
   private let nice: UnsafeMutablePointer<Int32>
-  private var writers: [Int32] = []
 
-  init(_ given: ChildProcessOptions) throws(IPCError) {
-    environment = try CStringList(changing: given.environment)
+  init(_ wishes: ChildProcessOptions) throws(IPCError) {
+    environment = try CStringList(changing: wishes.environment)
     // What can fail comes first: until all properties are there, an error runs no deinit.
-    let wanted = try Self.limits(given.limits)
-    let words = try Self.words(given.processors)
+    let wanted = try Self.limits(wishes.limits)
+    let words = try Self.words(wishes.processors)
     unsafe limits = .allocate(capacity: wanted.count)
     _ = unsafe limits.initialize(from: wanted)
     unsafe affinity = .allocate(capacity: words.count)
     _ = unsafe affinity.initialize(from: words)
     unsafe nice = .allocate(capacity: 1)
-    unsafe nice.initialize(to: Int32(clamping: given.nice ?? 0))
+    unsafe nice.initialize(to: Int32(clamping: wishes.nice ?? 0))
     // The kernel's name of a child that was given none is the program's.
-    unsafe name = given.name.flatMap { unsafe strdup($0) }
-    unsafe executable = given.executable.flatMap { unsafe strdup($0) }
-    unsafe directory = given.directory.flatMap { unsafe strdup($0) }
+    unsafe name = wishes.name.flatMap { unsafe strdup($0) }
+    unsafe executable = wishes.executable.flatMap { unsafe strdup($0) }
+    unsafe directory = wishes.directory.flatMap { unsafe strdup($0) }
 
     unsafe options.name = UnsafePointer(name)
     unsafe options.executable = UnsafePointer(executable)
@@ -46,16 +48,16 @@ internal import CIPC
     unsafe options.directory = UnsafePointer(directory)
     unsafe options.limits = UnsafePointer(limits.baseAddress)
     unsafe options.limit_count = limits.count
-    if given.processors != nil {
+    if wishes.processors != nil {
       unsafe options.affinity = UnsafeRawPointer(affinity.baseAddress)
       unsafe options.affinity_size = affinity.count * MemoryLayout<UInt>.size
     }
-    if given.nice != nil { unsafe options.nice = UnsafePointer(nice) }
-    unsafe options.is_daemon = given.daemon ? 1 : 0
-    unsafe options.new_group = given.newProcessGroup ? 1 : 0
-    unsafe options.streams.0 = Self.stream(given.standardInput)
-    unsafe options.streams.1 = try stream(given.standardOutput, &output)
-    unsafe options.streams.2 = try stream(given.standardError, &error)
+    if wishes.nice != nil { unsafe options.nice = UnsafePointer(nice) }
+    unsafe options.is_daemon = wishes.daemon ? 1 : 0
+    unsafe options.new_group = wishes.newProcessGroup ? 1 : 0
+    unsafe options.streams.0 = try stream(wishes.standardInput)
+    unsafe options.streams.1 = try stream(wishes.standardOutput, &output)
+    unsafe options.streams.2 = try stream(wishes.standardError, &error)
   }
 
   deinit {
@@ -72,21 +74,27 @@ internal import CIPC
     unsafe withUnsafePointer(to: options) { pointer in unsafe body(pointer) }
   }
 
-  /// The reading ends of the pipes, for this process.
-  func takeReaders() -> (OutputReader?, OutputReader?) {
-    defer { (output, error) = (-1, -1) }
-    return (
+  /// This process's ends of the pipes.
+  func takePipes() -> (InputWriter?, OutputReader?, OutputReader?) {
+    defer {
+      unsafe input = nil
+      (output, error) = (-1, -1)
+    }
+    return unsafe (
+      input.map { unsafe InputWriter(adopting: $0) },
       output >= 0 ? OutputReader(adopting: output) : nil,
       error >= 0 ? OutputReader(adopting: error) : nil
     )
   }
 
-  /// In a forked child, which has the writing ends as its streams.
+  /// In a forked child, which has the other ends as its streams.
   func closePipes() {
-    for descriptor in writers + [output, error] where descriptor >= 0 {
+    for descriptor in given + [output, error] where descriptor >= 0 {
       closeDescriptor(descriptor)
     }
-    writers = []
+    unsafe cipc_pipe_close(input)
+    given = []
+    unsafe input = nil
     (output, error) = (-1, -1)
   }
 
@@ -132,19 +140,24 @@ internal import CIPC
     return words
   }
 
-  private static func stream(_ input: ChildInput) -> cipc_process_stream_t {
-    switch input {
-    case .inherit: cipc_process_stream_t(kind: CIPC_PROCESS_INHERIT, descriptor: 0)
-    case .null: cipc_process_stream_t(kind: CIPC_PROCESS_NULL, descriptor: 0)
+  private func stream(_ wish: ChildInput) throws(IPCError) -> cipc_process_stream_t {
+    switch wish {
+    case .inherit: return cipc_process_stream_t(kind: CIPC_PROCESS_INHERIT, descriptor: 0)
+    case .null: return cipc_process_stream_t(kind: CIPC_PROCESS_NULL, descriptor: 0)
     case .descriptor(let descriptor):
-      cipc_process_stream_t(kind: CIPC_PROCESS_DESCRIPTOR, descriptor: descriptor)
+      return cipc_process_stream_t(kind: CIPC_PROCESS_DESCRIPTOR, descriptor: descriptor)
+    case .pipe:
+      var reader: Int32 = -1
+      try IPCError.check(unsafe cipc_pipe_open(&input, &reader), "a pipe for the child's input")
+      given.append(reader)
+      return cipc_process_stream_t(kind: CIPC_PROCESS_DESCRIPTOR, descriptor: reader)
     }
   }
 
   private func stream(
-    _ given: ChildOutput, _ reader: inout Int32
+    _ wish: ChildOutput, _ reader: inout Int32
   ) throws(IPCError) -> cipc_process_stream_t {
-    switch given {
+    switch wish {
     case .inherit: return cipc_process_stream_t(kind: CIPC_PROCESS_INHERIT, descriptor: 0)
     case .null: return cipc_process_stream_t(kind: CIPC_PROCESS_NULL, descriptor: 0)
     case .descriptor(let descriptor):
@@ -153,7 +166,7 @@ internal import CIPC
       var ends: [Int32] = [-1, -1]
       try IPCError.check(unsafe cipc_process_pipe(&ends), "a pipe for the child's output")
       reader = ends[0]
-      writers.append(ends[1])
+      given.append(ends[1])
       return cipc_process_stream_t(kind: CIPC_PROCESS_DESCRIPTOR, descriptor: ends[1])
     }
   }

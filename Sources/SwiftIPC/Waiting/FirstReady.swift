@@ -4,7 +4,7 @@ internal import CIPC
 /// Waits until at least one of the things given is ready, and says which are, by their places. No thread
 /// is blocked.
 ///
-/// A child is ready once it has ended, and a connection when there is something to receive: a message,
+/// A child is ready once it has ended, its output when there is something to read, and a connection when there is something to receive: a message,
 /// the beginning of one, or its end, also where it was closed here.
 ///
 /// ```swift

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/// The writing end of a pipe whose reading end is given to a child, as its standard input.
+///
+/// That end is this process's alone, so that its end is the end of what the child reads: it is
+/// close-on-exec, and a forked child, which has a copy of everything, closes its copy.
+///
+/// Functions may be called from any thread, but not on a pipe that another thread is closing.
+#ifndef CIPC_PIPE_H
+#define CIPC_PIPE_H
+
+#include <stddef.h>
+
+#include "status.h"
+
+CIPC_BEGIN_DECLS
+
+/// Made by `cipc_pipe_open`, freed by `cipc_pipe_close`.
+typedef struct cipc_pipe cipc_pipe_t;
+
+/// Makes a pipe. `*reader` is its reading end, close-on-exec, the caller's: to be given to a child
+/// and then closed here.
+///
+/// Returns CIPC_OK; CIPC_EINVAL for NULL; CIPC_ENOMEM, CIPC_EMFILE, CIPC_ENFILE.
+CIPC_API CIPC_CHECKED int cipc_pipe_open(cipc_pipe_t **pipe, int *reader);
+
+/// Writes as many of the bytes as there is room for, and says how many in `*written`. Does not
+/// block, and raises no SIGPIPE.
+///
+/// Returns CIPC_OK; CIPC_EAGAIN when there is no room: wait until the descriptor is writable;
+/// CIPC_EPEERCLOSED when nobody reads any more; CIPC_ECLOSED in a forked child of the process that
+/// made the pipe; CIPC_EINVAL for NULL.
+CIPC_API CIPC_CHECKED int cipc_pipe_write(cipc_pipe_t *pipe, const void *bytes, size_t size,
+                                          size_t *written);
+
+/// The descriptor, for waiting; borrowed. -1 in a forked child.
+CIPC_API int cipc_pipe_descriptor(const cipc_pipe_t *pipe);
+
+/// Closes the pipe: once the child has read what was written, it finds the end. NULL is ignored.
+CIPC_API void cipc_pipe_close(cipc_pipe_t *pipe);
+
+CIPC_END_DECLS
+
+#endif

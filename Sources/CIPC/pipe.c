@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cipc/pipe.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "frame.h"
+
+struct cipc_pipe {
+  int writer;
+  cipc_pipe_t *next, *previous;
+};
+
+/// Those that are open, for forked children, under the guard.
+static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
+static cipc_pipe_t *all;
+
+static void fork_prepare(void) { (void)pthread_mutex_lock(&guard); }
+static void fork_parent(void) { (void)pthread_mutex_unlock(&guard); }
+static void fork_child(void) {
+  for (cipc_pipe_t *pipe = all; pipe != NULL; pipe = pipe->next) {
+    close(pipe->writer);
+    pipe->writer = -1;
+  }
+  all = NULL;
+  (void)pthread_mutex_unlock(&guard);
+}
+static void watch_forks(void) { (void)pthread_atfork(fork_prepare, fork_parent, fork_child); }
+
+int cipc_pipe_open(cipc_pipe_t **pipe, int *reader) {
+  if (pipe == NULL || reader == NULL) return CIPC_EINVAL;
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  (void)pthread_once(&once, watch_forks);
+  cipc_pipe_t *made = calloc(1, sizeof *made);
+  if (made == NULL) return CIPC_ENOMEM;
+  int ends[2];
+  // Under the guard, so that a fork finds it in the list or not there at all.
+  (void)pthread_mutex_lock(&guard);
+  int status = pipe2(ends, O_CLOEXEC) < 0 ? -errno : CIPC_OK;
+  if (status == CIPC_OK) {
+    made->writer = ends[1];
+    made->next = all;
+    if (all != NULL) all->previous = made;
+    all = made;
+  }
+  (void)pthread_mutex_unlock(&guard);
+  if (status < 0) {
+    free(made);
+    return status;
+  }
+  *pipe = made;
+  *reader = ends[0];
+  return CIPC_OK;
+}
+
+int cipc_pipe_write(cipc_pipe_t *pipe, const void *bytes, size_t size, size_t *written) {
+  if (pipe == NULL || written == NULL || (bytes == NULL && size > 0)) return CIPC_EINVAL;
+  *written = 0;
+  if (pipe->writer < 0) return CIPC_ECLOSED;
+  if (size == 0) return CIPC_OK;
+  ssize_t done;
+  do {
+    struct iovec vector = {(void *)(uintptr_t)bytes, size};
+    done = cipc_frame_pipe_write(pipe->writer, &vector, 1);
+  } while (done < 0 && errno == EINTR);
+  if (done < 0) return errno == EPIPE ? CIPC_EPEERCLOSED : -errno;
+  *written = (size_t)done;
+  return CIPC_OK;
+}
+
+int cipc_pipe_descriptor(const cipc_pipe_t *pipe) { return pipe->writer; }
+
+void cipc_pipe_close(cipc_pipe_t *pipe) {
+  if (pipe == NULL) return;
+  (void)pthread_mutex_lock(&guard);
+  if (pipe->writer >= 0) {
+    if (pipe->next != NULL) pipe->next->previous = pipe->previous;
+    if (pipe->previous != NULL) {
+      pipe->previous->next = pipe->next;
+    } else {
+      all = pipe->next;
+    }
+    close(pipe->writer);
+  }
+  (void)pthread_mutex_unlock(&guard);
+  free(pipe);
+}
