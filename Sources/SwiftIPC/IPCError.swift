@@ -67,7 +67,7 @@ public struct IPCError: Error, Hashable, Sendable {
     public static let peerClosed = Code(rawValue: "peerClosed")
     /// This end of the connection only sends.
     public static let notReadable = Code(rawValue: "notReadable")
-    /// This end of the connection only receives.
+    /// This end of the connection only receives, or the memory is mapped for reading.
     public static let notWritable = Code(rawValue: "notWritable")
     /// The message is longer than the maximum or than the buffer.
     public static let messageTooLong = Code(rawValue: "messageTooLong")

@@ -38,7 +38,9 @@ extension NamedObject {
 
   /// Removes the name. The object lives on with those who have it.
   ///
-  /// This is for the handle that made the object, in the process that did. Does not block.
+  /// This is for the handle that made the object, in the process that did. It is never done unasked:
+  /// Swift may release a reference as soon as it is not used any more, long before the end of its
+  /// scope. Does not block.
   ///
   /// - Throws: `IPCError` with `notOwner` when this handle found the object, came from another process,
   ///   or is used in a forked child; `nameNotFound` when the name is gone, or another object's by now;

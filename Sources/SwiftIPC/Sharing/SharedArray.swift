@@ -108,6 +108,64 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
     try self.init(copying: elements, shape: shape, transactional)
   }
 
+  /// Makes an array that other programs find by its name, of the elements of a sequence, or finds it.
+  ///
+  /// - Parameter elements: what it holds at first, where it is made.
+  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
+  ///   the name is that of something else than such an array of as many elements, `invalidArgument` when
+  ///   it cannot be one; otherwise as `init(_:transactional:)`. See `NamedObject`.
+  public init(
+    _ elements: some Sequence<T>, named name: String, _ mode: NameMode = .openOrCreate,
+    transactional: Bool = false
+  ) throws(IPCError) {
+    try self.init(
+      copying: elements, shape: nil, transactional, name: ObjectName(name, mode))
+  }
+
+  /// Makes an array of equal elements that other programs find by its name, or finds it.
+  ///
+  /// - Throws: as `init(shape:repeating:named:_:transactional:)`.
+  public init(
+    repeating element: T, count: Int, named name: String, _ mode: NameMode = .openOrCreate,
+    transactional: Bool = false
+  ) throws(IPCError) {
+    try self.init(
+      shape: [count], repeating: element, named: name, mode, transactional: transactional)
+  }
+
+  /// Makes an array of equal elements with a row-major shape that other programs find by its name, or
+  /// finds it.
+  ///
+  /// - Parameter element: what each element is at first, where the array is made.
+  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
+  ///   the name is that of something else than such an array of this shape, `invalidArgument` when it
+  ///   cannot be one; otherwise as `init(shape:repeating:transactional:)`. See `NamedObject`.
+  public init(
+    shape: [Int], repeating element: T, named name: String, _ mode: NameMode = .openOrCreate,
+    transactional: Bool = false
+  ) throws(IPCError) {
+    self.init(
+      try unsafe Self.makeStorage(shape: shape, transactional, name: ObjectName(name, mode)) {
+        elements, count in
+        unsafe elements.initialize(repeating: element, count: count)
+      })
+  }
+
+  /// Finds an array by its name, of whatever shape.
+  ///
+  /// - Throws: `IPCError` with `nameNotFound`; `segmentMismatch` when the name is that of something else
+  ///   than a `SharedArray` of this element type; `invalidArgument` when it cannot be one;
+  ///   `outOfMemory` or `resourceLimit`.
+  public init(named name: String) throws(IPCError) {
+    let subject = "\(SharedArray.self)"
+    let segment = try Segment.open(
+      ObjectName(name, .open), as: Self.segmentType(count: Segment.anyCount), subject: subject)
+    self.init(
+      try SharedArrayStorage(
+        checking: segment, stride: MemoryLayout<T>.stride, alignment: MemoryLayout<T>.alignment,
+        subject: subject))
+  }
+
   /// Receives an array from another process: works inside a message alone.
   ///
   /// - Throws: `IPCError` with `notTransferable` for another decoder, `segmentMismatch` when what
@@ -122,12 +180,13 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
   }
 
   private init(
-    copying elements: some Sequence<T>, shape: [Int]?, _ transactional: Bool
+    copying elements: some Sequence<T>, shape: [Int]?, _ transactional: Bool,
+    name: ObjectName? = nil
   ) throws(IPCError) {
     // What a sequence says about its length is not to be relied on.
     let array = ContiguousArray(elements)
     let storage = try unsafe Self.makeStorage(
-      shape: shape ?? [array.count], count: array.count, transactional
+      shape: shape ?? [array.count], count: array.count, transactional, name: name
     ) { destination, count in
       unsafe array.withUnsafeBufferPointer { source in
         guard count > 0 else { return }
@@ -156,7 +215,7 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
   }
 
   private static func makeStorage(
-    shape: [Int], count: Int? = nil, _ transactional: Bool,
+    shape: [Int], count: Int? = nil, _ transactional: Bool, name: ObjectName? = nil,
     fill: (UnsafeMutablePointer<T>, Int) -> Void
   ) throws(IPCError) -> SharedArrayStorage {
     let subject = "\(SharedArray.self)"
@@ -166,7 +225,7 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
     }
     return try unsafe SharedArrayStorage(
       making: segmentType(count: UInt64(elements)), shape: shape, transactional: transactional,
-      subject: subject
+      name: name, subject: subject
     ) { address in
       unsafe fill(address.bindMemory(to: T.self, capacity: elements), elements)
     }
@@ -271,6 +330,11 @@ extension SharedArray {
       withExtendedLifetime(storage) { unsafe base[offset] = newValue }
     }
   }
+}
+
+extension SharedArray: NamedObject {
+  /// How the array is known by name. For the library.
+  public var naming: ObjectNaming { storage.segment.naming }
 }
 
 extension SharedArray: Codable {

@@ -20,12 +20,14 @@ final class SharedArrayStorage: @unchecked Sendable {
   /// Where updates are prepared, likewise; `nil` in an array that is not transactional.
   @usableFromInline let redo: UnsafeMutableRawPointer?
 
-  /// Makes the memory and has `fill` put the elements there.
+  /// Makes the memory and has `fill` put the elements there, or finds it by its name.
   ///
   /// - Parameter shape: one whose `elementCount` was taken.
-  init(
-    making type: cipc_segment_type_t, shape: [Int], transactional: Bool, subject: String,
-    fill: (UnsafeMutableRawPointer) -> Void
+  /// - Throws: also `segmentMismatch` when what was found has another shape, or is not transactional
+  ///   as wanted.
+  convenience init(
+    making type: cipc_segment_type_t, shape: [Int], transactional: Bool, name: ObjectName?,
+    subject: String, fill: (UnsafeMutableRawPointer) -> Void
   ) throws(IPCError) {
     guard let offset = Self.elementOffset(rank: shape.count, alignment: Int(type.alignment)) else {
       throw IPCError(.unsupported, context: "\(subject): elements aligned to more than a page")
@@ -35,8 +37,9 @@ final class SharedArrayStorage: @unchecked Sendable {
     let end =
       overflow ? nil : Self.end(elements: offset, bytes: bytes, type.alignment, transactional)
     let redoOffset = transactional ? end?.redo : nil
-    let segment = try unsafe Segment.make(type, size: end?.size ?? .max, subject: subject) {
-      address in
+    let segment = try unsafe Segment.make(
+      type, size: end?.size ?? .max, name: name, subject: subject
+    ) { address in
       unsafe Self.redoWord(address).pointee = UInt64(redoOffset ?? 0)
       unsafe Self.rankWord(address).pointee = UInt64(shape.count)
       for (index, extent) in shape.enumerated() {
@@ -45,11 +48,15 @@ final class SharedArrayStorage: @unchecked Sendable {
       unsafe fill(address + offset)
       return unsafe cipc_journal_init(address.assumingMemoryBound(to: cipc_journal_t.self))
     }
-    self.segment = segment
-    self.shape = shape
-    count = Int(type.count)
-    unsafe elements = unsafe segment.address + offset
-    unsafe redo = redoOffset.map { unsafe segment.address + $0 }
+    try self.init(
+      checking: segment, stride: Int(type.stride), alignment: Int(type.alignment), subject: subject)
+    if self.shape != shape || isTransactional != transactional {
+      throw IPCError(
+        .segmentMismatch,
+        context:
+          "\(subject): segment shape: \(self.shape)\(isTransactional ? ", transactional" : "")"
+          + " instead of \(shape)\(transactional ? ", transactional" : "")")
+    }
   }
 
   /// Takes memory from another process, whose header was checked.

@@ -117,7 +117,7 @@ extension Segment {
       }
     }
     guard status >= 0, let handle = unsafe handle else {
-      throw name.failure(status, "\(subject) of \(size) bytes")
+      throw name.failure(status, subject)
     }
     return unsafe Segment(
       handle: handle, name: name.text, wasCreated: status == CIPC_SEGMENT_CREATED)

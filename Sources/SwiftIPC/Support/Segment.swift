@@ -39,6 +39,9 @@ final class Segment: @unchecked Sendable {
 
   deinit { unsafe cipc_segment_close(handle) }
 
+  /// Whether this process may write there: always in typed segments.
+  var isWritable: Bool { unsafe cipc_segment_is_writable(handle) != 0 }
+
   /// The descriptor, which stays the segment's.
   var descriptor: Int32 { unsafe cipc_segment_descriptor(handle) }
 
@@ -85,12 +88,20 @@ final class Segment: @unchecked Sendable {
   static func open(
     _ descriptor: Int32, as type: cipc_segment_type_t, subject: @autoclosure () -> String
   ) throws(IPCError) -> Segment {
-    var handle: OpaquePointer?
-    let status = unsafe withUnsafePointer(to: type) { type in
+    try unsafe withUnsafePointer(to: type) { type throws(IPCError) in
       var options = unsafe cipc_segment_options_t()
       unsafe options.type = unsafe type
-      return unsafe cipc_segment_open(&handle, descriptor, &options)
+      return try unsafe open(descriptor, options, subject: subject())
     }
+  }
+
+  /// As `open(_:as:subject:)`, with the options of the C core.
+  static func open(
+    _ descriptor: Int32, _ options: cipc_segment_options_t, subject: @autoclosure () -> String
+  ) throws(IPCError) -> Segment {
+    var options = unsafe options
+    var handle: OpaquePointer?
+    let status = unsafe cipc_segment_open(&handle, descriptor, &options)
     guard status >= 0, let handle = unsafe handle else {
       close(descriptor)
       if status == -EPERM || status == -EACCES {
