@@ -72,6 +72,30 @@ import Testing
     }
   }
 
+  @Test func textAndBytesAreFoundByTheirNames() throws {
+    try holds {
+      try SharedString("one", capacity: 64, named: $0, $1)
+    } sharing: { made, other in
+      try other.withLock { $0 += "!" }
+      return made.value == other.value && made.value.hasPrefix("one!")
+    }
+    try holds {
+      try SharedBytes([1], capacity: 64, named: $0, $1)
+    } sharing: { made, other in
+      try other.update { $0.append(2) }
+      return made.value == other.value && made.value.starts(with: [1, 2])
+    }
+    let name = nameOfTest()
+    #expect(errorCode { _ = try SharedString(named: name) } == .nameNotFound)
+    let text = try SharedString("hello", capacity: 8, named: name)
+    defer { try? text.unlink() }
+    #expect(try SharedString(named: name).value == "hello")
+    #expect(try SharedString(named: name).capacity == 8)
+    #expect(
+      errorCode { _ = try SharedString(capacity: 16, named: name) } == .segmentMismatch)
+    #expect(errorCode { _ = try SharedBytes(named: name) } == .segmentMismatch)
+  }
+
   @Test func whatIsOpenedNeedsNoInitialValue() throws {
     let name = nameOfTest()
     #expect(errorCode { _ = try Value<Double>(named: name) } == .nameNotFound)

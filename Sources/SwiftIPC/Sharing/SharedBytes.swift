@@ -36,10 +36,39 @@ public final class SharedBytes: Sendable {
   ///   - capacity: the most bytes that will fit. The memory is twice that.
   /// - Throws: `IPCError` with `capacityExceeded` when `bytes` do not fit. Otherwise as
   ///   `init(capacity:)`.
-  public init(_ bytes: some Sequence<UInt8>, capacity: Int) throws(IPCError) {
+  public convenience init(_ bytes: some Sequence<UInt8>, capacity: Int) throws(IPCError) {
+    try self.init(bytes, capacity: capacity, name: nil)
+  }
+
+  /// Makes shared bytes that other programs find by their name, or finds them.
+  ///
+  /// - Parameters:
+  ///   - bytes: what they are at first, where they are made.
+  ///   - capacity: the most bytes that will fit; what is found has the same.
+  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
+  ///   the name is that of something else than `SharedBytes` of this capacity, `invalidArgument` when it
+  ///   cannot be one; otherwise as `init(_:capacity:)`. See `NamedObject`.
+  public convenience init(
+    _ bytes: some Sequence<UInt8> = [], capacity: Int, named name: String,
+    _ mode: NameMode = .openOrCreate
+  ) throws(IPCError) {
+    try self.init(bytes, capacity: capacity, name: ObjectName(name, mode))
+  }
+
+  /// Finds shared bytes by their name, of whatever capacity.
+  ///
+  /// - Throws: `IPCError` with `nameNotFound`, or otherwise as `init(_:capacity:named:_:)`.
+  public init(named name: String) throws(IPCError) {
+    storage = try SharedBytesStorage(
+      named: name, kind: Int(CIPC_KIND_BYTES), subject: "SharedBytes")
+  }
+
+  private init(
+    _ bytes: some Sequence<UInt8>, capacity: Int, name: ObjectName?
+  ) throws(IPCError) {
     storage = try unsafe Self.withBytes(of: bytes) { (bytes) throws(IPCError) in
       try unsafe SharedBytesStorage(
-        kind: Int(CIPC_KIND_BYTES), bytes, capacity: capacity, subject: "SharedBytes")
+        kind: Int(CIPC_KIND_BYTES), bytes, capacity: capacity, name: name, subject: "SharedBytes")
     }
   }
 
@@ -145,6 +174,11 @@ public final class SharedBytes: Sendable {
     }
     return try result.get()
   }
+}
+
+extension SharedBytes: NamedObject {
+  /// How the bytes are known by name. For the library.
+  public var naming: ObjectNaming { storage.segment.naming }
 }
 
 extension SharedBytes: Codable {

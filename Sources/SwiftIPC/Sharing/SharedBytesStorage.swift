@@ -12,13 +12,13 @@ struct SharedBytesStorage: Sendable {
   private let subject: StaticString
   private let unit: StaticString
 
-  /// Makes bytes of a first content.
+  /// Makes bytes of a first content, or finds those of a name, with this capacity.
   ///
   /// - Throws: `capacityExceeded`, `invalidArgument` for a capacity that is negative or cannot be
-  ///   represented, `outOfMemory`, `resourceLimit`.
+  ///   represented, `outOfMemory`, `resourceLimit`; for a name as `Segment.make`.
   init(
-    kind: Int, _ content: UnsafeRawBufferPointer, capacity: Int, subject: StaticString,
-    unit: StaticString = "bytes"
+    kind: Int, _ content: UnsafeRawBufferPointer, capacity: Int, name: ObjectName? = nil,
+    subject: StaticString, unit: StaticString = "bytes"
   ) throws(IPCError) {
     guard capacity >= 0 else {
       throw IPCError(.invalidArgument, context: "\(subject): capacity \(capacity)")
@@ -29,12 +29,29 @@ struct SharedBytesStorage: Sendable {
     try Self.check(content.count, capacity, subject, unit)
     segment = try unsafe Segment.make(
       cipc_segment_type_t(kind: kind, count: UInt64(capacity), of: UInt8.self),
-      size: Int(clamping: cipc_bytes_footprint(capacity)), subject: "\(subject)"
+      size: Int(clamping: cipc_bytes_footprint(capacity)), name: name, subject: "\(subject)"
     ) { address in
       unsafe cipc_bytes_init(
         address.assumingMemoryBound(to: cipc_bytes_t.self), capacity, content.baseAddress,
         content.count)
     }
+    try Self.check(segment, subject)
+  }
+
+  /// Finds bytes by their name, of whatever capacity.
+  ///
+  /// - Throws: `nameNotFound`, `segmentMismatch`.
+  init(
+    named name: String, kind: Int, unit: StaticString = "bytes", subject: StaticString
+  ) throws(IPCError) {
+    segment = try Segment.open(
+      ObjectName(name, .open),
+      as: cipc_segment_type_t(kind: kind, count: Segment.anyCount, of: UInt8.self),
+      subject: "\(subject)")
+    capacity = segment.count
+    self.subject = subject
+    self.unit = unit
+    try Self.check(segment, subject)
   }
 
   /// Takes bytes that came along with the message being read.
@@ -50,7 +67,11 @@ struct SharedBytesStorage: Sendable {
     capacity = segment.count
     self.subject = subject
     self.unit = unit
-    guard cipc_bytes_footprint(capacity) == segment.size else {
+    try Self.check(segment, subject)
+  }
+
+  private static func check(_ segment: Segment, _ subject: StaticString) throws(IPCError) {
+    guard cipc_bytes_footprint(segment.count) == segment.size else {
       throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "\(subject)")
     }
   }

@@ -27,11 +27,37 @@ public final class SharedString: Sendable {
   ///   - capacity: the longest text that will fit, in bytes of UTF-8. The memory is twice that.
   /// - Throws: `IPCError` with `capacityExceeded` when `text` does not fit, `invalidArgument` for a
   ///   negative capacity or one that cannot be represented, `outOfMemory` or `resourceLimit`.
-  public init(_ text: String = "", capacity: Int) throws(IPCError) {
+  public convenience init(_ text: String = "", capacity: Int) throws(IPCError) {
+    try self.init(text, capacity: capacity, name: nil)
+  }
+
+  /// Makes a shared text that other programs find by its name, or finds it.
+  ///
+  /// - Parameters:
+  ///   - text: what it says at first, where it is made.
+  ///   - capacity: the longest text that will fit, in bytes of UTF-8; what is found has the same.
+  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
+  ///   the name is that of something else than a `SharedString` of this capacity, `invalidArgument`
+  ///   when it cannot be one; otherwise as `init(_:capacity:)`. See `NamedObject`.
+  public convenience init(
+    _ text: String = "", capacity: Int, named name: String, _ mode: NameMode = .openOrCreate
+  ) throws(IPCError) {
+    try self.init(text, capacity: capacity, name: ObjectName(name, mode))
+  }
+
+  /// Finds a shared text by its name, of whatever capacity.
+  ///
+  /// - Throws: `IPCError` with `nameNotFound`, or otherwise as `init(_:capacity:named:_:)`.
+  public init(named name: String) throws(IPCError) {
+    storage = try SharedBytesStorage(
+      named: name, kind: Int(CIPC_KIND_STRING), unit: "bytes of UTF-8", subject: "SharedString")
+  }
+
+  private init(_ text: String, capacity: Int, name: ObjectName?) throws(IPCError) {
     storage = try unsafe Self.withUTF8(of: text) { (utf8) throws(IPCError) in
       try unsafe SharedBytesStorage(
-        kind: Int(CIPC_KIND_STRING), utf8, capacity: capacity, subject: "SharedString",
-        unit: "bytes of UTF-8")
+        kind: Int(CIPC_KIND_STRING), utf8, capacity: capacity, name: name,
+        subject: "SharedString", unit: "bytes of UTF-8")
     }
   }
 
@@ -120,6 +146,11 @@ public final class SharedString: Sendable {
     }
     return try result.get()
   }
+}
+
+extension SharedString: NamedObject {
+  /// How the text is known by name. For the library.
+  public var naming: ObjectNaming { storage.segment.naming }
 }
 
 extension SharedString: Codable {
