@@ -19,6 +19,19 @@ import Testing
     try ChildProcess.start(task: ExampleGreet(name: "nobody"))
   }
 
+  @Test func memoryWithAName() throws {
+    let name = nameOfTest()
+    let frame = try SharedMemory(creating: name, size: 480 * 640 * 4)
+    defer { try? frame.unlink() }
+    try frame.withMutableSpan(of: Float.self) { pixels in pixels[0] = 0.5 }
+    let same = try SharedMemory(attachingTo: name)
+    #expect(try same.withSpan(of: Float.self) { $0[0] } == 0.5)
+    let total = try Value(0.0, named: name + "-total")
+    defer { if total.wasCreated { try? total.unlink() } }
+    try Value<Double>(named: name + "-total").withLock { $0 += 1 }
+    #expect(total.value == 1)
+  }
+
   @Test func sharedState() async throws {
     let number = try Value(0.0)
     let numbers = try SharedArray<Int32>(0..<10)

@@ -23,6 +23,7 @@ protocol Stop {
       SharedState.self,
       Race.self,
       SharedText.self,
+      NumbersForPython.self,
       KilledOwner.self,
       TwoCores.self,
     ]
