@@ -11,6 +11,7 @@
 #include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -131,9 +132,29 @@ static struct {
   cipc_participant_t starter;
 } child;
 
+/// The statuses of the system calls.
+static int settings_apply(const cipc_settings_t *settings) {
+  for (int i = 0; i < CIPC_START_LIMITS; i++) {
+    if ((settings->limits_given & (1u << i)) == 0) continue;
+    // By number, since the type of a resource differs between libcs.
+    if (syscall(SYS_prlimit64, 0, i, settings->limits[i], NULL) < 0) return -errno;
+  }
+  if (settings->affinity_size > sizeof settings->affinity) return CIPC_EINVAL;
+  if (settings->affinity_size > 0 &&
+      syscall(SYS_sched_setaffinity, 0, settings->affinity_size, settings->affinity) < 0) {
+    return -errno;
+  }
+  if (settings->nice_given && setpriority(PRIO_PROCESS, 0, settings->nice) < 0) return -errno;
+  return CIPC_OK;
+}
+
 void cipc_child_begin(const cipc_greeting_t *greeting, int connection) {
   child.starter = greeting->starter;
   if (greeting->lifeline > 0) lifeline_arm((int)greeting->lifeline);
+  if (greeting->settings.is_given) {
+    int32_t status = settings_apply(&greeting->settings);
+    (void)send(connection, &status, sizeof status, MSG_NOSIGNAL);
+  }
   char go;
   ssize_t size;
   do {

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,6 @@
 extern char **environ;
 
 #define NAME "cipc-server"
-#define LIMITS 16
 #define REQUEST_MAX (UINT64_C(64) << 20)
 // In front of what the child gets.
 #define OWN_DESCRIPTORS 2
@@ -39,11 +39,16 @@ static const int terminal_signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGTTIN
 /// The beginning of a request. The environment follows, each entry with its zero byte.
 typedef struct request {
   cipc_greeting_t greeting;
-  uint64_t limits[LIMITS][2];
+  uint64_t limits[CIPC_START_LIMITS][2];
   uint32_t file_mask;
   uint32_t ignored_signals;
   uint32_t new_group;
   uint32_t environment_count;
+  /// Of the caller: its thread's.
+  int32_t nice;
+  /// In bytes; 0 where the kernel did not tell.
+  uint32_t affinity_size;
+  uint8_t affinity[CIPC_START_AFFINITY_MAX];
 } request_t;
 
 typedef struct answer {
@@ -117,19 +122,36 @@ static int limit(int resource, const uint64_t *wanted, uint64_t *here) {
   return syscall(SYS_prlimit64, 0, resource, wanted, here) < 0 ? -errno : CIPC_OK;
 }
 
+/// The server's, which its children begin with.
+static uint64_t own_limits[CIPC_START_LIMITS][2];
+
 static void limits_apply(const request_t *request) {
-  for (int i = 0; i < LIMITS; i++) {
-    uint64_t here[2];
-    if (limit(i, NULL, here) < 0) continue;
+  for (int i = 0; i < CIPC_START_LIMITS; i++) {
+    const uint64_t *here = own_limits[i];
     uint64_t wanted[2] = {request->limits[i][0], request->limits[i][1]};
     if (here[0] == wanted[0] && here[1] == wanted[1]) continue;
     if (limit(i, wanted, NULL) == CIPC_OK) continue;
     // The caller may have raised its hard limit, by a right that it alone has.
     if (wanted[1] > here[1]) wanted[1] = here[1];
     if (wanted[0] > here[1]) wanted[0] = here[1];
-    // Where the options are wrong, the caller finds out when it sets them.
     (void)!limit(i, wanted, NULL);
   }
+}
+
+/// The processors and the priority of the caller. It may have got them by a right that it alone
+/// has.
+static void schedule_apply(const request_t *request) {
+  if (request->affinity_size > 0) {
+    uint8_t here[CIPC_START_AFFINITY_MAX];
+    long size = syscall(SYS_sched_getaffinity, 0, sizeof here, here);
+    if (size != (long)request->affinity_size ||
+        memcmp(here, request->affinity, (size_t)size) != 0) {
+      (void)!syscall(SYS_sched_setaffinity, 0, request->affinity_size, request->affinity);
+    }
+  }
+  errno = 0;
+  int nice = getpriority(PRIO_PROCESS, 0);
+  if (errno == 0 && nice != request->nice) (void)!setpriority(PRIO_PROCESS, 0, request->nice);
 }
 
 /// In the forked child; does not return. What it cannot be given, it must not run without.
@@ -147,6 +169,7 @@ static void serve_child(request_t *request, char **environment, int *descriptors
   }
   environ = environment;
   limits_apply(request);
+  schedule_apply(request);
   request->greeting.name[sizeof request->greeting.name - 1] = '\0';
   cipc_child_begin(&request->greeting, CIPC_PROCESS_CONNECTION);
   cipc_child_become(&request->greeting, CIPC_PROCESS_CONNECTION);
@@ -160,6 +183,7 @@ static void serve(int set, uint8_t *bytes, size_t length, int *descriptors, size
   char **environment = NULL;
   answer_t answer = {CIPC_EINVAL, 0};
   if (count > OWN_DESCRIPTORS + CIPC_PROCESS_CONNECTION && length >= sizeof *request &&
+      request->affinity_size <= sizeof request->affinity &&
       count - OWN_DESCRIPTORS == CIPC_PROCESS_CONNECTION + (size_t)request->greeting.count) {
     environment = environment_parse((char *)bytes + sizeof *request, length - sizeof *request,
                                     request->environment_count);
@@ -238,12 +262,11 @@ static int server_main(int connection) {
   (void)signal(SIGHUP, SIG_IGN);
   (void)signal(SIGINT, SIG_IGN);
   (void)signal(SIGQUIT, SIG_IGN);
+  for (int i = 0; i < CIPC_START_LIMITS; i++) (void)!limit(i, NULL, own_limits[i]);
   // Two descriptors for each child; children get the caller's limit.
-  uint64_t files[2];
-  if (limit(RLIMIT_NOFILE, NULL, files) == CIPC_OK) {
-    files[0] = files[1];
-    (void)!limit(RLIMIT_NOFILE, files, NULL);
-  }
+  uint64_t *files = own_limits[RLIMIT_NOFILE];
+  files[0] = files[1];
+  (void)!limit(RLIMIT_NOFILE, files, NULL);
   int set = epoll_create1(EPOLL_CLOEXEC);
   struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = NULL}};
   if (set < 0 || epoll_ctl(set, EPOLL_CTL_ADD, connection, &event) < 0) _exit(1);
@@ -329,11 +352,16 @@ void cipc_server_fork_child(void) {
 }
 
 /// The mask of this process. Not by umask(2) where there are other threads, which would create
-/// files under the wrong one meanwhile; where there are none it is a hundred times as fast.
+/// files under the wrong one meanwhile, as a signal handler would; where there are none it is a
+/// hundred times as fast.
 static uint32_t file_mask(void) {
   if (cipc_thread_count() == 1) {
+    sigset_t all, before;
+    sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     mode_t own = umask(022);
     (void)umask(own);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return (uint32_t)own;
   }
   uint32_t mask = 022;
@@ -361,17 +389,11 @@ static uint8_t *request_make(const cipc_start_t *start, size_t *length) {
   if (bytes == NULL) return NULL;
   request_t *request = (request_t *)(void *)bytes;
   request->greeting = start->greeting;
-  for (int i = 0; i < LIMITS; i++) {
-    (void)!limit(i, NULL, request->limits[i]);
-  }
-  // The caller sets these too, to learn when it cannot. Whichever comes last, the limits are the
-  // same.
-  for (size_t i = 0; i < start->options->limit_count; i++) {
-    const cipc_process_limit_t *wanted = &start->options->limits[i];
-    if (wanted->resource < 0 || wanted->resource >= LIMITS) continue;
-    request->limits[wanted->resource][0] = wanted->soft;
-    request->limits[wanted->resource][1] = wanted->hard;
-  }
+  for (int i = 0; i < CIPC_START_LIMITS; i++) (void)!limit(i, NULL, request->limits[i]);
+  long affinity_size =
+      syscall(SYS_sched_getaffinity, 0, sizeof request->affinity, request->affinity);
+  if (affinity_size > 0) request->affinity_size = (uint32_t)affinity_size;
+  request->nice = getpriority(PRIO_PROCESS, 0);
   for (size_t i = 0; i < TERMINAL_SIGNALS; i++) {
     struct sigaction action;
     if (sigaction(terminal_signals[i], NULL, &action) == 0 && action.sa_handler == SIG_IGN) {

@@ -33,6 +33,31 @@ static int greeting_make(cipc_greeting_t *greeting, cipc_process_entry_t entry, 
   return cipc_image_locate(address, &greeting->entry);
 }
 
+static int settings_make(cipc_settings_t *settings, const cipc_process_options_t *options) {
+  for (size_t i = 0; i < options->limit_count; i++) {
+    const cipc_process_limit_t *limit = &options->limits[i];
+    if (limit->resource < 0 || limit->resource >= CIPC_START_LIMITS) return CIPC_EINVAL;
+    settings->limits[limit->resource][0] = limit->soft;
+    settings->limits[limit->resource][1] = limit->hard;
+    settings->limits_given |= 1u << limit->resource;
+    settings->is_given = 1;
+  }
+  if (options->affinity != NULL) {
+    if (options->affinity_size == 0) return CIPC_EINVAL;
+    // Of a longer set the kernel ignores the end as well.
+    size_t size = options->affinity_size < CIPC_START_AFFINITY_MAX ? options->affinity_size
+                                                                   : CIPC_START_AFFINITY_MAX;
+    memcpy(settings->affinity, options->affinity, size);
+    settings->affinity_size = (uint32_t)size;
+    settings->is_given = 1;
+  }
+  if (options->nice != NULL) {
+    settings->nice = *options->nice;
+    settings->nice_given = settings->is_given = 1;
+  }
+  return CIPC_OK;
+}
+
 static void source_add(cipc_start_t *start, int descriptor, bool is_owned) {
   start->sources[start->count] = descriptor;
   start->is_owned[start->count] = is_owned;
@@ -74,6 +99,10 @@ int cipc_start_prepare(cipc_start_t *start, cipc_process_entry_t entry,
     return CIPC_EINVAL;
   }
   int status = greeting_make(&start->greeting, entry, options->name);
+  // Another program does not know how to.
+  if (status == CIPC_OK && options->executable == NULL) {
+    status = settings_make(&start->greeting.settings, options);
+  }
   if (status < 0) return status;
   cipc_start_watch_forks();
   cipc_process_sweep();
@@ -128,9 +157,8 @@ int cipc_process_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC) < 0 ? -errno 
 
 // MARK: - Taking over
 
-/// What a parent can set in a child from outside, while that waits: so that the parent learns when
-/// it cannot be set.
-static int settings_apply(pid_t pid, const cipc_process_options_t *options) {
+/// For an executable of the options: sets from outside what a child of ours sets in itself.
+static int settings_impose(pid_t pid, const cipc_process_options_t *options) {
   for (size_t i = 0; i < options->limit_count; i++) {
     uint64_t values[2] = {options->limits[i].soft, options->limits[i].hard};
     if (syscall(SYS_prlimit64, pid, options->limits[i].resource, values, NULL) < 0) return -errno;
@@ -145,6 +173,19 @@ static int settings_apply(pid_t pid, const cipc_process_options_t *options) {
   return CIPC_OK;
 }
 
+/// What the child says of its settings; CIPC_ESRCH when it died before.
+static int settings_await(const cipc_start_t *start) {
+  for (;;) {
+    struct pollfd ready[2] = {{start->connection, POLLIN, 0}, {start->made->pidfd, POLLIN, 0}};
+    if (poll(ready, 2, -1) < 0 && errno != EINTR) return -errno;
+    int32_t status;
+    ssize_t size = recv(start->connection, &status, sizeof status, MSG_DONTWAIT);
+    if (size == (ssize_t)sizeof status) return status;
+    // This process has the other end open as well, so that its close does not show.
+    if (ready[1].revents != 0) return CIPC_ESRCH;
+  }
+}
+
 int cipc_start_adopt(cipc_start_t *start) {
   cipc_process_t *process = start->made;
   if (process->pidfd < 0) process->pidfd = cipc_pidfd_open(process->pid);
@@ -155,9 +196,14 @@ int cipc_start_adopt(cipc_start_t *start) {
     return process->pidfd < 0 ? -errno : CIPC_OK;
   }
   int status = process->pidfd;
-  if (status >= 0) status = settings_apply(process->pid, start->options);
-  // Killed by somebody, and reaped by its fork server: its status says so, as it does without
-  // settings.
+  if (status >= 0) {
+    status = CIPC_OK;
+    if (start->greeting.settings.is_given) status = settings_await(start);
+    if (start->options->executable != NULL) {
+      status = settings_impose(process->pid, start->options);
+    }
+  }
+  // Killed by somebody: its status says so, as it does without settings.
   if (status == CIPC_ESRCH) status = CIPC_OK;
   if (status < 0) {
     // By the number only where it is ours to reap: the fork server may have reaped its own.

@@ -12,6 +12,10 @@
 #include "cipc/process.h"
 
 #define CIPC_START_DESCRIPTORS_MAX 250
+/// RLIM_NLIMITS, which is the same on all that Linux runs on.
+#define CIPC_START_LIMITS 16
+/// Of the largest set of processors that a kernel can be built for, 8,192 of them.
+#define CIPC_START_AFFINITY_MAX 1024
 /// The standard streams, the connection, what is handed, and the lifeline.
 #define CIPC_START_SOURCES_MAX (3 + 1 + CIPC_START_DESCRIPTORS_MAX + 1)
 
@@ -38,6 +42,22 @@ struct cipc_process {
   cipc_process_t *next_line, *previous_line;
 };
 
+/// What the options say that a child sets in itself.
+typedef struct cipc_settings {
+  /// Whether there is any. If so, the child sends an int32_t on its connection when it has tried: a
+  /// status.
+  uint32_t is_given;
+  /// The limits that are given, a bit for each.
+  uint32_t limits_given;
+  uint64_t limits[CIPC_START_LIMITS][2];
+  uint32_t nice_given;
+  int32_t nice;
+  /// In bytes; 0 for none.
+  uint32_t affinity_size;
+  uint32_t padding;
+  uint8_t affinity[CIPC_START_AFFINITY_MAX];
+} cipc_settings_t;
+
 /// What a child is told first. A spawned child finds it on its connection before it begins, so that
 /// it can tell at once whether it is one. One byte follows on the connection when the parent has
 /// the child's pidfd: the child goes on only then, since a child that ends earlier, and whose
@@ -54,10 +74,11 @@ typedef struct cipc_greeting {
   uint32_t lifeline;
   /// Descriptors from CIPC_PROCESS_CONNECTION on.
   uint32_t count;
+  cipc_settings_t settings;
 } cipc_greeting_t;
 
 #define CIPC_GREETING_MAGIC "CIPCboot"
-#define CIPC_GREETING_VERSION UINT32_C(2)
+#define CIPC_GREETING_VERSION UINT32_C(3)
 
 typedef struct cipc_start {
   const cipc_process_options_t *options;
@@ -82,8 +103,9 @@ int cipc_start_prepare(cipc_start_t *start, cipc_process_entry_t entry,
 /// after the other.
 int cipc_start_separate(cipc_start_t *start);
 
-/// Takes a started child over, whose pid is known: settings, then the byte that lets it go on. Ends
-/// the child when that fails. `made->pidfd` is opened unless it is known already.
+/// Takes a started child over, whose pid is known: waits until it has its settings, then sends the
+/// byte that lets it go on. Ends the child when that fails. `made->pidfd` is opened unless it is
+/// known already.
 int cipc_start_adopt(cipc_start_t *start);
 
 /// Closes what the child has by now and hands out the process and the connection, or frees them;
@@ -93,8 +115,8 @@ int cipc_start_finish(cipc_start_t *start, int status, cipc_process_t **process,
 /// In a child: puts the sources in place and closes everything else. The statuses of dup2.
 int cipc_start_place(const int *sources, size_t count);
 
-/// In a child: notes who started it, arms the lifeline and waits until the parent lets it go on.
-/// Does not return when the parent has gone.
+/// In a child: notes who started it, arms the lifeline, takes the settings and waits until the
+/// parent lets it go on. Does not return when the parent has gone.
 void cipc_child_begin(const cipc_greeting_t *greeting, int connection);
 
 /// In a fork of the server: makes it the child of this greeting.

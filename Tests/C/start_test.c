@@ -6,10 +6,12 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 
 #include "child.h"
 #include "cipc.h"
@@ -317,6 +319,95 @@ static void settings_that_cannot_be_had_are_errors_and_leave_nothing(void) {
   CHECK_EQUAL(child_descriptors(), before);
 }
 
+/// Of a program that may not raise its limits, not even as root.
+static void program_that_may_not(void *context) {
+  (void)context;
+  // The kernel's struct __user_cap_header_struct and struct __user_cap_data_struct, version 3.
+  struct {
+    uint32_t version;
+    int pid;
+  } header = {0x20080522, 0};
+  uint32_t sets[2][3];
+  const uint32_t resource = UINT32_C(1) << 24;
+  CHECK(syscall(SYS_capget, &header, sets) == 0);
+  if ((sets[0][0] & resource) != 0) {
+    CHECK(prctl(PR_CAPBSET_DROP, 24, 0, 0, 0) == 0);
+    for (int i = 0; i < 3; i++) sets[0][i] &= ~resource;
+    CHECK(syscall(SYS_capset, &header, sets) == 0);
+  }
+  struct rlimit core = {0, 10};
+  CHECK(setrlimit(RLIMIT_CORE, &core) == 0);
+  (void)server_pid();
+  int before = child_descriptors();
+  const cipc_process_limit_t most = {RLIMIT_CORE, 10, 10}, more = {RLIMIT_CORE, 10, 11};
+  cipc_process_options_t options = {0};
+  options.limit_count = 1;
+  for (method_t method = SPAWN; (int)method < METHODS; method++) {
+    cipc_process_t *process = NULL;
+    options.limits = &more;
+    CHECK_EQUAL(try_start(method, &process, NULL, child_nothing, &options), CIPC_EPERM);
+    CHECK(process == NULL);
+    options.limits = &most;
+    finish_with(start(method, NULL, child_nothing, &options), 0);
+  }
+  CHECK_EQUAL(child_descriptors(), before);
+  _exit(0);
+}
+
+static void a_limit_that_the_child_may_not_raise_is_an_error(void) {
+  CHECK_EQUAL(child_join(child_start(program_that_may_not, NULL)), 0);
+}
+
+static void settings_that_mean_nothing_are_errors(void) {
+  cipc_process_t *process = NULL;
+  for (method_t method = SPAWN; (int)method < METHODS; method++) {
+    cipc_process_options_t options = {0};
+    const cipc_process_limit_t limits[] = {{-1, 1, 1}, {16, 1, 1}};
+    options.limit_count = 1;
+    for (int i = 0; i < 2; i++) {
+      options.limits = &limits[i];
+      CHECK_EQUAL(try_start(method, &process, NULL, child_nothing, &options), CIPC_EINVAL);
+    }
+    options.limit_count = 0;
+    unsigned char processors[4096] = {0};
+    options.affinity = processors;
+    CHECK_EQUAL(try_start(method, &process, NULL, child_nothing, &options), CIPC_EINVAL);
+    // Longer than any kernel's, with the one that is there at the beginning, or with none.
+    options.affinity_size = sizeof processors;
+    processors[sizeof processors - 1] = 0xff;
+    CHECK_EQUAL(try_start(method, &process, NULL, child_nothing, &options), CIPC_EINVAL);
+    processors[0] = 1;
+    finish_with(start(method, NULL, child_nothing, &options), 0);
+  }
+}
+
+static void another_program_has_settings_too(void) {
+  const cipc_process_limit_t files = {RLIMIT_NOFILE, 77, 77};
+  int output[2];
+  CHECK(pipe2(output, O_CLOEXEC) == 0);
+  cipc_process_options_t options = {0};
+  char name[] = "sh", flag[] = "-c", script[] = "read go; ulimit -n";
+  char *arguments[] = {name, flag, script, NULL};
+  options.executable = "/bin/sh";
+  options.arguments = arguments;
+  options.limits = &files;
+  options.limit_count = 1;
+  options.streams[0] = (cipc_process_stream_t){CIPC_PROCESS_DESCRIPTOR, output[0]};
+  int answer[2];
+  CHECK(pipe2(answer, O_CLOEXEC) == 0);
+  options.streams[1] = (cipc_process_stream_t){CIPC_PROCESS_DESCRIPTOR, answer[1]};
+  cipc_process_t *process = start(SPAWN, NULL, NULL, &options);
+  CHECK(write(output[1], "\n", 1) == 1);
+  (void)close(answer[1]);
+  char text[16];
+  (void)read_all(answer[0], text, sizeof text);
+  CHECK(strcmp(text, "77\n") == 0);
+  finish_with(process, 0);
+  (void)close(answer[0]);
+  (void)close(output[0]);
+  (void)close(output[1]);
+}
+
 static void streams_are_inherited_null_or_a_pipe(void) {
   for (method_t method = SPAWN; (int)method < METHODS; method++) {
     int input[2], output[2];
@@ -575,6 +666,76 @@ static void surroundings_are_those_of_the_moment(void) {
   CHECK(chdir(directory) == 0);
   CHECK(unsetenv("START_TEST") == 0);
   CHECK(umask(mask) == 0137);
+}
+
+/// A program whose processors and priority are this test's to change.
+static void program_that_changes(void *context) {
+  (void)context;
+  (void)server_pid();
+  cpu_set_t set;
+  CHECK(sched_getaffinity(0, sizeof set, &set) == 0);
+  size_t last = CPU_SETSIZE - 1;
+  while (!CPU_ISSET(last, &set)) last--;
+  CPU_ZERO(&set);
+  CPU_SET(last, &set);
+  CHECK(sched_setaffinity(0, sizeof set, &set) == 0);
+  CHECK(setpriority(PRIO_PROCESS, 0, 5) == 0);
+  // The second and the third child may be made otherwise than the first.
+  for (int i = 0; i < 3; i++) {
+    int connection;
+    cipc_process_t *process = start(FORK_SERVER, &connection, child_until_closed, NULL);
+    cpu_set_t its;
+    char byte;
+    CHECK(read(connection, &byte, 1) == 1);
+    pid_t pid = cipc_process_pid(process);
+    CHECK(sched_getaffinity(pid, sizeof its, &its) == 0);
+    CHECK(CPU_EQUAL(&its, &set));
+    CHECK_EQUAL(getpriority(PRIO_PROCESS, (id_t)pid), 5);
+    (void)close(connection);
+    finish_with(process, 0);
+    // Those of the options are in force when the start returns.
+    const int nice = 9;
+    cipc_process_options_t options = {0};
+    options.nice = &nice;
+    process = start(FORK_SERVER, &connection, child_until_closed, &options);
+    CHECK_EQUAL(getpriority(PRIO_PROCESS, (id_t)cipc_process_pid(process)), 9);
+    (void)close(connection);
+    (void)finish(process);
+  }
+  _exit(0);
+}
+
+static void processors_and_priority_are_those_of_the_moment(void) {
+  CHECK_EQUAL(child_join(child_start(program_that_changes, NULL)), 0);
+}
+
+static volatile sig_atomic_t seen_mask;
+
+static void look_at_mask(int signal) {
+  (void)signal;
+  mode_t mask = umask(0777);
+  (void)umask(mask);
+  if (mask != 0777) seen_mask = 1;
+}
+
+static void program_with_a_timer(void *context) {
+  (void)context;
+  (void)server_pid();
+  (void)umask(0777);
+  struct sigaction action = {0};
+  action.sa_handler = look_at_mask;
+  action.sa_flags = SA_RESTART;
+  CHECK(sigaction(SIGALRM, &action, NULL) == 0);
+  const struct itimerval often = {{0, 50}, {0, 50}};
+  CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+  for (int i = 0; i < 200; i++) {
+    finish_with(start(FORK_SERVER, NULL, child_nothing, NULL), 0);
+  }
+  _exit(seen_mask);
+}
+
+static void a_signal_handler_never_sees_another_mask(void) {
+  CHECK_EQUAL(child_join(child_start(program_with_a_timer, NULL)), 0);
 }
 
 static void a_child_has_what_it_was_given_and_no_other_descriptor(void) {
@@ -913,6 +1074,9 @@ int main(int argc, char **argv) {
   TEST(the_starter_is_this_process);
   TEST(settings_are_in_force_when_the_entry_begins);
   TEST(settings_that_cannot_be_had_are_errors_and_leave_nothing);
+  TEST(a_limit_that_the_child_may_not_raise_is_an_error);
+  TEST(settings_that_mean_nothing_are_errors);
+  TEST(another_program_has_settings_too);
   TEST(streams_are_inherited_null_or_a_pipe);
   TEST(two_streams_can_be_exchanged);
   TEST(a_daemon_dies_with_its_parent_whatever_kills_that);
@@ -923,6 +1087,8 @@ int main(int argc, char **argv) {
   TEST(a_fork_has_the_environment_of_the_options);
   TEST(the_server_is_started_once_and_is_the_parent);
   TEST(surroundings_are_those_of_the_moment);
+  TEST(processors_and_priority_are_those_of_the_moment);
+  TEST(a_signal_handler_never_sees_another_mask);
   TEST(a_child_has_what_it_was_given_and_no_other_descriptor);
   TEST(a_killed_server_is_replaced_and_statuses_are_not_lost);
   TEST(a_stopped_server_that_is_killed_in_a_start_is_replaced);

@@ -123,7 +123,10 @@ typedef struct cipc_process_options {
   cipc_process_stream_t streams[3];
   /// The child's working directory; NULL for this process's.
   const char *directory;
-  /// Limits that differ from this process's. The child's entry begins under them.
+  /// Limits that differ from this process's. The child's entry begins under them. The child sets
+  /// them itself, as it does the next two, and the call waits until it has; what it may not have,
+  /// such as a hard limit above this process's without a privilege, is an error of the start. An
+  /// `executable` has them set from here, while it begins to run.
   const cipc_process_limit_t *limits;
   size_t limit_count;
   /// The processors that it may run on, as sched_setaffinity(2) takes them; NULL for ours.
@@ -154,8 +157,9 @@ typedef struct cipc_process_options {
 /// program holds the entry; CIPC_ENOBOOTSTRAP when `cipc_process_bootstrap` was
 /// not called in this program (the child would run the program again) and no
 /// other program is named; CIPC_EBADF for a descriptor that is not open;
-/// CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM, CIPC_EAGAIN and what execve and
-/// pidfd_open say. No child is left behind when it fails.
+/// CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM, CIPC_EAGAIN and what execve,
+/// pidfd_open, setrlimit, sched_setaffinity and setpriority say. No child is left behind when it
+/// fails.
 CIPC_API CIPC_CHECKED int cipc_process_spawn(cipc_process_t **process, int *connection,
                                              cipc_process_entry_t entry,
                                              const cipc_process_options_t *options);
@@ -185,11 +189,12 @@ CIPC_API CIPC_CHECKED int cipc_process_fork(cipc_process_t **process, int *conne
 /// a tenth of the time, however much memory and however many descriptors this process has.
 ///
 /// The child has this process's environment, directory, umask, limits, standard streams and ignored
-/// signals of the moment of the call. Its parent, for the kernel, is the server; its status comes
-/// here all the same. The server takes no signals of the terminal, and ends when this process does,
-/// however that comes. When it is killed, running children go on, and the next call starts
-/// another server; how they ended is then CIPC_PROCESS_UNKNOWN where the kernel cannot tell (Linux
-/// 6.15 can). A forked child of this process has a server of its own.
+/// signals of the moment of the call, and the calling thread's processors and priority. Its parent,
+/// for the kernel, is the server; its status comes here all the same. The server takes no signals
+/// of the terminal, and ends when this process does, however that comes. When it is killed, running
+/// children go on, and the next call starts another server; how they ended is then
+/// CIPC_PROCESS_UNKNOWN where the kernel cannot tell (Linux 6.15 can). A forked child of this
+/// process has a server of its own.
 ///
 /// Of the options, `executable` and `arguments` must not be given: CIPC_EINVAL. Otherwise as with
 /// `cipc_process_spawn`; CIPC_EPEERCLOSED when the server was killed twice over one call;
