@@ -19,8 +19,18 @@ static void identify(struct trial *trial) {
   if (cipc_participant_pid(self) != getpid()) violate(trial, "self: another pid");
 }
 
+static void identify_thread(struct trial *trial) {
+  cipc_participant_t thread = cipc_participant_this_thread();
+  // The first thread of its process.
+  if (thread != (cipc_participant_self() | CIPC_PARTICIPANT_THREAD)) {
+    violate(trial, "this thread: another one");
+  }
+}
+
 static void check_other(struct trial *trial) {
   expect(trial, "check", cipc_participant_check(scene_of(trial)->worker), 0);
+  expect(trial, "check of the thread",
+         cipc_participant_check(scene_of(trial)->worker | CIPC_PARTICIPANT_THREAD), 0);
 }
 
 // The worker, before the kill.
@@ -41,8 +51,11 @@ static void survive(struct trial *trial, int survivor) {
 }
 
 static void check(struct trial *trial) {
-  expect(trial, "check of the victim after the kill",
-         cipc_participant_check(scene_of(trial)->victim), CIPC_PARTICIPANT_DEAD);
+  cipc_participant_t victim = scene_of(trial)->victim;
+  expect(trial, "check of the victim after the kill", cipc_participant_check(victim),
+         CIPC_PARTICIPANT_DEAD);
+  expect(trial, "check of its thread", cipc_participant_check(victim | CIPC_PARTICIPANT_THREAD),
+         CIPC_PARTICIPANT_DEAD);
   expect(trial, "check of the worker", cipc_participant_check(scene_of(trial)->worker), 0);
 }
 
@@ -52,6 +65,13 @@ static const struct operation participant_operations[] = {
      .cold = true,
      .setup = setup,
      .run = identify,
+     .committed_now = committed_now,
+     .survive = survive,
+     .check = check},
+    {.name = "participant.this-thread",
+     .states = IN(OWNS) | IN(CALLS),
+     .setup = setup,
+     .run = identify_thread,
      .committed_now = committed_now,
      .survive = survive,
      .check = check},
