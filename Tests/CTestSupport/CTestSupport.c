@@ -100,6 +100,14 @@ pid_t test_fork_atomic_increments(void *word, size_t width, int rounds) {
   _exit(0);
 }
 
+pid_t test_fork_release(cipc_semaphore_t *semaphore, uint32_t capacity, uint32_t permit) {
+  pid_t child = fork();
+  if (child != 0) return child;
+  int process = cipc_semaphore_release_for(semaphore, capacity, permit, cipc_participant_self());
+  int thread = cipc_semaphore_release(semaphore, capacity, permit);
+  _exit(process == CIPC_EPERM && thread == CIPC_EPERM ? 1 : 0);
+}
+
 int test_wait(pid_t child) {
   int status = 0;
   while (waitpid(child, &status, 0) < 0) {

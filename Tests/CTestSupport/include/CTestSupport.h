@@ -35,6 +35,10 @@ pid_t test_fork_cell_writer(cipc_cell_t *cell);
 // A child that adds 1 to an atomic of `width` bytes `rounds` times.
 pid_t test_fork_atomic_increments(void *word, size_t width, int rounds);
 
+// A child that tries to release a permit of its parent's, as a process and as a thread, and exits
+// with 1 when it is refused both times.
+pid_t test_fork_release(cipc_semaphore_t *semaphore, uint32_t capacity, uint32_t permit);
+
 // Waits for a child: its exit code, or minus the signal that killed it.
 int test_wait(pid_t child);
 int test_kill(pid_t child);

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+public import CIPC
+
+/// Something that has happened or has not, told to all processes that wait for it.
+///
+/// ```swift
+/// let ready = try Event()
+/// let child = try ChildProcess.start(ready) { ready in
+///   try ready.wait()
+///   print("off we go")
+/// }
+/// ready.set()
+/// ```
+///
+/// `set()` releases everybody who waits at that moment, also when `clear()` follows at once. While
+/// the event is set, nobody waits. Nobody owns an event, so nothing is lost with a process that is
+/// killed; when it is killed in the middle of `set()`, the others are released within 250 ms, or
+/// were not to be.
+///
+/// What was written before `set()` is seen by whoever was released by it. Any number of threads and
+/// processes may use it, processes that write anything into it among them: all bytes are an event.
+/// It travels to another process as an argument of a child or in a message on a `Connection`.
+/// The corresponding C type is `cipc_event_t`.
+@safe
+public final class Event: Sendable {
+  @usableFromInline let segment: Segment
+
+  /// Makes an event.
+  ///
+  /// - Throws: `IPCError` with `outOfMemory` or `resourceLimit`.
+  public init(isSet: Bool = false) throws(IPCError) {
+    segment = try unsafe Segment.make(
+      Self.segmentType, size: MemoryLayout<cipc_event_t>.size, subject: "Event"
+    ) { address in
+      unsafe cipc_event_init(
+        address.assumingMemoryBound(to: cipc_event_t.self), isSet ? 1 : 0)
+      return 0
+    }
+  }
+
+  /// Receives an event from another process: works inside a message alone.
+  ///
+  /// - Throws: `IPCError` with `notTransferable` for another decoder, `segmentMismatch` when what
+  ///   came is not an event; the context names the field that differs.
+  public init(from decoder: any Decoder) throws {
+    // One element of the structure's size: it fits the payload.
+    segment = try Segment.decode(from: decoder, as: Event.self, Self.segmentType)
+  }
+
+  private static var segmentType: cipc_segment_type_t {
+    cipc_segment_type_t(
+      kind: UInt32(CIPC_KIND_EVENT), version: 1,
+      element_size: UInt64(MemoryLayout<cipc_event_t>.size),
+      stride: UInt64(MemoryLayout<cipc_event_t>.stride),
+      alignment: UInt64(MemoryLayout<cipc_event_t>.alignment), count: 1, fingerprint: 1)
+  }
+
+  @inlinable var pointer: UnsafeMutablePointer<cipc_event_t> {
+    unsafe segment.address.assumingMemoryBound(to: cipc_event_t.self)
+  }
+
+  /// Whether the event is set. One load.
+  @inlinable public var isSet: Bool {
+    withExtendedLifetime(segment) { unsafe cipc_event_is_set(pointer) != 0 }
+  }
+
+  /// Sets the event and wakes everybody who waits; returns when they are woken. Does not block.
+  ///
+  /// Nothing changes where it is set already.
+  public func set() {
+    withExtendedLifetime(segment) { unsafe cipc_event_set(pointer) }
+  }
+
+  /// Clears the event: whoever begins to wait from here on does so until the next `set()`.
+  public func clear() {
+    withExtendedLifetime(segment) { unsafe cipc_event_clear(pointer) }
+  }
+
+  // MARK: Blocking
+
+  /// Waits until the event is set; at once when it is. Blocks.
+  @available(*, noasync, message: "use 'try await wait()'")
+  @inlinable public func wait() throws(IPCError) { try block(until: .max) }
+
+  /// Waits until the event is set, for a time. Blocks.
+  ///
+  /// - Parameter timeout: how long to wait; zero or less looks once.
+  /// - Throws: `IPCError` with `timedOut` when it was not set.
+  @available(*, noasync, message: "use 'try await wait(timeout:)'")
+  public func wait(timeout: Duration) throws(IPCError) {
+    try block(until: Deadline.after(timeout))
+  }
+
+  /// Waits until the event is set, or until a time. Blocks.
+  ///
+  /// - Parameter deadline: until when to wait; one in the past looks once.
+  /// - Throws: `IPCError` with `timedOut` when it was not set.
+  @available(*, noasync, message: "use 'try await wait(until:)'")
+  public func wait(until deadline: SuspendingClock.Instant) throws(IPCError) {
+    try block(until: Deadline.at(deadline))
+  }
+
+  @inlinable func block(until deadline: Int64) throws(IPCError) {
+    let status = withExtendedLifetime(segment) { unsafe cipc_event_wait(pointer, deadline) }
+    if status < 0 { throw Self.failure(status) }
+  }
+
+  @usableFromInline @inline(never) static func failure(_ status: Int32) -> IPCError {
+    IPCError(status: status, "event")
+  }
+
+  // MARK: Suspending
+
+  /// Waits until the event is set; at once when it is. No thread is blocked.
+  ///
+  /// - Throws: `IPCError` with `cancelled` when the task was cancelled before; `resourceLimit` and
+  ///   `outOfMemory` where there can be no waiting.
+  public nonisolated(nonsending) func wait() async throws(IPCError) {
+    try await suspend(until: .max)
+  }
+
+  /// Waits until the event is set, for a time. No thread is blocked.
+  ///
+  /// - Parameter timeout: how long to wait; zero or less looks once.
+  /// - Throws: `IPCError` with `timedOut` when it was not set; otherwise as `wait()`.
+  public nonisolated(nonsending) func wait(timeout: Duration) async throws(IPCError) {
+    try await suspend(until: Deadline.after(timeout))
+  }
+
+  /// Waits until the event is set, or until a time. No thread is blocked.
+  ///
+  /// - Parameter deadline: until when to wait; one in the past looks once.
+  /// - Throws: `IPCError` with `timedOut` when it was not set; otherwise as `wait()`.
+  public nonisolated(nonsending) func wait(
+    until deadline: SuspendingClock.Instant
+  ) async throws(IPCError) {
+    try await suspend(until: Deadline.at(deadline))
+  }
+
+  private nonisolated(nonsending) func suspend(until deadline: Int64) async throws(IPCError) {
+    let begin = unsafe cipc_event_begin(pointer)
+    try await waitForWord(until: deadline, subject: "event") { _, wait in
+      unsafe cipc_event_step(pointer, begin, &wait)
+    }
+  }
+}
+
+extension Event: Codable {
+  /// Gives the event to another process: works inside a message alone.
+  ///
+  /// - Throws: `IPCError` with `notTransferable` for another encoder.
+  public func encode(to encoder: any Encoder) throws {
+    try segment.encode(to: encoder, as: Event.self)
+  }
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+public import CIPC
+
+/// A number of permits that processes share, each of which comes back when its holder is killed.
+///
+/// ```swift
+/// let semaphore = try Semaphore(value: 2)
+/// try semaphore.withPermit { print("at most two at a time") }
+/// let permit = try semaphore.acquire()
+/// print(semaphore.value)  // 1
+/// try permit.release()
+/// ```
+///
+/// A permit belongs to whoever took it. Inside the blocking form of `withPermit` that is the thread,
+/// otherwise the process, and nobody else can give it back: there are never more permits than at
+/// first. When the holder is killed, or the thread ends, the permit comes back by itself: whoever
+/// waits gets it within 250 ms, and so does whoever only tries, and tries again. Nobody is told of
+/// such a death: a semaphore says how many may do something, and guards no data (use `Lock` for
+/// that). For signals, which one process gives and another one takes, there is `Semaphore.Unowned`.
+///
+/// Permits are not promised to be given out in the order of asking. A semaphore of a thousand
+/// permits takes a thousand times as long as one of one to find out that none is free.
+///
+/// Any number of threads and processes may use it. It travels to another process as an argument of
+/// a child or in a message on a `Connection`, and is for processes that trust each other to keep to
+/// what they took. The corresponding C type is `cipc_semaphore_t`.
+@safe
+public final class Semaphore: Sendable {
+  @usableFromInline let segment: Segment
+  /// How many permits there are, free or taken.
+  public let capacity: Int
+
+  /// Makes a semaphore whose permits are all free.
+  ///
+  /// - Parameter value: how many permits there are: 1 to 65,536.
+  /// - Throws: `IPCError` with `invalidArgument` for any other number, `outOfMemory` or
+  ///   `resourceLimit`.
+  public init(value: Int) throws(IPCError) {
+    guard let permits = UInt32(exactly: value), cipc_semaphore_footprint(permits) != 0 else {
+      throw IPCError(
+        .invalidArgument, context: "Semaphore of \(value) permits: 1 to 65,536 are possible")
+    }
+    segment = try unsafe Segment.make(
+      Self.segmentType(count: UInt64(permits)), size: cipc_semaphore_footprint(permits),
+      subject: "Semaphore"
+    ) { address in
+      unsafe cipc_semaphore_init(
+        address.assumingMemoryBound(to: cipc_semaphore_t.self), permits)
+    }
+    capacity = value
+  }
+
+  /// Receives a semaphore from another process: works inside a message alone.
+  ///
+  /// - Throws: `IPCError` with `notTransferable` for another decoder, `segmentMismatch` when what
+  ///   came is not a semaphore; the context names the field that differs.
+  public init(from decoder: any Decoder) throws {
+    let segment = try Segment.decode(
+      from: decoder, as: Semaphore.self, Self.segmentType(count: Segment.anyCount))
+    let footprint = UInt32(exactly: segment.count).map { cipc_semaphore_footprint($0) } ?? 0
+    guard footprint != 0, footprint <= segment.size else {
+      throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "Semaphore")
+    }
+    self.segment = segment
+    capacity = segment.count
+  }
+
+  /// The fingerprint is 1 for an owned semaphore and 2 for an unowned one, so that C programs can
+  /// name them too.
+  private static func segmentType(count: UInt64) -> cipc_segment_type_t {
+    cipc_segment_type_t(
+      kind: UInt32(CIPC_KIND_SEMAPHORE), version: 1, element_size: 8, stride: 8, alignment: 8,
+      count: count, fingerprint: 1)
+  }
+
+  /// How many permits are free: a hint, which may be out of date by the time that it is looked at.
+  ///
+  /// Those of dead holders count as taken until somebody has waited for them.
+  public var value: Int {
+    withExtendedLifetime(segment) { unsafe Int(cipc_semaphore_value(pointer, width)) }
+  }
+
+  @inlinable var pointer: UnsafeMutablePointer<cipc_semaphore_t> {
+    unsafe segment.address.assumingMemoryBound(to: cipc_semaphore_t.self)
+  }
+
+  @inlinable var width: UInt32 { UInt32(truncatingIfNeeded: capacity) }
+
+  /// Waits for a permit of the process.
+  func take(until deadline: Int64) throws(IPCError) -> Permit {
+    let owner = cipc_participant_current()
+    let permit = unsafe cipc_semaphore_acquire_for(pointer, width, owner, deadline)
+    if permit < 0 { throw Self.failure(permit) }
+    return Permit(of: self, number: UInt32(permit), owner: owner)
+  }
+
+  /// Waits for a permit of the process without blocking a thread.
+  nonisolated(nonsending)
+    func takeSuspending(until deadline: Int64) async throws(IPCError) -> Permit
+  {
+    let owner = cipc_participant_current()
+    let permit = try await waitForWord(until: deadline, subject: "semaphore") { look, wait in
+      unsafe cipc_semaphore_step(pointer, width, owner, look ? 1 : 0, &wait)
+    }
+    return Permit(of: self, number: UInt32(permit), owner: owner)
+  }
+
+  @usableFromInline @inline(never) static func failure(_ status: Int32) -> IPCError {
+    IPCError(status: status, "semaphore")
+  }
+
+  @usableFromInline static func deadline(after timeout: Duration) -> Int64 {
+    Deadline.after(timeout)
+  }
+
+  @usableFromInline static func deadline(at instant: SuspendingClock.Instant) -> Int64 {
+    Deadline.at(instant)
+  }
+}
+
+extension Semaphore: Codable {
+  /// Gives the semaphore to another process: works inside a message alone.
+  ///
+  /// - Throws: `IPCError` with `notTransferable` for another encoder.
+  public func encode(to encoder: any Encoder) throws {
+    try segment.encode(to: encoder, as: Semaphore.self)
+  }
+}

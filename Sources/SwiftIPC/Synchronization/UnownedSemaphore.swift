@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+public import CIPC
+
+extension Semaphore {
+  /// A semaphore whose permits are signals: one process gives them, and another one takes them.
+  ///
+  /// ```swift
+  /// let work = try Semaphore.Unowned(value: 0, bound: 100)
+  /// let child = try ChildProcess.start(work) { work in
+  ///   try work.acquire()
+  ///   print("there is something to do")
+  /// }
+  /// try work.release()
+  /// ```
+  ///
+  /// Anybody may release, and nobody owns what was acquired: a permit that was taken by a process
+  /// which is then killed is gone. Where whoever takes a permit also gives it back, use `Semaphore`,
+  /// which survives that.
+  ///
+  /// Permits are not promised to be given out in the order of asking. Any number of threads and
+  /// processes may use it. It travels to another process as an argument of a child or in a message
+  /// on a `Connection`. The corresponding C functions are `cipc_semaphore_take` and
+  /// `cipc_semaphore_post`.
+  @safe
+  public final class Unowned: Sendable {
+    @usableFromInline let segment: Segment
+
+    /// Makes a semaphore.
+    ///
+    /// - Parameters:
+    ///   - value: how many permits there are at first.
+    ///   - bound: the most that there can be: at least 1.
+    /// - Throws: `IPCError` with `invalidArgument` for numbers that cannot be, `capacityExceeded`
+    ///   for a value beyond the bound, `outOfMemory` or `resourceLimit`.
+    public init(value: Int, bound: Int = Int(Int32.max)) throws(IPCError) {
+      guard let first = UInt32(exactly: value), let most = UInt32(exactly: bound) else {
+        throw IPCError(
+          .invalidArgument, context: "Semaphore.Unowned of \(value) permits, at most \(bound)")
+      }
+      segment = try unsafe Segment.make(
+        Self.segmentType, size: MemoryLayout<cipc_semaphore_t>.size, subject: "Semaphore.Unowned"
+      ) { address in
+        unsafe cipc_semaphore_init_unowned(
+          address.assumingMemoryBound(to: cipc_semaphore_t.self), first, most)
+      }
+    }
+
+    /// Receives a semaphore from another process: works inside a message alone.
+    ///
+    /// - Throws: `IPCError` with `notTransferable` for another decoder, `segmentMismatch` when what
+    ///   came is not an unowned semaphore; the context names the field that differs.
+    public init(from decoder: any Decoder) throws {
+      // One element of the structure's size: it fits the payload.
+      segment = try Segment.decode(from: decoder, as: Unowned.self, Self.segmentType)
+    }
+
+    private static var segmentType: cipc_segment_type_t {
+      cipc_segment_type_t(
+        kind: UInt32(CIPC_KIND_SEMAPHORE), version: 1,
+        element_size: UInt64(MemoryLayout<cipc_semaphore_t>.size),
+        stride: UInt64(MemoryLayout<cipc_semaphore_t>.stride),
+        alignment: UInt64(MemoryLayout<cipc_semaphore_t>.alignment), count: 1, fingerprint: 2)
+    }
+
+    /// How many permits there are: a hint, which may be out of date by the time that it is looked
+    /// at.
+    public var value: Int {
+      withExtendedLifetime(segment) { unsafe Int(cipc_semaphore_count(pointer)) }
+    }
+
+    /// The most permits that there can be.
+    public var bound: Int {
+      withExtendedLifetime(segment) { unsafe Int(cipc_semaphore_bound(pointer)) }
+    }
+
+    /// Adds permits, and wakes as many who wait. Does not block.
+    ///
+    /// - Parameter count: how many; none does nothing.
+    /// - Throws: `IPCError` with `capacityExceeded` when there would be more than the bound, and
+    ///   `invalidArgument` for a negative number; nothing was added.
+    public func release(_ count: Int = 1) throws(IPCError) {
+      guard count >= 0 else {
+        throw IPCError(.invalidArgument, context: "semaphore: release of \(count)")
+      }
+      let status = withExtendedLifetime(segment) {
+        unsafe cipc_semaphore_post(pointer, UInt32(clamping: count))
+      }
+      if status < 0 { throw Semaphore.failure(status) }
+    }
+
+    @inlinable var pointer: UnsafeMutablePointer<cipc_semaphore_t> {
+      unsafe segment.address.assumingMemoryBound(to: cipc_semaphore_t.self)
+    }
+
+    // MARK: Blocking
+
+    /// Takes a permit. Blocks until there is one.
+    @available(*, noasync, message: "use 'try await acquire()'")
+    @inlinable public func acquire() throws(IPCError) { try take(until: .max) }
+
+    /// Takes a permit if there is one within a time. Blocks until then.
+    ///
+    /// - Parameter timeout: how long to wait; zero or less tries once.
+    /// - Throws: `IPCError` with `timedOut` when there was none.
+    @available(*, noasync, message: "use 'try await acquire(timeout:)'")
+    public func acquire(timeout: Duration) throws(IPCError) {
+      try take(until: Deadline.after(timeout))
+    }
+
+    /// Takes a permit if there is one before a time. Blocks until then.
+    ///
+    /// - Parameter deadline: until when to wait; one in the past tries once.
+    /// - Throws: `IPCError` with `timedOut` when there was none.
+    @available(*, noasync, message: "use 'try await acquire(until:)'")
+    public func acquire(until deadline: SuspendingClock.Instant) throws(IPCError) {
+      try take(until: Deadline.at(deadline))
+    }
+
+    /// Takes a permit if there is one right now. Does not block.
+    ///
+    /// - Returns: whether it did.
+    @inlinable public func acquireIfAvailable() -> Bool {
+      withExtendedLifetime(segment) { unsafe cipc_semaphore_try_take(pointer) == 0 }
+    }
+
+    @inlinable func take(until deadline: Int64) throws(IPCError) {
+      let status = withExtendedLifetime(segment) { unsafe cipc_semaphore_take(pointer, deadline) }
+      if status < 0 { throw Semaphore.failure(status) }
+    }
+
+    // MARK: Suspending
+
+    /// Takes a permit. The task is suspended until there is one; no thread is blocked.
+    ///
+    /// - Throws: `IPCError` with `cancelled` when the task was cancelled before; `resourceLimit` and
+    ///   `outOfMemory` where there can be no waiting.
+    public nonisolated(nonsending) func acquire() async throws(IPCError) {
+      try await takeSuspending(until: .max)
+    }
+
+    /// Takes a permit if there is one within a time. No thread is blocked.
+    ///
+    /// - Parameter timeout: how long to wait; zero or less tries once.
+    /// - Throws: `IPCError` with `timedOut` when there was none; otherwise as `acquire()`.
+    public nonisolated(nonsending) func acquire(timeout: Duration) async throws(IPCError) {
+      try await takeSuspending(until: Deadline.after(timeout))
+    }
+
+    /// Takes a permit if there is one before a time. No thread is blocked.
+    ///
+    /// - Parameter deadline: until when to wait; one in the past tries once.
+    /// - Throws: `IPCError` with `timedOut` when there was none; otherwise as `acquire()`.
+    public nonisolated(nonsending) func acquire(
+      until deadline: SuspendingClock.Instant
+    ) async throws(IPCError) {
+      try await takeSuspending(until: Deadline.at(deadline))
+    }
+
+    private nonisolated(nonsending) func takeSuspending(
+      until deadline: Int64
+    ) async throws(IPCError) {
+      try await waitForWord(until: deadline, subject: "semaphore") { _, wait in
+        unsafe cipc_semaphore_take_step(pointer, &wait)
+      }
+    }
+  }
+}
+
+extension Semaphore.Unowned: Codable {
+  /// Gives the semaphore to another process: works inside a message alone.
+  ///
+  /// - Throws: `IPCError` with `notTransferable` for another encoder.
+  public func encode(to encoder: any Encoder) throws {
+    try segment.encode(to: encoder, as: Semaphore.Unowned.self)
+  }
+}
