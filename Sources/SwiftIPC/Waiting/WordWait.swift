@@ -26,11 +26,12 @@ func waitForWord(
   }
 }
 
-/// The same without a blocked thread: the task is suspended in between.
+/// The same without a blocked thread: the task is suspended in between. The step is called where the
+/// caller runs, so that it may use what is the caller's.
 ///
 /// - Throws: what the step failed with, `timedOut`, or `cancelled` when the task is.
 @safe @discardableResult
-func waitForWord(
+nonisolated(nonsending) func waitForWord(
   until deadline: Int64, subject: @autoclosure () -> String = "",
   step: (_ look: Bool, _ wait: inout cipc_wait_t) -> Int32
 ) async throws(IPCError) -> Int32 {

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+public import CIPC
+
+// The blocking forms are disfavoured, or a body without `await` would choose them in asynchronous
+// code: turning that into an asynchronous function counts as much against the other form as blocking
+// does against these. In synchronous code they are the only ones.
+extension ReadWriteLock {
+  /// Runs the body while nobody writes.
+  ///
+  /// Blocks while somebody writes or waits to, and when all places of readers are taken.
+  ///
+  /// - Returns: what the body returns.
+  /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and nobody has
+  ///   repaired yet: the body did not run, and the next caller is told as well; `alreadyLocked` when
+  ///   this thread writes.
+  @available(*, noasync, message: "use 'try await withReadLock'")
+  @_disfavoredOverload
+  @inlinable public func withReadLock<R: ~Copyable>(_ body: () throws -> R) throws -> R {
+    try reading(until: .max, body)
+  }
+
+  /// Runs the body while nobody writes, if that comes about within a time.
+  ///
+  /// - Parameter timeout: how long to wait; zero or less tries once.
+  /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withReadLock(_:)`.
+  @available(*, noasync, message: "use 'try await withReadLock'")
+  @_disfavoredOverload
+  @inlinable public func withReadLock<R: ~Copyable>(
+    timeout: Duration, _ body: () throws -> R
+  ) throws -> R {
+    try reading(until: Self.deadline(after: timeout), body)
+  }
+
+  /// Runs the body while nobody writes, if that comes about before a deadline.
+  ///
+  /// - Parameter deadline: on the clock that stands still while the machine sleeps; one in the past
+  ///   tries once.
+  /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withReadLock(_:)`.
+  @available(*, noasync, message: "use 'try await withReadLock'")
+  @_disfavoredOverload
+  @inlinable public func withReadLock<R: ~Copyable>(
+    until deadline: SuspendingClock.Instant, _ body: () throws -> R
+  ) throws -> R {
+    try reading(until: Self.deadline(at: deadline), body)
+  }
+
+  /// Runs the body if nobody writes, nor waits to, right now.
+  ///
+  /// Does not block.
+  ///
+  /// - Returns: what the body returns, or `nil` when a writer is there or all places of readers are
+  ///   taken.
+  /// - Throws: what the body throws; `IPCError` with `ownerDied` or `alreadyLocked`.
+  @inlinable public func withReadLockIfAvailable<R: ~Copyable>(
+    _ body: () throws -> R
+  ) throws -> R? {
+    try withExtendedLifetime(segment) {
+      let status = unsafe cipc_rwlock_read_trylock(pointer, lines)
+      if status == CIPC_EBUSY.rawValue { return nil }
+      if status != 0 { throw refusalToRead(status) }
+      return try releasingShare(after: body)
+    }
+  }
+
+  @inlinable func reading<R: ~Copyable>(
+    until deadline: Int64, _ body: () throws -> R
+  ) throws -> R {
+    try withExtendedLifetime(segment) {
+      let status = unsafe cipc_rwlock_read_lock(pointer, lines, deadline)
+      if status != 0 { throw refusalToRead(status) }
+      return try releasingShare(after: body)
+    }
+  }
+
+  @inlinable func releasingShare<R: ~Copyable>(after body: () throws -> R) throws -> R {
+    let result: R
+    do {
+      result = try body()
+    } catch {
+      // The body's error is what the caller wants to know.
+      _ = unsafe cipc_rwlock_read_unlock(pointer, lines)
+      throw error
+    }
+    let status = unsafe cipc_rwlock_read_unlock(pointer, lines)
+    if status != 0 { throw failure(status) }
+    return result
+  }
+
+  /// The error for a share that was not plainly had; it is given back.
+  @usableFromInline @inline(never) func refusalToRead(_ status: Int32) -> IPCError {
+    guard status == CIPC_OWNER_DIED.rawValue else { return failure(status) }
+    let error = ownerDied()
+    let released = unsafe cipc_rwlock_read_unlock(pointer, lines)
+    return released == 0 ? error : failure(released)
+  }
+}
+
+// MARK: With await
+
+extension ReadWriteLock {
+  /// Runs the body while nobody writes.
+  ///
+  /// Suspends the task while somebody writes or waits to, and when all places of readers are taken.
+  /// The body may suspend it too; writers wait meanwhile.
+  ///
+  /// - Returns: what the body returns.
+  /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and nobody has
+  ///   repaired yet: the body did not run, and the next caller is told as well; `cancelled` when the
+  ///   task was cancelled before the body ran.
+  nonisolated(nonsending) public func withReadLock<R: ~Copyable>(
+    _ body: () async throws -> R
+  ) async throws -> R {
+    try await reading(until: .max, body)
+  }
+
+  /// Runs the body while nobody writes, if that comes about within a time.
+  ///
+  /// - Parameter timeout: how long to wait; zero or less tries once.
+  /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withReadLock(_:)`.
+  nonisolated(nonsending) public func withReadLock<R: ~Copyable>(
+    timeout: Duration, _ body: () async throws -> R
+  ) async throws -> R {
+    try await reading(until: Self.deadline(after: timeout), body)
+  }
+
+  /// Runs the body while nobody writes, if that comes about before a deadline.
+  ///
+  /// - Parameter deadline: on the clock that stands still while the machine sleeps; one in the past
+  ///   tries once.
+  /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withReadLock(_:)`.
+  nonisolated(nonsending) public func withReadLock<R: ~Copyable>(
+    until deadline: SuspendingClock.Instant, _ body: () async throws -> R
+  ) async throws -> R {
+    try await reading(until: Self.deadline(at: deadline), body)
+  }
+
+  nonisolated(nonsending) private func reading<R: ~Copyable>(
+    until deadline: Int64, _ body: () async throws -> R
+  ) async throws -> R {
+    // The task may go on and end in any thread.
+    let reader = cipc_participant_current()
+    let place = try await share(of: reader, until: deadline)
+    let result: R
+    do {
+      result = try await body()
+    } catch {
+      // The body's error is what the caller wants to know.
+      _ = unsafe cipc_rwlock_read_leave(pointer, lines, reader, place)
+      throw error
+    }
+    try IPCError.check(
+      unsafe cipc_rwlock_read_leave(pointer, lines, reader, place), "ReadWriteLock")
+    return result
+  }
+
+  /// Waits for a share, and says which place it has.
+  nonisolated(nonsending) private func share(
+    of reader: cipc_participant_t, until deadline: Int64
+  ) async throws(IPCError) -> UInt32 {
+    // CIPC_RWLOCK_NOWHERE.
+    var place = UInt32.max
+    var status: Int32 = 0
+    do throws(IPCError) {
+      status = try await waitForWord(until: deadline, subject: "ReadWriteLock") { look, wait in
+        unsafe cipc_rwlock_read_step(pointer, lines, reader, look ? 1 : 0, &place, &wait)
+      }
+    } catch {
+      if unsafe cipc_rwlock_read_abandon(pointer, lines, reader, &place) == 0 { throw error }
+      // Let in at the last moment, it reads, unless it does not want to any more.
+      guard error.code == .timedOut else {
+        _ = unsafe cipc_rwlock_read_leave(pointer, lines, reader, place)
+        throw error
+      }
+      status = unsafe cipc_rwlock_casualty(pointer) == 0 ? 0 : CIPC_OWNER_DIED.rawValue
+    }
+    if status == CIPC_OWNER_DIED.rawValue {
+      let error = ownerDied()
+      _ = unsafe cipc_rwlock_read_leave(pointer, lines, reader, place)
+      throw error
+    }
+    return place
+  }
+}

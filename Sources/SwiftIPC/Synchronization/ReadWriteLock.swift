@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+public import CIPC
+
+/// A lock that processes share: many read at a time, or one writes, and a killed one is noticed.
+///
+/// ```swift
+/// let lock = try ReadWriteLock()
+/// try lock.withReadLock { print("together with other readers") }
+/// try lock.withWriteLock { print("alone") }
+/// try lock.withWriteLock { print("alone again") } recovering: { print("a writer was killed") }
+/// ```
+///
+/// Neither side starves: a writer that waits holds new readers back, and whoever waits to read is let
+/// in before the next writer. Readers do not disturb each other: each thread marks its reading in a
+/// line of memory of its own.
+///
+/// The lock survives the death of whoever holds it or waits for it, be it by a kill or by the end of
+/// the thread. The share of a dead reader comes back within 250 ms. When a writer dies inside
+/// `withWriteLock`, what the lock guards may be half-changed: everybody who reads or writes next gets
+/// the error `ownerDied`, until a writer comes with a repair, in `withWriteLock { } recovering: { }`.
+///
+/// Each form exists for synchronous code, where it blocks the thread, and with `await`, where the
+/// task is suspended; that wait ends with `cancelled` when the task is cancelled.
+/// - In synchronous code the lock is the thread's. A thread may read inside `withReadLock`, also
+///   while a writer waits. Writing inside `withReadLock`, and reading or writing inside
+///   `withWriteLock`, is the error `alreadyLocked`.
+/// - Reading with `await` is the process's, since a task changes threads; the body may `await`. A task
+///   that asks to write inside it waits for itself, and so does one that reads again while a writer
+///   waits: do neither, or use a timeout.
+/// - Writing with `await` waits without a thread and then runs the body, which is synchronous, on the
+///   thread that it is on.
+///
+/// Any number of threads and processes may use it; as many as the lock was made for read at a time,
+/// and further ones wait. It travels to another process as an argument of a child or in a message on a
+/// `Connection`, and is for processes that trust each other: one that writes over the lock's bytes
+/// crashes the others.
+///
+/// The corresponding C type is `cipc_rwlock_t`.
+@safe
+public final class ReadWriteLock: Sendable {
+  @usableFromInline let segment: Segment
+  /// In private memory: no bytes of another process lead out of the lock.
+  @usableFromInline let lines: UInt32
+
+  /// Makes a lock that nobody holds.
+  ///
+  /// - Parameter readers: how many can read at a time, 1 to 32,768; rounded up to 8 times a power of
+  ///   two. Each costs 8 bytes, and a look of every writer.
+  /// - Throws: `IPCError` with `invalidArgument` for another number, `outOfMemory` or
+  ///   `resourceLimit`.
+  public init(readers: Int = 128) throws(IPCError) {
+    let lines = try Self.lines(for: readers)
+    self.lines = lines
+    segment = try unsafe Segment.make(
+      Self.segmentType(lines: UInt64(lines)), size: cipc_rwlock_footprint(lines),
+      subject: "ReadWriteLock"
+    ) { address in
+      unsafe cipc_rwlock_init(address.assumingMemoryBound(to: cipc_rwlock_t.self), lines)
+    }
+  }
+
+  /// Receives a lock from another process: works inside a message alone.
+  ///
+  /// - Throws: `IPCError` with `notTransferable` for another decoder, `segmentMismatch` when what
+  ///   came is not a ReadWriteLock; the context names the field that differs.
+  public init(from decoder: any Decoder) throws {
+    let segment = try Segment.decode(
+      from: decoder, as: ReadWriteLock.self, Self.segmentType(lines: Segment.anyCount))
+    let lines = UInt32(clamping: segment.count)
+    // The footprint is SIZE_MAX for a number of lines that no lock has: -1 here.
+    guard (1...segment.size).contains(cipc_rwlock_footprint(lines)) else {
+      throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "ReadWriteLock")
+    }
+    (self.segment, self.lines) = (segment, lines)
+  }
+
+  /// How many can read at a time.
+  public var readerCapacity: Int { Int(lines) * Int(CIPC_RWLOCK_LINE_READERS) }
+
+  private static func lines(for readers: Int) throws(IPCError) -> UInt32 {
+    let perLine = Int(CIPC_RWLOCK_LINE_READERS)
+    let maximum = Int(CIPC_RWLOCK_LINES_MAXIMUM) * perLine
+    guard (1...maximum).contains(readers) else {
+      throw IPCError(
+        .invalidArgument, context: "ReadWriteLock: \(readers) readers; 1 to \(maximum) are possible"
+      )
+    }
+    var lines: UInt32 = 1
+    while Int(lines) * perLine < readers { lines *= 2 }
+    return lines
+  }
+
+  private static func segmentType(lines: UInt64) -> cipc_segment_type_t {
+    cipc_segment_type_t(
+      kind: UInt32(CIPC_KIND_RWLOCK), version: 1,
+      element_size: 64, stride: 64, alignment: 64, count: lines, fingerprint: 1)
+  }
+
+  @inlinable var pointer: UnsafeMutablePointer<cipc_rwlock_t> {
+    unsafe segment.address.assumingMemoryBound(to: cipc_rwlock_t.self)
+  }
+
+  @usableFromInline @inline(never) func failure(_ status: Int32) -> IPCError {
+    IPCError(status: status, "ReadWriteLock")
+  }
+
+  /// By whoever reads or writes, and has been told.
+  func ownerDied() -> IPCError {
+    let casualty = unsafe cipc_rwlock_casualty(pointer)
+    let who = casualty == 0 ? "a process" : "process \(casualty)"
+    return IPCError(
+      .ownerDied,
+      context: "\(who) died while it wrote; withWriteLock { } recovering: { } repairs")
+  }
+
+  @usableFromInline static func deadline(after timeout: Duration) -> Int64 {
+    Deadline.after(timeout)
+  }
+
+  @usableFromInline static func deadline(at instant: SuspendingClock.Instant) -> Int64 {
+    Deadline.at(instant)
+  }
+}
+
+extension ReadWriteLock: Codable {
+  /// Gives the lock to another process: works inside a message alone.
+  ///
+  /// - Throws: `IPCError` with `notTransferable` for another encoder.
+  public func encode(to encoder: any Encoder) throws {
+    try segment.encode(to: encoder, as: ReadWriteLock.self)
+  }
+}
