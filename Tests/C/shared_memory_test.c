@@ -627,6 +627,46 @@ static void huge_pages_come_from_the_pool(void) {
   }
 }
 
+// KiB of the mapping that huge pages back, by /proc/self/smaps.
+static uint64_t huge_part(const void *address) {
+  char line[256];
+  char start[32];
+  unsigned long long size = 0;
+  int found = 0;
+  (void)snprintf(start, sizeof start, "%lx-", (unsigned long)(uintptr_t)address);
+  FILE *file = fopen("/proc/self/smaps", "re");
+  CHECK(file != NULL);
+  while (fgets(line, sizeof line, file) != NULL) {
+    if (strncmp(line, start, strlen(start)) == 0) found = 1;
+    if (found && sscanf(line, "ShmemPmdMapped: %llu", &size) == 1) break;
+  }
+  (void)fclose(file);
+  return size;
+}
+
+static void transparent_huge_pages_are_asked_for(void) {
+  char text[128] = "";
+  FILE *file = fopen("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "re");
+  if (file != NULL) {
+    if (fgets(text, sizeof text, file) == NULL) text[0] = '\0';
+    (void)fclose(file);
+  }
+  if (strstr(text, "[advise]") == NULL) {
+    check_skip("shared memory gets no transparent huge pages on this machine (shmem_enabled)");
+    return;
+  }
+  const cipc_segment_options_t huge = {.flags = CIPC_SEGMENT_HUGE_IF_AVAILABLE};
+  cipc_segment_t *plain = create(8 << 20, NULL);
+  memset(cipc_segment_address(plain), 1, 8 << 20);
+  CHECK_EQUAL(huge_part(cipc_segment_address(plain)), 0);
+  cipc_segment_close(plain);
+  cipc_fault_arm(CIPC_FAULT_SEGMENT_HUGE, CIPC_ENOSPC);
+  cipc_segment_t *segment = create(8 << 20, &huge);
+  cipc_fault_arm(CIPC_FAULT_NONE, 0);
+  CHECK(huge_part(cipc_segment_address(segment)) > 0);
+  cipc_segment_close(segment);
+}
+
 static void without_huge_pages_small_ones_do(void) {
   const cipc_segment_options_t anonymous = {.flags = CIPC_SEGMENT_HUGE_IF_AVAILABLE};
   const cipc_segment_options_t named = {.named = 1, .flags = CIPC_SEGMENT_HUGE_IF_AVAILABLE};
@@ -713,6 +753,7 @@ int main(void) {
   TEST(prefaulted_memory_is_in_the_page_table);
   TEST(huge_pages_that_are_not_there_are_an_error_that_says_so);
   TEST(huge_pages_come_from_the_pool);
+  TEST(transparent_huge_pages_are_asked_for);
   TEST(without_huge_pages_small_ones_do);
   TEST(failures_leave_nothing);
   TEST(foreign_memory_is_allocated_when_it_is_opened);

@@ -34,7 +34,9 @@ public final class SharedMemory: NamedObject {
   public enum HugePages: Hashable, Sendable {
     /// They are not asked for.
     case no
-    /// As far as there are any: from the machine's pool for anonymous memory, or transparent ones.
+    /// As far as there are any: from the machine's pool for anonymous memory, or transparent ones, where
+    /// the kernel was told to give them (`shmem_enabled` in /sys/kernel/mm/transparent_hugepage; for
+    /// named memory, how /dev/shm is mounted).
     case ifAvailable
     /// From the machine's pool (`vm.nr_hugepages`), or not at all. Anonymous memory alone; its size is
     /// rounded up to whole pages.
