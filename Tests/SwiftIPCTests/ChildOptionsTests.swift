@@ -153,8 +153,8 @@ import Testing
   }
 
   @Test func aDescriptorIsAStream() async throws {
-    let (reader, writer) = ChildWork.pipe()
-    let (inputReader, inputWriter) = ChildWork.pipe()
+    let (reader, writer) = makePipe()
+    let (inputReader, inputWriter) = makePipe()
     _ = unsafe write(inputWriter, "a line\n", 7)
     close(inputWriter)
     let options = ChildProcessOptions(

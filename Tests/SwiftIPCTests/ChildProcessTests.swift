@@ -60,7 +60,7 @@ import Testing
   @Test func asynchronousClosuresRunToo() async throws {
     let action = try ChildProcess.start(2) { number in
       await Task.yield()
-      if number != 2 { throw ChildRefusal(reason: "number") }
+      if number != 2 { throw ChildWork.Refusal(reason: "number") }
     }
     #expect(try await action.join() == .exited(0))
     let value = try ChildProcess.start(3) { number in
@@ -70,7 +70,7 @@ import Testing
       }
     }
     #expect(try await value.value == 3)
-    let onMain = try ChildProcess.start { await onMainActor(42) }
+    let onMain = try ChildProcess.start { await ChildWork.onMainActor(42) }
     #expect(try await onMain.value == 42)
   }
 
@@ -94,7 +94,7 @@ import Testing
   // MARK: Tasks
 
   @Test func tasksAreFoundByTheirTypes() async throws {
-    #expect(try await ChildProcess.start(task: ChildSquare(number: 12)).value == 144)
+    #expect(try await ChildProcess.start(task: ChildWork.Square(number: 12)).value == 144)
     #expect(try await ChildProcess.start(task: PrivateSquare(number: 12)).value == 144)
     #expect(try await ChildProcess.start(task: Nested.Square(number: 12)).value == 144)
     #expect(try await ChildProcess.start(task: ChildDoubled(value: "ab")).value == ["ab", "ab"])
@@ -159,11 +159,11 @@ import Testing
 
   @Test func aThrownErrorArrivesWithItsTypeAndDescription() async throws {
     let child = try ChildProcess.start(1) { number -> Int in
-      throw ChildRefusal(reason: "no \(number)")
+      throw ChildWork.Refusal(reason: "no \(number)")
     }
     let error = await #expect(throws: IPCError.self) { try await child.value }
     #expect(error?.code == .childThrew)
-    #expect(error?.context == "SwiftIPCTests.ChildRefusal: ChildRefusal(reason: \"no 1\")")
+    #expect(error?.context == "SwiftIPCTests.ChildWork.Refusal: Refusal(reason: \"no 1\")")
     #expect(try await child.join() == .exited(1))
   }
 
@@ -172,7 +172,7 @@ import Testing
       var found = ""
       let printed = try captured(2) {
         let child = try ChildProcess.start(options: .init(name: "thrower")) {
-          throw ChildRefusal(reason: "printed")
+          throw ChildWork.Refusal(reason: "printed")
         }
         do {
           try child.value(timeout: nil)
@@ -183,7 +183,7 @@ import Testing
       }
       return [found, printed.replacing(digits, with: "PID")]
     }
-    let description = "SwiftIPCTests.ChildRefusal: ChildRefusal(reason: \"printed\")"
+    let description = "SwiftIPCTests.ChildWork.Refusal: Refusal(reason: \"printed\")"
     #expect(
       try await outer.value == [
         "childThrew: \(description) exited with code 1",
@@ -194,7 +194,8 @@ import Testing
   @Test func aThrownErrorOfAChildWithAValueIsNotPrinted() async throws {
     let outer = try ChildProcess.start {
       try captured(2) {
-        _ = try ChildProcess.start { () -> Int in throw ChildRefusal(reason: "printed") }.join()
+        _ = try ChildProcess.start { () -> Int in throw ChildWork.Refusal(reason: "printed") }
+          .join()
       }
     }
     #expect(try await outer.value == "")
@@ -214,7 +215,7 @@ import Testing
   }
 
   @Test func anExitCodeIsToldAsItIs() async throws {
-    let child = try ChildProcess.start(3) { code -> Int in leave(Int32(code)) }
+    let child = try ChildProcess.start(3) { code -> Int in ChildWork.leave(Int32(code)) }
     #expect(try await child.join() == .exited(3))
     let error = await #expect(throws: IPCError.self) { try await child.value }
     #expect(error?.code == .childDied)
@@ -357,10 +358,13 @@ import Testing
   @Test func theEnvironmentIsTheParentsWithChanges() async throws {
     let options = ChildProcessOptions(environment: ["CHILD_TEST": "yes = yes", "HOME": nil])
     let child = try ChildProcess.start(options: options) {
-      [variable("CHILD_TEST"), variable("HOME"), variable("PATH"), variable("CIPC_BOOTSTRAP")]
+      [
+        ChildWork.variable("CHILD_TEST"), ChildWork.variable("HOME"), ChildWork.variable("PATH"),
+        ChildWork.variable("CIPC_BOOTSTRAP"),
+      ]
     }
     let value = try await child.value
-    #expect(value == ["yes = yes", nil, variable("PATH"), nil])
+    #expect(value == ["yes = yes", nil, ChildWork.variable("PATH"), nil])
     #expect(throws: IPCError.self) {
       try ChildProcess.start(options: .init(environment: ["A=B": "c"])) {}
     }
@@ -368,7 +372,8 @@ import Testing
 
   @Test func nothingOfTheStartIsSeenByTheChildOrByWhatItExecutes() async throws {
     let child = try ChildProcess.start {
-      readAll(unsafe open("/proc/self/environ", O_RDONLY | O_CLOEXEC)).contains("CIPC_BOOTSTRAP")
+      ChildWork.readAll(unsafe open("/proc/self/environ", O_RDONLY | O_CLOEXEC)).contains(
+        "CIPC_BOOTSTRAP")
         || shell("env").contains("CIPC_BOOTSTRAP")
     }
     #expect(try await child.value == false)
@@ -377,34 +382,34 @@ import Testing
   @Test func aChildHasNoDescriptorThatItWasNotGiven() async throws {
     let stray = unsafe open("/dev/null", O_RDONLY)  // not close-on-exec, on purpose
     defer { close(stray) }
-    let child = try ChildProcess.start { openDescriptors() }
+    let child = try ChildProcess.start { ChildWork.openDescriptors() }
     #expect(try await child.value.sorted() == [0, 1, 2, 3])
   }
 
   @Test func nothingIsLeftOpenInTheParent() async throws {
     // In children, where no other test opens anything meanwhile.
     let blocking = try ChildProcess.start {
-      let before = openDescriptors()
+      let before = ChildWork.openDescriptors()
       for _ in 0..<20 {
         let child = try ChildProcess.start([1, 2]) { $0 }
         _ = try child.value(timeout: nil)
         try child.join()
         _ = try? ChildProcess.start(options: .init(executable: "/nonexistent")) {}
       }
-      return [before, openDescriptors()]
+      return [before, ChildWork.openDescriptors()]
     }
     let found = try await blocking.value
     #expect(found[0] == found[1])
     let asynchronous = try ChildProcess.start {
       // Once before: the waiter thread keeps descriptors of its own.
       try await ChildProcess.start { 1 }.join()
-      let before = openDescriptors()
+      let before = ChildWork.openDescriptors()
       for _ in 0..<20 {
         let child = try ChildProcess.start([1, 2]) { $0 }
         _ = try await child.value
         try await child.join()
       }
-      return [before, openDescriptors()]
+      return [before, ChildWork.openDescriptors()]
     }
     let foundToo = try await asynchronous.value
     #expect(foundToo[0] == foundToo[1])
@@ -475,24 +480,17 @@ struct Measurement: Codable, Equatable {
   var note: String?
 }
 
-struct ChildRefusal: Error { var reason: String }
-
 private struct Unsendable: Codable {
   init() {}
   init(from decoder: any Decoder) throws {}
-  func encode(to encoder: any Encoder) throws { throw ChildRefusal(reason: "not today") }
+  func encode(to encoder: any Encoder) throws { throw ChildWork.Refusal(reason: "not today") }
 }
 
 private enum Statics { static let counter = Mutex(0) }
 
 private struct Greet: ProcessTask {
   var name: String
-  func run() async throws { if name != "bob" { throw ChildRefusal(reason: name) } }
-}
-
-struct ChildSquare: ProcessTask {
-  var number: Int
-  func run() -> Int { number * number }
+  func run() async throws { if name != "bob" { throw ChildWork.Refusal(reason: name) } }
 }
 
 private struct PrivateSquare: ProcessTask {
@@ -532,8 +530,6 @@ private enum Choice: ProcessTask {
   }
 }
 
-@MainActor private func onMainActor(_ number: Int) -> Int { number }
-
 @Sendable private func square(_ number: Int) -> Int { number * number }
 
 /// Digits, to be taken out of texts that hold numbers of processes.
@@ -542,8 +538,6 @@ private var digits: Regex<Substring> { /[0-9]+/ }
 /// For children that crash on purpose.
 private let quiet = ChildProcessOptions(environment: ["SWIFT_BACKTRACE": "enable=no"])
 
-private func leave(_ code: Int32) -> Int { exit(code) }
-
 private func isOnMainThread() -> Bool {
   var target = [CChar](repeating: 0, count: 64)
   let count = unsafe readlink("/proc/thread-self", &target, target.count)
@@ -551,58 +545,21 @@ private func isOnMainThread() -> Bool {
   return text == "\(getpid())/task/\(getpid())"
 }
 
-private func variable(_ name: String) -> String? {
-  unsafe getenv(name).map { unsafe String(cString: $0) }
-}
-
-private func openDescriptors() -> [Int32] {
-  guard let directory = unsafe opendir("/proc/self/fd") else { return [] }
-  defer { unsafe closedir(directory) }
-  var found: [Int32] = []
-  while let entry = unsafe readdir(directory) {
-    let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
-      unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-    }
-    let own = unsafe dirfd(directory)
-    if let number = Int32(name), number != own { found.append(number) }
-  }
-  return found
-}
-
-/// Reads to the end and closes.
-private func readAll(_ file: Int32) -> String {
-  defer { close(file) }
-  var text: [UInt8] = []
-  var buffer = [UInt8](repeating: 0, count: 4096)
-  while true {
-    let count = unsafe read(file, &buffer, buffer.count)
-    if count <= 0 { return String(decoding: text, as: UTF8.self) }
-    text += buffer[..<count]
-  }
-}
-
 private func shell(_ command: String) -> String {
   guard let file = unsafe popen(command, "r") else { return "" }
-  let text = readAll(unsafe dup(fileno(file)))
+  let text = ChildWork.readAll(unsafe dup(fileno(file)))
   unsafe pclose(file)
   return text
-}
-
-private func pipe() -> (reader: Int32, writer: Int32) {
-  var ends: [Int32] = [-1, -1]
-  guard unsafe Glibc.pipe(&ends) == 0 else { fatalError("pipe: errno \(errno)") }
-  for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-  return (ends[0], ends[1])
 }
 
 /// What the standard stream of this process gets while the body runs. For children alone: others
 /// write to the streams of the test process at any time.
 private func captured(_ stream: Int32, _ body: () throws -> Void) throws -> String {
-  let (reader, writer) = pipe()
+  let (reader, writer) = makePipe()
   dup2(writer, stream)
   close(writer)
   defer { dup2(unsafe open("/dev/null", O_WRONLY), stream) }
   try body()
   dup2(unsafe open("/dev/null", O_WRONLY), stream)
-  return readAll(reader)
+  return ChildWork.readAll(reader)
 }

@@ -44,8 +44,8 @@ import Testing
   @Test(arguments: PythonInterpreter.all)
   func bothDirections(python: PythonInterpreter) throws {
     let (duplex, socket) = try connectionWithRawPeer(maximum: 10 << 20)
-    let down = try makePipe()
-    let up = try makePipe()
+    let down = makePipe()
+    let up = makePipe()
     let child = try PythonProcess(
       python.path, ["-B", "-c", Self.program],
       inheriting: [3: socket, 4: down.read, 5: up.write])

@@ -60,16 +60,6 @@ func connectionWithRawPeer(maximum: Int = 1 << 20) throws -> (Connection, raw: I
   return (try Connection(adopting: ends[0], maximumMessageSize: maximum), ends[1])
 }
 
-/// A pipe, close-on-exec. A child that another test starts in this very moment may inherit it for the
-/// time of its life; Swift has no `pipe2`.
-func makePipe() throws -> (read: Int32, write: Int32) {
-  var ends: [Int32] = [-1, -1]
-  let status = unsafe pipe(&ends)
-  try #require(status == 0)
-  for end in ends { #expect(fcntl(end, F_SETFD, FD_CLOEXEC) == 0) }
-  return (ends[0], ends[1])
-}
-
 /// A descriptor that is neither a pipe nor a socket.
 func makeOther() -> Int32 { unsafe open("/dev/null", O_RDWR | O_CLOEXEC) }
 
@@ -231,7 +221,7 @@ struct SampleReading: Codable, Hashable {
 
   @Test func descriptors() throws {
     let (a, b) = try Connection.pair()
-    let ends = try makePipe()
+    let ends = makePipe()
     try a.send(bytes: [5], descriptors: [ends.write])
     // Nobody asks for this one's, so it is closed.
     try a.send(bytes: [6], descriptors: [ends.write])
@@ -259,7 +249,7 @@ struct SampleReading: Codable, Hashable {
   }
 
   @Test func aForeignPipe() throws {
-    let ends = try makePipe()
+    let ends = makePipe()
     let reader = try Connection(adopting: ends.read)
     let writer = try Connection(adopting: ends.write)
     #expect(reader.isReadable && !reader.isWritable && !writer.isReadable && writer.isWritable)

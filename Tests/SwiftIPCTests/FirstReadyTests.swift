@@ -315,14 +315,13 @@ import Testing
         return isReady ? .ready : .pending([.readable(descriptor)])
       }
     }
-    var ends: [Int32] = [-1, -1]
-    #expect(unsafe pipe(&ends) == 0)
+    let ends = makePipe()
     let (a, _peer) = try Connection.pair()
-    let input = Input(descriptor: ends[0])
+    let input = Input(descriptor: ends.read)
     let waiting = Task { try await firstReady(a, input) }
-    close(ends[1])
+    close(ends.write)
     #expect(try await waiting.value == [1])
-    close(ends[0])
+    close(ends.read)
     // One that names what is not open is a mistake, and told.
     let error = await #expect(throws: IPCError.self) {
       try await firstReady(Input(descriptor: 1_000_000))

@@ -51,11 +51,4 @@ enum ChildWork {
       text += buffer[..<count]
     }
   }
-
-  static func pipe() -> (reader: Int32, writer: Int32) {
-    var ends: [Int32] = [-1, -1]
-    guard unsafe Glibc.pipe(&ends) == 0 else { fatalError("pipe: errno \(errno)") }
-    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-    return (ends[0], ends[1])
-  }
 }
