@@ -13,7 +13,7 @@ require-tests:
 
 .PHONY: test
 test: require-tests ## all tests: C, Swift, Python ends, consumers
-	@Scripts/sections test-scripts test-c test-exports test-headers test-consumers test-python test-swift
+	@Scripts/sections test-scripts test-c test-exports test-headers test-consumers test-python test-tools test-swift
 
 .PHONY: test-scripts
 test-scripts: ## the scripts that count tests and name what is missing
@@ -66,6 +66,14 @@ test-consumers: lib require-swift ## programs that use an installed libcipc, and
 .PHONY: test-python
 test-python: lib require-python ## the Python ends that stand alone
 	@Scripts/run-programs --with python3 $(wildcard Tests/Python/*_test.py)
+
+.PHONY: test-tools ipctool
+ipctool: require-swift ## build ipctool, which shows the segments on this machine (Tools/ipctool)
+	@# SwiftPM (6.3.1) looks for new files in a dependency by path only when the manifest is newer.
+	@touch Tools/ipctool/Package.swift
+	@swift build -q --package-path Tools/ipctool
+test-tools: lib ipctool require-python ## ipctool against real processes
+	@Scripts/run-programs --with python3 Tools/ipctool/ipctool_test.py
 
 MUSL_CC ?= musl-gcc
 # musl-gcc sees no kernel headers. These directories alone, not /usr/include: a glibc header that
