@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "start.h"
+#include "table.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -348,7 +349,10 @@ static void fork_child(void) {
   cipc_server_fork_child();
 }
 
-static void watch_forks(void) { (void)pthread_atfork(fork_prepare, fork_parent, fork_child); }
+static void watch_forks(void) {
+  cipc_table_watch_forks();
+  (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
 
 void cipc_start_watch_forks(void) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;

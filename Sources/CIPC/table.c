@@ -123,13 +123,15 @@ static void fork_child(void) {
 }
 static void watch_forks(void) { (void)pthread_atfork(fork_prepare, fork_parent, fork_child); }
 
+void cipc_table_watch_forks(void) { (void)pthread_once(&once, watch_forks); }
+
 // With the guard.
 static void changed(void) { (void)__atomic_fetch_add(&generation, 1, __ATOMIC_RELEASE); }
 
 uint64_t cipc_table_generation(void) { return __atomic_load_n(&generation, __ATOMIC_ACQUIRE); }
 
 void cipc_table_join(cipc_table_t *table) {
-  (void)pthread_once(&once, watch_forks);
+  cipc_table_watch_forks();
   // Without the guard, which it may take: a forked child first enters what it inherited.
   cipc_participant_t self = cipc_participant_current();
   (void)pthread_mutex_lock(&guard);

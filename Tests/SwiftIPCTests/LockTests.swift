@@ -15,6 +15,7 @@ import Testing
     #expect(throws: Mine()) { try lock.withLock { throw Mine() } }
     #expect(try lock.withLockIfAvailable { 13 } == 13)
     #expect(try lock.withLock(timeout: .milliseconds(1)) { 14 } == 14)
+    #expect(try lock.withLock(until: .now) { 17 } == 17)
     #expect(try lock.withLock { Ticket(number: 15) }.number == 15)
     let ticket = try lock.withLockIfAvailable { Ticket(number: 16) }
     switch consume ticket {
@@ -72,6 +73,10 @@ import Testing
       #expect(clock.now - start >= .milliseconds(20))
       #expect(
         errorCode { try lock.withLock(timeout: .milliseconds(1), {}, recovering: {}) } == .timedOut)
+      let deadline = SuspendingClock.now + .milliseconds(20)
+      #expect(errorCode { try lock.withLock(until: deadline) {} } == .timedOut)
+      #expect(SuspendingClock.now >= deadline)
+      #expect(errorCode { try lock.withLock(until: deadline, {}, recovering: {}) } == .timedOut)
     }
     try lock.withLock {}
   }

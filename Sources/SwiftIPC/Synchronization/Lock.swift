@@ -109,6 +109,32 @@ public final class Lock: Sendable {
     }
   }
 
+  /// Takes the lock if it is free before a time, runs the body and releases the lock.
+  ///
+  /// - Parameter deadline: when to give up; one that has passed tries once.
+  /// - Throws: as `withLock(timeout:_:)`.
+  @inlinable public func withLock<R: ~Copyable>(
+    until deadline: SuspendingClock.Instant, _ body: () throws -> R
+  ) throws -> R {
+    try withExtendedLifetime(segment) {
+      try RobustMutex(segment).withLock(until: RobustMutex.deadline(at: deadline), body)
+    }
+  }
+
+  /// Takes the lock if it is free before a time, repairs if an owner died, and runs the body.
+  ///
+  /// - Parameter deadline: when to give up; one that has passed tries once.
+  /// - Throws: as `withLock(timeout:_:recovering:)`.
+  @inlinable public func withLock<R: ~Copyable>(
+    until deadline: SuspendingClock.Instant, _ body: () throws -> R,
+    recovering repair: () throws -> Void
+  ) throws -> R {
+    try withExtendedLifetime(segment) {
+      try RobustMutex(segment).withLock(
+        until: RobustMutex.deadline(at: deadline), body, recovering: repair)
+    }
+  }
+
   /// Runs the body under the lock if the lock is free right now.
   ///
   /// Does not block.

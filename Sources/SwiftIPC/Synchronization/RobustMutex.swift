@@ -98,6 +98,10 @@ struct RobustMutex {
   @usableFromInline static func deadline(after timeout: Duration) -> Int64 {
     Deadline.after(timeout)
   }
+
+  @usableFromInline static func deadline(at instant: SuspendingClock.Instant) -> Int64 {
+    Deadline.at(instant)
+  }
 }
 
 extension RobustMutex {
