@@ -52,6 +52,49 @@ def lock(_):
     return measure(run)
 
 
+def semaphore(_):
+    permits = multiprocessing.BoundedSemaphore(4)
+
+    def run(count):
+        for _ in range(count):
+            with permits:
+                pass
+
+    return measure(run)
+
+
+def signals(_):
+    signal = multiprocessing.Semaphore(1)
+
+    def run(count):
+        for _ in range(count):
+            signal.acquire()
+            signal.release()
+
+    return measure(run)
+
+
+def event_check(_):
+    event = multiprocessing.Event()
+
+    def run(count):
+        for _ in range(count):
+            event.is_set()
+
+    return measure(run)
+
+
+def event_set_clear(_):
+    event = multiprocessing.Event()
+
+    def run(count):
+        for _ in range(count):
+            event.set()
+            event.clear()
+
+    return measure(run)
+
+
 def value_read(_):
     value = multiprocessing.Value("d", 0.0)
 
@@ -230,6 +273,10 @@ def record_decode(_):
 
 JOBS = {
     "lock": lock,
+    "semaphore": semaphore,
+    "signals": signals,
+    "event-check": event_check,
+    "event-set-clear": event_set_clear,
     "value-read": value_read,
     "value-update": value_update,
     "negate-4096": lambda _: negate(4096),

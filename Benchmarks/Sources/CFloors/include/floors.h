@@ -25,6 +25,15 @@ floor_mutex_t *floor_mutex_create(void);
 /// Lock and unlock, with both results looked at.
 void floor_mutex_pairs(floor_mutex_t *mutex, size_t count);
 
+typedef struct floor_semaphore floor_semaphore_t;
+/// A process-shared sem_t in shared memory. Never freed.
+floor_semaphore_t *floor_semaphore_create(unsigned value);
+/// sem_wait and sem_post, with both results looked at.
+void floor_semaphore_pairs(floor_semaphore_t *semaphore, size_t count);
+
+/// Loads with acquire; how many of them found the lowest bit.
+size_t floor_loads(const uint32_t *word, size_t count);
+
 /// Sequentially consistent additions of 1.
 void floor_atomic_adds(uint64_t *word, size_t count);
 

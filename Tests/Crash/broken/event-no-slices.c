@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+// An event whose waiters rely on being woken. A setter that is killed before it has woken them does
+// not.
+#include "cipc/wait.h"
+#include "futex.h"
+
+#define cipc_wait_sleep(wait, deadline) \
+  cipc_futex_wait_until((wait)->word, (wait)->expected, (deadline))
+#include "event.c"
