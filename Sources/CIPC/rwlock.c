@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "clock.h"
 #include "futex.h"
 
 enum {
@@ -133,6 +134,13 @@ static bool take_back(cipc_rwlock_t *lock, cipc_participant_t *place, cipc_parti
   return true;
 }
 
+// Whether nobody is in a line, as is so for most: quicker than to look at each place.
+static bool is_empty(const cipc_participant_t *line) {
+  cipc_participant_t found = 0;
+  for (int i = 0; i < CIPC_RWLOCK_LINE_READERS; i++) found |= load_place(&line[i]);
+  return found == 0;
+}
+
 enum look { LOOK_AT_NONE, LOOK_AT_ALL, LOOK_UNTIL_ALIVE };
 
 // Whether all readers have left. 0; CIPC_EAGAIN; CIPC_EDEADLK: this thread is one of them.
@@ -140,13 +148,16 @@ static int drain(cipc_rwlock_t *lock, uint32_t lines, enum look look) {
   cipc_participant_t *places = cipc_rwlock_places(lock);
   cipc_participant_t thread = cipc_participant_this_thread();
   int status = 0;
-  for (uint32_t i = 0; i < lines * CIPC_RWLOCK_LINE_READERS; i++) {
-    cipc_participant_t found = load_place(&places[i]);
-    if (found == CIPC_PARTICIPANT_NOBODY || found & CIPC_RWLOCK_WAITING) continue;
-    if (found == thread) return CIPC_EDEADLK;
-    if (look != LOOK_AT_NONE && take_back(lock, &places[i], found)) continue;
-    status = CIPC_EAGAIN;
-    if (look == LOOK_UNTIL_ALIVE) look = LOOK_AT_NONE;
+  for (uint32_t line = 0; line < lines; line++, places += CIPC_RWLOCK_LINE_READERS) {
+    if (is_empty(places)) continue;
+    for (int i = 0; i < CIPC_RWLOCK_LINE_READERS; i++) {
+      cipc_participant_t found = load_place(&places[i]);
+      if (found == CIPC_PARTICIPANT_NOBODY || found & CIPC_RWLOCK_WAITING) continue;
+      if (found == thread) return CIPC_EDEADLK;
+      if (look != LOOK_AT_NONE && take_back(lock, &places[i], found)) continue;
+      status = CIPC_EAGAIN;
+      if (look == LOOK_UNTIL_ALIVE) look = LOOK_AT_NONE;
+    }
   }
   return status;
 }
@@ -171,9 +182,28 @@ static int give_up(cipc_rwlock_t *lock, uint32_t lines, int status) {
   return released < 0 ? released : status;
 }
 
+// How long another may have looked in vain for the dead that are in our way, before we do so at
+// once.
+#define PATIENCE (CIPC_SLICE_NANOSECONDS / 4)
+
+// Takes the mutex for a writer. `look`: whether to look for dead readers at once. A dead writer may
+// have waited for them, and its slice died with it; so may others that gave up or came before us.
+static int take_mutex(cipc_rwlock_t *lock, cipc_deadline_t deadline, bool *look) {
+  int status = cipc_mutex_trylock(&lock->mutex);
+  *look = false;
+  if (status == CIPC_EBUSY) {
+    if (deadline <= CIPC_IMMEDIATELY) return CIPC_ETIMEDOUT;
+    cipc_deadline_t begin = cipc_clock_now();
+    status = cipc_mutex_lock(&lock->mutex, deadline);
+    *look = cipc_clock_now() - begin > PATIENCE;
+  }
+  if (status == CIPC_OWNER_DIED) *look = true;
+  return settle(lock, status);
+}
+
 int cipc_rwlock_write_lock(cipc_rwlock_t *lock, uint32_t lines, cipc_deadline_t deadline) {
-  int locked = cipc_mutex_lock(&lock->mutex, deadline);
-  int status = settle(lock, locked);
+  bool must_look;
+  int status = take_mutex(lock, deadline, &must_look);
   if (status < 0) return status;
   if (deadline <= CIPC_IMMEDIATELY) {
     // So that one who only polls does not send readers to sleep, nor waits for the dead for ever.
@@ -184,8 +214,7 @@ int cipc_rwlock_write_lock(cipc_rwlock_t *lock, uint32_t lines, cipc_deadline_t 
     }
   }
   close_door(lock);
-  // The dead writer may itself have waited for somebody dead, and its slice died with it.
-  enum look look = locked == CIPC_OWNER_DIED ? LOOK_AT_ALL : LOOK_AT_NONE;
+  enum look look = must_look ? LOOK_AT_ALL : LOOK_AT_NONE;
   for (;;) {
     // Read before the places: a reader that leaves behind our look changes it.
     cipc_wait_t wait = {.word = &lock->exits, .expected = load(&lock->exits)};
@@ -356,6 +385,8 @@ static int pass_door(cipc_rwlock_t *lock, uint32_t lines, cipc_participant_t rea
     if (!inspected) {
       inspected = true;
       int status = inspect(lock, lines, look != 0);
+      // The writer may have begun to wait for a dead reader later than we have for the writer.
+      if (look && (state & ACTIVE) == 0) (void)drain(lock, lines, LOOK_AT_ALL);
       if (status == 0) continue;
       // The mutex cannot be used: no writer will ever open the door.
       int admitted = cipc_rwlock_read_abandon(lock, lines, reader, number);

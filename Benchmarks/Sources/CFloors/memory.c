@@ -12,6 +12,10 @@ struct floor_mutex {
   pthread_mutex_t native;
 };
 
+struct floor_rwlock {
+  pthread_rwlock_t native;
+};
+
 void *floor_memory_create(size_t size) {
   int fd = memfd_create("floor", MFD_CLOEXEC);
   if (fd < 0) fail("memfd_create", errno);
@@ -39,6 +43,24 @@ void floor_mutex_pairs(floor_mutex_t *mutex, size_t count) {
     int error = pthread_mutex_lock(&mutex->native);
     if (error == 0) error = pthread_mutex_unlock(&mutex->native);
     if (error != 0) fail("mutex", error);
+  }
+}
+
+floor_rwlock_t *floor_rwlock_create(void) {
+  floor_rwlock_t *lock = floor_memory_create(sizeof *lock);
+  pthread_rwlockattr_t attributes;
+  int error = pthread_rwlockattr_init(&attributes);
+  if (error == 0) error = pthread_rwlockattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+  if (error == 0) error = pthread_rwlock_init(&lock->native, &attributes);
+  if (error != 0) fail("pthread_rwlock_init", error);
+  return lock;
+}
+
+void floor_rwlock_pairs(floor_rwlock_t *lock, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    int error = pthread_rwlock_rdlock(&lock->native);
+    if (error == 0) error = pthread_rwlock_unlock(&lock->native);
+    if (error != 0) fail("rwlock", error);
   }
 }
 

@@ -5,6 +5,7 @@ extension Contest {
   static let all: [Contest] =
     [control, lock, valueRead, valueUpdate, atomicAdd]
     + semaphores + events
+    + readWriteLocks
     + negations + [spanNegation, copyOut]
     + roundTrips + [typedRoundTrip] + mebibytes
     + [encoding, decoding]

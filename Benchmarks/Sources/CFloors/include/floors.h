@@ -33,6 +33,11 @@ void floor_semaphore_pairs(floor_semaphore_t *semaphore, size_t count);
 
 /// Loads with acquire; how many of them found the lowest bit.
 size_t floor_loads(const uint32_t *word, size_t count);
+typedef struct floor_rwlock floor_rwlock_t;
+/// A process-shared pthread_rwlock in shared memory. Never freed.
+floor_rwlock_t *floor_rwlock_create(void);
+/// Read lock and unlock, with both results looked at.
+void floor_rwlock_pairs(floor_rwlock_t *lock, size_t count);
 
 /// Sequentially consistent additions of 1.
 void floor_atomic_adds(uint64_t *word, size_t count);
