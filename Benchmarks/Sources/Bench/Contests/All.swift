@@ -4,6 +4,7 @@ extension Contest {
   /// The lines of the table, in its order.
   static let all: [Contest] =
     [control, lock, valueRead, valueUpdate, atomicAdd]
+    + barriers + conditions
     + negations + [spanNegation, copyOut]
     + roundTrips + [typedRoundTrip] + mebibytes
     + [encoding, decoding]
