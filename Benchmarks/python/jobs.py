@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import pickle
 import platform
+import threading
 import time
 from dataclasses import dataclass
 
@@ -93,6 +94,64 @@ def event_set_clear(_):
             event.clear()
 
     return measure(run)
+def barrier_peer(barrier, core):
+    pin(core)
+    try:
+        while True:
+            barrier.wait()
+    except threading.BrokenBarrierError:
+        pass
+
+
+def barrier(options):
+    context = multiprocessing.get_context("spawn")
+    shared = context.Barrier(2)
+    process = context.Process(target=barrier_peer, args=(shared, options.peer_core))
+    process.start()
+
+    def run(count):
+        for _ in range(count):
+            shared.wait()
+
+    run(1)
+    result = measure(run)
+    shared.abort()
+    process.join()
+    return result
+
+
+def condition_peer(condition, turn, core):
+    pin(core)
+    with condition:
+        while True:
+            condition.wait_for(lambda: turn.value != 0)
+            if turn.value == 2:
+                return
+            turn.value = 0
+            condition.notify()
+
+
+def condition(options):
+    context = multiprocessing.get_context("spawn")
+    shared = context.Condition()
+    turn = context.Value("i", 0, lock=False)
+    process = context.Process(target=condition_peer, args=(shared, turn, options.peer_core))
+    process.start()
+
+    def run(count):
+        with shared:
+            for _ in range(count):
+                turn.value = 1
+                shared.notify()
+                shared.wait_for(lambda: turn.value == 0)
+
+    run(1)
+    result = measure(run)
+    with shared:
+        turn.value = 2
+        shared.notify()
+    process.join()
+    return result
 
 
 def value_read(_):
@@ -277,6 +336,8 @@ JOBS = {
     "signals": signals,
     "event-check": event_check,
     "event-set-clear": event_set_clear,
+    "barrier": barrier,
+    "condition": condition,
     "value-read": value_read,
     "value-update": value_update,
     "negate-4096": lambda _: negate(4096),

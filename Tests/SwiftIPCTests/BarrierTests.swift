@@ -33,9 +33,11 @@ import Testing
   }
 
   /// A thread that waits once and stays until it is joined, since its end would break the barrier.
-  private func startWaiting(_ barrier: Barrier) -> InThread<IPCError.Code?> {
+  private func startWaiting(
+    _ barrier: Barrier, timeout: Duration = .seconds(60)
+  ) -> InThread<IPCError.Code?> {
     InThread {
-      let code = errorCode { try barrier.wait() }
+      let code = errorCode { try barrier.wait(timeout: timeout) }
       try barrier.leave()
       return code
     }
@@ -180,9 +182,7 @@ import Testing
     let threads = try startWaiting(barrier, 1)
     let clock = SuspendingClock()
     let start = clock.now
-    #expect(
-      try InThread { errorCode { try barrier.wait(timeout: .milliseconds(20)) } }.join()
-        == .timedOut)
+    #expect(try startWaiting(barrier, timeout: .milliseconds(20)).join() == .timedOut)
     #expect(clock.now - start >= .milliseconds(20))
     #expect(try threads[0].join() == .broken)
     #expect(barrier.isBroken)
@@ -191,7 +191,7 @@ import Testing
       #expect(await code { try await barrier.wait(timeout: timeout) } == .timedOut)
       #expect(barrier.isBroken)
       try barrier.reset()
-      #expect(try InThread { errorCode { try barrier.wait(timeout: timeout) } }.join() == .timedOut)
+      #expect(try startWaiting(barrier, timeout: timeout).join() == .timedOut)
       #expect(barrier.isBroken)
     }
     try barrier.reset()

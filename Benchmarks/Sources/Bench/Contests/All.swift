@@ -6,6 +6,7 @@ extension Contest {
     [control, lock, valueRead, valueUpdate, atomicAdd]
     + semaphores + events
     + readWriteLocks
+    + barriers + conditions
     + negations + [spanNegation, copyOut]
     + roundTrips + [typedRoundTrip] + mebibytes
     + [encoding, decoding]

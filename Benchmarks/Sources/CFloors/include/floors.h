@@ -42,6 +42,14 @@ void floor_rwlock_pairs(floor_rwlock_t *lock, size_t count);
 /// Sequentially consistent additions of 1.
 void floor_atomic_adds(uint64_t *word, size_t count);
 
+typedef struct floor_ping_pong floor_ping_pong_t;
+/// Two processes that take turns on a bare futex word: this one, and a child on the core given.
+floor_ping_pong_t *floor_ping_pong_create(int core);
+/// Each wakes the other once and sleeps once in a round.
+void floor_ping_pong_rounds(floor_ping_pong_t *game, size_t count);
+/// Ends the child. The shared word stays.
+void floor_ping_pong_end(floor_ping_pong_t *game);
+
 /// Negates in place: wrapping around, the loop that a C compiler vectorises.
 void floor_negate(int32_t *numbers, size_t length);
 /// Negates in place and traps on INT32_MIN, as `-x` does in Swift.
