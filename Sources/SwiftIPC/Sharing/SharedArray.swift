@@ -144,9 +144,15 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
     shape: [Int], repeating element: T, named name: String, _ mode: NameMode = .openOrCreate,
     transactional: Bool = false
   ) throws(IPCError) {
+    try self.init(
+      shape: shape, repeating: element, transactional, name: ObjectName(name, mode))
+  }
+
+  init(
+    shape: [Int], repeating element: T, _ transactional: Bool, name: ObjectName
+  ) throws(IPCError) {
     self.init(
-      try unsafe Self.makeStorage(shape: shape, transactional, name: ObjectName(name, mode)) {
-        elements, count in
+      try unsafe Self.makeStorage(shape: shape, transactional, name: name) { elements, count in
         unsafe elements.initialize(repeating: element, count: count)
       })
   }
@@ -157,9 +163,13 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
   ///   than a `SharedArray` of this element type; `invalidArgument` when it cannot be one;
   ///   `outOfMemory` or `resourceLimit`.
   public init(named name: String) throws(IPCError) {
+    try self.init(finding: ObjectName(name, .open))
+  }
+
+  init(finding name: ObjectName) throws(IPCError) {
     let subject = "\(SharedArray.self)"
     let segment = try Segment.open(
-      ObjectName(name, .open), as: Self.segmentType(count: Segment.anyCount), subject: subject)
+      name, as: Self.segmentType(count: Segment.anyCount), subject: subject)
     self.init(
       try SharedArrayStorage(
         checking: segment, stride: MemoryLayout<T>.stride, alignment: MemoryLayout<T>.alignment,
@@ -179,7 +189,7 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
         subject: "\(SharedArray.self)"))
   }
 
-  private init(
+  init(
     copying elements: some Sequence<T>, shape: [Int]?, _ transactional: Bool,
     name: ObjectName? = nil
   ) throws(IPCError) {

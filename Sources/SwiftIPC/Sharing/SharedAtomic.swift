@@ -41,6 +41,10 @@ public final class SharedAtomic<T: FixedWidthInteger & BitwiseCopyable & Sendabl
     segment = try Self.makeSegment(value, name: ObjectName(name, mode))
   }
 
+  init(_ value: T, name: ObjectName) throws(IPCError) {
+    segment = try Self.makeSegment(value, name: name)
+  }
+
   /// Finds a shared integer by its name.
   ///
   /// - Throws: `IPCError` with `nameNotFound`, or otherwise as `init(_:named:_:)`.

@@ -58,12 +58,16 @@ public final class SharedBytes: Sendable {
   /// Finds shared bytes by their name, of whatever capacity.
   ///
   /// - Throws: `IPCError` with `nameNotFound`, or otherwise as `init(_:capacity:named:_:)`.
-  public init(named name: String) throws(IPCError) {
-    storage = try SharedBytesStorage(
-      named: name, kind: Int(CIPC_KIND_BYTES), subject: "SharedBytes")
+  public convenience init(named name: String) throws(IPCError) {
+    try self.init(finding: ObjectName(name, .open))
   }
 
-  private init(
+  init(finding name: ObjectName) throws(IPCError) {
+    storage = try SharedBytesStorage(
+      finding: name, kind: Int(CIPC_KIND_BYTES), subject: "SharedBytes")
+  }
+
+  init(
     _ bytes: some Sequence<UInt8>, capacity: Int, name: ObjectName?
   ) throws(IPCError) {
     storage = try unsafe Self.withBytes(of: bytes) { (bytes) throws(IPCError) in

@@ -42,10 +42,10 @@ struct SharedBytesStorage: Sendable {
   ///
   /// - Throws: `nameNotFound`, `segmentMismatch`.
   init(
-    named name: String, kind: Int, unit: StaticString = "bytes", subject: StaticString
+    finding name: ObjectName, kind: Int, unit: StaticString = "bytes", subject: StaticString
   ) throws(IPCError) {
     segment = try Segment.open(
-      ObjectName(name, .open),
+      name,
       as: cipc_segment_type_t(kind: kind, count: Segment.anyCount, of: UInt8.self),
       subject: "\(subject)")
     capacity = segment.count

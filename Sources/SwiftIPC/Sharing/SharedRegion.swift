@@ -94,10 +94,12 @@ public final class SharedRegion: Sendable {
   /// - Parameters:
   ///   - objects: how many.
   ///   - bytes: what all of them need: 8 for a `SharedAtomic`, 128 for a lock, and for each value, array,
-  ///     text and the like what is in it and 256 more; twice what is in it for those that change as
+  ///     text and the like what is in it and 256 more, twice what is in it for those that change as
   ///     a whole.
   public static func size(forObjects objects: Int, bytes: Int) -> Int {
-    Int(clamping: cipc_region_footprint(Int(max(0, objects)), Int(max(0, bytes))))
+    let size = cipc_region_footprint(max(0, objects), max(0, bytes))
+    // What C has as its largest size is negative here.
+    return size < 0 ? .max : size
   }
 
   /// Bytes for objects and their directory.
@@ -114,7 +116,7 @@ public final class SharedRegion: Sendable {
   public var names: [String] {
     withExtendedLifetime(segment) {
       (0..<count).compactMap { index in
-        var entry = unsafe cipc_region_entry_t()
+        var entry = cipc_region_entry_t()
         let status = unsafe cipc_region_entry(segment.regionPointer, segment.size, index, &entry)
         guard status == 0 else { return nil }
         // Terminated, as the C core has checked.

@@ -48,12 +48,16 @@ public final class SharedString: Sendable {
   /// Finds a shared text by its name, of whatever capacity.
   ///
   /// - Throws: `IPCError` with `nameNotFound`, or otherwise as `init(_:capacity:named:_:)`.
-  public init(named name: String) throws(IPCError) {
-    storage = try SharedBytesStorage(
-      named: name, kind: Int(CIPC_KIND_STRING), unit: "bytes of UTF-8", subject: "SharedString")
+  public convenience init(named name: String) throws(IPCError) {
+    try self.init(finding: ObjectName(name, .open))
   }
 
-  private init(_ text: String, capacity: Int, name: ObjectName?) throws(IPCError) {
+  init(finding name: ObjectName) throws(IPCError) {
+    storage = try SharedBytesStorage(
+      finding: name, kind: Int(CIPC_KIND_STRING), unit: "bytes of UTF-8", subject: "SharedString")
+  }
+
+  init(_ text: String, capacity: Int, name: ObjectName?) throws(IPCError) {
     storage = try unsafe Self.withUTF8(of: text) { (utf8) throws(IPCError) in
       try unsafe SharedBytesStorage(
         kind: Int(CIPC_KIND_STRING), utf8, capacity: capacity, name: name,

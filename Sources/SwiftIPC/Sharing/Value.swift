@@ -48,6 +48,10 @@ public final class Value<T: BitwiseCopyable & Sendable>: Sendable {
     segment = try Self.makeSegment(value, name: ObjectName(name, mode))
   }
 
+  init(_ value: T, name: ObjectName) throws(IPCError) {
+    segment = try Self.makeSegment(value, name: name)
+  }
+
   /// Finds a shared value by its name.
   ///
   /// - Throws: `IPCError` with `nameNotFound`, or otherwise as `init(_:named:_:)`.

@@ -53,12 +53,12 @@ extension Segment {
     _ name: ObjectName, in region: Segment, as type: cipc_segment_type_t, _ subject: String
   ) throws(IPCError) -> Segment {
     try name.check(subject)
-    var entry = unsafe cipc_region_entry_t()
+    var entry = cipc_region_entry_t()
     let status = unsafe withUnsafePointer(to: type) { type in
       unsafe cipc_region_find(region.regionPointer, region.size, name.text, type, &entry)
     }
     if status < 0 { throw name.failure(status, subject) }
-    return try unsafe slice(of: region, entry, name, wasCreated: false, subject)
+    return try slice(of: region, entry, name, wasCreated: false, subject)
   }
 
   /// Makes an object in a region, or finds it, as the name's mode says.
@@ -71,23 +71,22 @@ extension Segment {
     if name.mode == .open { return try find(name, in: region, as: type, subject) }
     try name.check(subject)
     let lead = lead(type)
-    var entry = unsafe cipc_region_entry_t()
-    var status: Int32 = 0
-    // A find of any type: to be taken is no matter of type.
+    var entry = cipc_region_entry_t()
+    // Of any type: whether a name is taken does not depend on it.
     if name.mode == .create,
       unsafe cipc_region_find(region.regionPointer, region.size, name.text, nil, &entry)
         != CIPC_ENOENT.rawValue
     {
       throw name.failure(CIPC_EEXIST.rawValue, subject)
     }
-    status = unsafe withoutActuallyEscaping(prepare) { prepare in
+    var status = unsafe withoutActuallyEscaping(prepare) { prepare in
       // Through C goes the address of the closure.
       unsafe withUnsafePointer(to: Preparation(lead: lead, body: prepare)) { preparation in
         unsafe name.text.withCString { text in
           var object = unsafe cipc_region_object_t()
           unsafe object.name = unsafe text
           unsafe object.type = type
-          unsafe object.size = size.addingReportingOverflow(lead).overflow ? .max : size + lead
+          unsafe object.size = size < 0 || size > .max - lead ? .max : size + lead
           unsafe object.context = UnsafeMutableRawPointer(mutating: preparation)
           unsafe object.prepare = { payload, context in
             // Both were given.
@@ -101,7 +100,7 @@ extension Segment {
     }
     if status == 0 && name.mode == .create { status = CIPC_EEXIST.rawValue }
     if status < 0 { throw name.failure(status, subject) }
-    return try unsafe slice(
+    return try slice(
       of: region, entry, name, wasCreated: status == CIPC_REGION_CREATED, subject)
   }
 

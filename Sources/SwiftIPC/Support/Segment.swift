@@ -45,7 +45,7 @@ final class Segment: @unchecked Sendable {
   init(in region: Segment, at offset: Int, size: Int, count: Int, name: String, wasCreated: Bool) {
     unsafe handle = nil
     self.region = region
-    naming = unsafe ObjectNaming(
+    naming = ObjectNaming(
       name: name, wasCreated: wasCreated, claim: cipc_segment_claim_t(), isInRegion: true)
     unsafe address = unsafe region.address + offset
     self.size = size
@@ -56,7 +56,7 @@ final class Segment: @unchecked Sendable {
   deinit { unsafe cipc_segment_close(handle) }
 
   /// Whether this process may write there: always in typed segments.
-  var isWritable: Bool { unsafe cipc_segment_is_writable(handle) != 0 }
+  var isWritable: Bool { unsafe region != nil || cipc_segment_is_writable(handle) != 0 }
 
   /// The descriptor, which stays the segment's.
   var descriptor: Int32 {

@@ -43,6 +43,10 @@ public final class Lock: Sendable {
       recursive: false, name: ObjectName(name, mode), subject: "Lock")
   }
 
+  init(name: ObjectName) throws(IPCError) {
+    segment = try RobustMutex.segment(recursive: false, name: name, subject: "Lock")
+  }
+
   /// Receives a lock from another process: works inside a message alone.
   ///
   /// - Throws: `IPCError` with `notTransferable` for another decoder, `segmentMismatch` when what

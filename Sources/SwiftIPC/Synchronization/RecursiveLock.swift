@@ -44,6 +44,10 @@ public final class RecursiveLock: Sendable {
       recursive: true, name: ObjectName(name, mode), subject: "RecursiveLock")
   }
 
+  init(name: ObjectName) throws(IPCError) {
+    segment = try RobustMutex.segment(recursive: true, name: name, subject: "RecursiveLock")
+  }
+
   /// Receives a lock from another process: works inside a message alone.
   ///
   /// - Throws: `IPCError` with `notTransferable` for another decoder, `segmentMismatch` when what
