@@ -5,6 +5,13 @@
 // A request is a frame with descriptors: the socket to answer on, the caller's directory, and then
 // what the child gets, in the order of its numbers. The answer is the child's pid with its pidfd,
 // and later, on the same socket, how the child ended.
+//
+// Once a request has been answered the server forks the child of the next one, the *spare*. It has
+// the kernel map what its task will need, then sleeps in a read from a socket that the server alone
+// has the other end of, and ends when that closes. A request goes to the spare where there is one
+// and it takes it at once; else the server forks as if there had never been one. So the fork and
+// most page faults are done while the caller does something else; where there is one processor for
+// both, there is no spare.
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -13,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -26,11 +34,20 @@
 extern char **environ;
 
 #define NAME "cipc-server"
+#define SPARE_NAME "cipc-spare"
+// Has the dynamic linker bind all functions of the server at once: what is bound there is bound in
+// its children, and each of them would spend a third of its time on some dozens.
+#define BIND_NOW "LD_BIND_NOW=1"
 #define REQUEST_MAX (UINT64_C(64) << 20)
 // In front of what the child gets.
 #define OWN_DESCRIPTORS 2
 // P_PIDFD, which older libc headers lack.
 #define WAIT_PIDFD 3
+/// What goes to a spare, as one packet. A larger environment is worth a fork.
+#define SPARE_REQUEST_MAX ((size_t)64 << 10)
+/// As much as most requests are.
+#define SPARE_REQUEST_USUAL ((size_t)8 << 10)
+#define SPARE_DESCRIPTORS_MAX 250
 
 /// Signals of a terminal: the child ignores those that the caller ignores.
 static const int terminal_signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU};
@@ -59,13 +76,24 @@ typedef struct answer {
 // MARK: - The server
 
 typedef struct served {
+  pid_t pid;
   int pidfd;
+  /// Of a spare: none, -1.
   int report;
   struct served *next, *previous;
 } served_t;
 
-/// Those that run. Only leak checkers in the children look at it: the kernel has the pointers else.
+/// Those that run.
 static served_t *all_served;
+
+/// The child of the next request; NULL where there is none.
+static served_t *spare;
+/// Our end of its socket, and a copy of the spare's own end. That has O_ASYNC with SIGKILL, so that
+/// a spare that is stopped, and reads no end of file, dies with its server all the same; a spare
+/// that is to have a request must not.
+static int spare_socket = -1, spare_end = -1;
+
+void (*cipc_server_warm_up)(int is_spare);
 
 static void close_all(const int *descriptors, size_t count) {
   for (size_t i = 0; i < count; i++) close(descriptors[i]);
@@ -98,20 +126,25 @@ static int answer_send(int report, answer_t answer, int pidfd) {
   return size < 0 ? -errno : CIPC_OK;
 }
 
-/// The request's environment, made in place; the child's for ever. NULL where the bytes are wrong.
-static char **environment_parse(char *bytes, size_t size, size_t count) {
-  if (count > size) return NULL;
-  char **list = malloc((count + 1) * sizeof *list);
-  if (list == NULL) return NULL;
-  for (size_t i = 0; i < count; i++) {
-    char *end = memchr(bytes, '\0', size);
-    if (end == NULL) {
-      free(list);
-      return NULL;
-    }
-    list[i] = bytes;
+static bool is_environment(const uint8_t *bytes, size_t size, size_t count) {
+  for (; count > 0; count--) {
+    const uint8_t *end = memchr(bytes, '\0', size);
+    if (end == NULL) return false;
     size -= (size_t)(end - bytes) + 1;
     bytes = end + 1;
+  }
+  return true;
+}
+
+/// The environment of a request that has been checked, made in place; the child's for ever.
+static char **environment_make(request_t *request) {
+  size_t count = request->environment_count;
+  char **list = malloc((count + 1) * sizeof *list);
+  if (list == NULL) _exit(CIPC_PROCESS_NO_ENTRY);
+  char *next = (char *)request + sizeof *request;
+  for (size_t i = 0; i < count; i++) {
+    list[i] = next;
+    next += strlen(next) + 1;
   }
   list[count] = NULL;
   return list;
@@ -154,20 +187,19 @@ static void schedule_apply(const request_t *request) {
   if (errno == 0 && nice != request->nice) (void)!setpriority(PRIO_PROCESS, 0, request->nice);
 }
 
-/// In the forked child; does not return. What it cannot be given, it must not run without.
-static void serve_child(request_t *request, char **environment, int *descriptors, size_t count) {
-  if (fchdir(descriptors[1]) < 0) _exit(CIPC_PROCESS_NO_ENTRY);
-  if (cipc_start_place(descriptors + OWN_DESCRIPTORS, count - OWN_DESCRIPTORS) < 0) {
+/// In the forked child, with the directory and the sources; does not return. What it cannot be
+/// given, it must not run without.
+static void serve_child(request_t *request, const int *descriptors, size_t count) {
+  if (fchdir(descriptors[0]) < 0 || cipc_start_place(descriptors + 1, count - 1) < 0) {
     _exit(CIPC_PROCESS_NO_ENTRY);
   }
-  free(descriptors);
   (void)umask((mode_t)request->file_mask);
   if (request->new_group) (void)setpgid(0, 0);
   for (size_t i = 0; i < TERMINAL_SIGNALS; i++) {
     int is_ignored = (request->ignored_signals & (1u << i)) != 0;
     (void)signal(terminal_signals[i], is_ignored ? SIG_IGN : SIG_DFL);
   }
-  environ = environment;
+  environ = environment_make(request);
   limits_apply(request);
   schedule_apply(request);
   request->greeting.name[sizeof request->greeting.name - 1] = '\0';
@@ -177,59 +209,198 @@ static void serve_child(request_t *request, char **environment, int *descriptors
   _exit(CIPC_PROCESS_NO_ENTRY);
 }
 
-/// Forks the child of a request, and answers. Takes the descriptors over.
-static void serve(int set, uint8_t *bytes, size_t length, int *descriptors, size_t count) {
-  request_t *request = (request_t *)(void *)bytes;
-  char **environment = NULL;
-  answer_t answer = {CIPC_EINVAL, 0};
-  if (count > OWN_DESCRIPTORS + CIPC_PROCESS_CONNECTION && length >= sizeof *request &&
-      request->affinity_size <= sizeof request->affinity &&
-      count - OWN_DESCRIPTORS == CIPC_PROCESS_CONNECTION + (size_t)request->greeting.count) {
-    environment = environment_parse((char *)bytes + sizeof *request, length - sizeof *request,
-                                    request->environment_count);
-  }
+/// Forks, and watches the child: NULL and an errno, or the child; in the child itself `*in_child`.
+static served_t *child_fork(int set, bool *in_child) {
+  *in_child = false;
   served_t *served = malloc(sizeof *served);
-  if (environment == NULL || served == NULL) goto out;
+  if (served == NULL) return NULL;
   pid_t pid = fork();
-  if (pid == 0) {
+  if (pid == 0) *in_child = true;
+  if (pid <= 0) {
+    int error = errno;
     free(served);
-    serve_child(request, environment, descriptors, count);
+    errno = error;
+    return NULL;
   }
-  if (pid < 0) {
-    answer.status = -errno;
-    goto out;
-  }
-  if (request->new_group) (void)setpgid(pid, pid);
-  answer = (answer_t){CIPC_OK, pid};
-  *served = (served_t){cipc_pidfd_open(pid), descriptors[0], all_served, NULL};
+  *served = (served_t){pid, cipc_pidfd_open(pid), -1, all_served, NULL};
   struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = served}};
-  if (served->pidfd < 0) {
-    answer.status = served->pidfd;
-  } else if (epoll_ctl(set, EPOLL_CTL_ADD, served->pidfd, &event) < 0) {
-    answer.status = -errno;
-  }
-  if (answer.status < 0) {
+  if (served->pidfd < 0 || epoll_ctl(set, EPOLL_CTL_ADD, served->pidfd, &event) < 0) {
+    int error = served->pidfd < 0 ? -served->pidfd : errno;
     (void)kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
     }
     if (served->pidfd >= 0) close(served->pidfd);
-    goto out;
+    free(served);
+    errno = error;
+    return NULL;
   }
-  // Fails only when the caller has gone; then the end of our socket comes next.
-  (void)answer_send(served->report, answer, served->pidfd);
   if (all_served != NULL) all_served->previous = served;
   all_served = served;
-  served = NULL;
-out:
-  if (answer.status < 0 && count > 0) (void)answer_send(descriptors[0], answer, -1);
-  // The socket stays open for the report where there is a child.
-  if (answer.status < 0) {
-    close_all(descriptors, count);
-  } else {
-    close_all(descriptors + 1, count - 1);
+  return served;
+}
+
+// MARK: Its spare
+
+static void spare_forget(void) {
+  close(spare_socket);
+  close(spare_end);
+  spare = NULL;
+  spare_socket = spare_end = -1;
+}
+
+static void spare_drop(void) {
+  if (spare == NULL) return;
+  (void)syscall(SYS_pidfd_send_signal, spare->pidfd, SIGKILL, NULL, 0);
+  spare_forget();
+}
+
+/// In the spare; does not return.
+static void spare_main(int socket) {
+  union {
+    struct cmsghdr header;
+    char space[CMSG_SPACE(SPARE_DESCRIPTORS_MAX * sizeof(int))];
+  } control;
+  uint8_t *bytes = malloc(SPARE_REQUEST_MAX);
+  if (bytes == NULL) _exit(1);
+  (void)prctl(PR_SET_NAME, SPARE_NAME, 0, 0, 0);
+  memset(bytes, 0, SPARE_REQUEST_USUAL);
+  if (cipc_server_warm_up != NULL) cipc_server_warm_up(1);
+  cipc_image_touch_ends();
+  struct iovec space = {bytes, SPARE_REQUEST_MAX};
+  struct msghdr message;
+  memset(&message, 0, sizeof message);
+  message.msg_iov = &space;
+  message.msg_iovlen = 1;
+  message.msg_control = &control;
+  message.msg_controllen = sizeof control;
+  ssize_t size;
+  do {
+    size = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  } while (size < 0 && errno == EINTR);
+  // The server has gone, or has no use for a spare.
+  if (size <= 0) _exit(0);
+  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+  if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || header == NULL) {
+    _exit(CIPC_PROCESS_NO_ENTRY);
   }
-  free(served);
-  free(environment);
+  size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+  int descriptors[SPARE_DESCRIPTORS_MAX];
+  memcpy(descriptors, CMSG_DATA(header), count * sizeof *descriptors);
+  serve_child((request_t *)(void *)bytes, descriptors, count);
+}
+
+static bool has_several_processors(void) {
+  uint8_t set[CIPC_START_AFFINITY_MAX];
+  long size = syscall(SYS_sched_getaffinity, 0, sizeof set, set);
+  int count = 0;
+  for (long i = 0; i < size; i++) count += __builtin_popcount(set[i]);
+  return count > 1;
+}
+
+/// Forks one. Where that fails, the next request will say why.
+static void spare_fork(int set) {
+  int ends[2];
+  if (spare != NULL || !has_several_processors() ||
+      socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+    return;
+  bool in_child;
+  served_t *made = child_fork(set, &in_child);
+  if (in_child) {
+    // Nothing of the server's stays open here while it may be killed, and this one be stopped.
+    const int kept[] = {0, 1, 2, ends[1]};
+    if (cipc_start_place(kept, 4) < 0) _exit(1);
+    spare_main(3);
+  }
+  spare = made;
+  spare_socket = ends[0];
+  spare_end = ends[1];
+  if (made == NULL) {
+    spare_forget();
+  } else if (fcntl(ends[1], F_SETOWN, made->pid) < 0 || fcntl(ends[1], F_SETSIG, SIGKILL) < 0 ||
+             fcntl(ends[1], F_SETFL, O_ASYNC) < 0) {
+    spare_drop();
+  }
+}
+
+/// Makes the spare the child of a request: the child, or NULL where it cannot take it now.
+static served_t *spare_take(const uint8_t *bytes, size_t length, const int *descriptors,
+                            size_t count) {
+  if (spare == NULL || length > SPARE_REQUEST_MAX || count > SPARE_DESCRIPTORS_MAX) return NULL;
+  siginfo_t info;
+  memset(&info, 0, sizeof info);
+  if (waitid((idtype_t)WAIT_PIDFD, (id_t)spare->pidfd, &info,
+             WEXITED | WSTOPPED | WNOHANG | WNOWAIT) < 0 ||
+      info.si_pid != 0) {
+    spare_drop();
+    return NULL;
+  }
+  // From here on it ends by itself where we do before it has the request.
+  (void)fcntl(spare_end, F_SETFL, 0);
+  union {
+    struct cmsghdr header;
+    char space[CMSG_SPACE(SPARE_DESCRIPTORS_MAX * sizeof(int))];
+  } control;
+  struct iovec content = {(void *)(uintptr_t)bytes, length};
+  struct msghdr message;
+  memset(&message, 0, sizeof message);
+  message.msg_iov = &content;
+  message.msg_iovlen = 1;
+  message.msg_control = &control;
+  message.msg_controllen = (socklen_t)CMSG_SPACE(count * sizeof *descriptors);
+  memset(&control, 0, message.msg_controllen);
+  control.header.cmsg_level = SOL_SOCKET;
+  control.header.cmsg_type = SCM_RIGHTS;
+  control.header.cmsg_len = (socklen_t)CMSG_LEN(count * sizeof *descriptors);
+  memcpy(CMSG_DATA(&control.header), descriptors, count * sizeof *descriptors);
+  // A packet is sent whole or not at all.
+  if (sendmsg(spare_socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)length) {
+    spare_drop();
+    return NULL;
+  }
+  served_t *taken = spare;
+  spare_forget();
+  return taken;
+}
+
+// MARK: Its work
+
+static bool is_request(const request_t *request, size_t length, size_t descriptor_count) {
+  return descriptor_count > OWN_DESCRIPTORS + CIPC_PROCESS_CONNECTION &&
+         length >= sizeof *request && request->affinity_size <= sizeof request->affinity &&
+         descriptor_count - OWN_DESCRIPTORS ==
+             CIPC_PROCESS_CONNECTION + (size_t)request->greeting.count &&
+         is_environment((const uint8_t *)(request + 1), length - sizeof *request,
+                        request->environment_count);
+}
+
+/// Makes the child of a request, and answers. Takes the descriptors over.
+static void serve(int set, uint8_t *bytes, size_t length, int *descriptors, size_t count) {
+  request_t *request = (request_t *)(void *)bytes;
+  int answering = count > 0 ? descriptors[0] : -1;
+  answer_t answer = {CIPC_EINVAL, 0};
+  served_t *served = NULL;
+  if (is_request(request, length, count)) {
+    // The socket to answer on stays here.
+    served = spare_take(bytes, length, descriptors + 1, count - 1);
+    if (served == NULL) {
+      bool in_child;
+      served = child_fork(set, &in_child);
+      if (in_child) serve_child(request, descriptors + 1, count - 1);
+      if (served == NULL) answer.status = -errno;
+    }
+  }
+  // Before the answer: whoever has that may rely on the child having the only copies.
+  if (count > 0) close_all(descriptors + 1, count - 1);
+  int pidfd = -1;
+  if (served != NULL) {
+    if (request->new_group) (void)setpgid(served->pid, served->pid);
+    answer = (answer_t){CIPC_OK, served->pid};
+    served->report = answering;
+    pidfd = served->pidfd;
+  }
+  // Fails only when the caller has gone; then the end of our socket comes next.
+  if (answering >= 0) (void)answer_send(answering, answer, pidfd);
+  if (served == NULL && answering >= 0) close(answering);
   free(bytes);
   free(descriptors);
 }
@@ -241,13 +412,16 @@ static void report(int set, served_t *served) {
       info.si_pid == 0) {
     return;
   }
+  if (served == spare) spare_forget();
   uint64_t ended = cipc_ended_word(
       info.si_code == CLD_EXITED ? CIPC_PROCESS_EXITED : CIPC_PROCESS_SIGNALLED, info.si_status);
-  (void)send(served->report, &ended, sizeof ended, MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (served->report >= 0) {
+    (void)send(served->report, &ended, sizeof ended, MSG_NOSIGNAL | MSG_DONTWAIT);
+    close(served->report);
+  }
   // Not left to close: a child that was just forked may have a copy still.
   (void)epoll_ctl(set, EPOLL_CTL_DEL, served->pidfd, NULL);
   close(served->pidfd);
-  close(served->report);
   if (served->next != NULL) served->next->previous = served->previous;
   if (served->previous != NULL) {
     served->previous->next = served->next;
@@ -258,6 +432,11 @@ static void report(int set, served_t *served) {
 }
 
 static int server_main(int connection) {
+  // Nobody sees it in /proc/PID/environ of its children; what they execute has their own.
+  if (environ != NULL && environ[0] != NULL && strcmp(environ[0], BIND_NOW) == 0) {
+    memset(environ[0], 0, sizeof BIND_NOW);
+    environ++;
+  }
   // A Ctrl-C is for the program; the server ends when that does.
   (void)signal(SIGHUP, SIG_IGN);
   (void)signal(SIGINT, SIG_IGN);
@@ -270,6 +449,7 @@ static int server_main(int connection) {
   int set = epoll_create1(EPOLL_CLOEXEC);
   struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = NULL}};
   if (set < 0 || epoll_ctl(set, EPOLL_CTL_ADD, connection, &event) < 0) _exit(1);
+  bool is_warm = false;
   for (;;) {
     struct epoll_event events[64];
     int count = epoll_wait(set, events, 64, -1);
@@ -293,6 +473,10 @@ static int server_main(int connection) {
     if (status == CIPC_EDESCRIPTORSLOST) _exit(2);
     if (status < 0) _exit(1);
     serve(set, bytes, length, descriptors, descriptor_count);
+    // Not sooner: the first child is waited for.
+    if (!is_warm && cipc_server_warm_up != NULL) cipc_server_warm_up(0);
+    is_warm = true;
+    spare_fork(set);
   }
 }
 
@@ -304,6 +488,9 @@ static cipc_process_t *server;
 static int server_socket = -1;
 /// How many servers there were, so that two threads that find one dead replace it once.
 static uint64_t generation;
+/// Whether a server has answered, and whether they bind lazily: since one died that had never
+/// answered, as it does where a library lacks a function that nobody calls.
+static bool has_answered, is_lazy;
 
 /// With the guard.
 static int server_get(void) {
@@ -315,7 +502,20 @@ static int server_get(void) {
   for (int i = 0; i < 3; i++) options.streams[i].kind = CIPC_PROCESS_NULL;
   options.directory = "/";
   options.is_daemon = 1;
+  static char bind_now[] = BIND_NOW;
+  size_t count = 0;
+  while (environ != NULL && environ[count] != NULL) count++;
+  char **environment = malloc((count + 2) * sizeof *environment);
+  if (environment == NULL) return CIPC_ENOMEM;
+  size_t kept = 0;
+  // In front: the dynamic linker goes by the last one, which is the user's.
+  if (!is_lazy) environment[kept++] = bind_now;
+  // Read once: a thread that takes a variable away may have shortened the list.
+  for (size_t i = 0; i < count && (environment[kept] = environ[i]) != NULL; i++) kept++;
+  environment[kept] = NULL;
+  options.environment = environment;
   int status = cipc_process_spawn(&server, &server_socket, server_main, &options);
+  free(environment);
   if (status == CIPC_OK) generation++;
   return status;
 }
@@ -329,13 +529,19 @@ static int server_drop(void) {
   if (server == NULL) return CIPC_EPEERCLOSED;
   close(server_socket);
   (void)!cipc_process_signal(server, SIGKILL);
-  cipc_process_status_t ended;
+  cipc_process_status_t ended = {.end = CIPC_PROCESS_RUNNING};
   (void)!cipc_process_wait(server, cipc_clock_deadline(DROP_NANOSECONDS), &ended);
   cipc_process_release(server);
   server = NULL;
   server_socket = -1;
   bool had_entry = ended.end != CIPC_PROCESS_EXITED || ended.value != CIPC_PROCESS_NO_ENTRY;
   return had_entry ? CIPC_EPEERCLOSED : CIPC_EBOOTSTRAP;
+}
+
+/// With the guard.
+static int server_failed(void) {
+  if (!has_answered) is_lazy = true;
+  return server_drop();
 }
 
 void cipc_server_fork_prepare(void) { (void)pthread_mutex_lock(&guard); }
@@ -464,7 +670,7 @@ static int start_once(cipc_start_t *start, int *answering) {
                               OWN_DESCRIPTORS + start->count, CIPC_NO_DEADLINE);
     // Part of a frame may be out.
     if (status < 0 && status != CIPC_EBADF) {
-      int dropped = server_drop();
+      int dropped = server_failed();
       if (status == CIPC_EPEERCLOSED) status = dropped;
     }
   }
@@ -476,9 +682,13 @@ static int start_once(cipc_start_t *start, int *answering) {
 
   answer_t answer;
   status = answer_receive(start->made->report, &answer, &start->made->pidfd);
-  if (status == CIPC_EPEERCLOSED) {
+  if (status == CIPC_EPEERCLOSED || !__atomic_load_n(&has_answered, __ATOMIC_RELAXED)) {
     (void)pthread_mutex_lock(&guard);
-    if (generation == asked) status = server_drop();
+    if (status != CIPC_EPEERCLOSED) {
+      __atomic_store_n(&has_answered, true, __ATOMIC_RELAXED);
+    } else if (generation == asked) {
+      status = server_failed();
+    }
     (void)pthread_mutex_unlock(&guard);
   }
   if (status == CIPC_OK) start->made->pid = answer.pid;

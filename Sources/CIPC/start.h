@@ -143,6 +143,15 @@ void cipc_server_fork_prepare(void);
 void cipc_server_fork_parent(void);
 void cipc_server_fork_child(void);
 
+/// Runs small tasks, as a child does, so that much is done already when a child begins: in the
+/// server, between its first answer and its next, and again in each spare child. NULL for nothing.
+/// Set before `main`.
+extern void (*cipc_server_warm_up)(int is_spare);
+
+/// Has the kernel map the pages that the end of this process will need: those of the destructors
+/// of its images. Changes nothing else. Not beside other threads.
+void cipc_image_touch_ends(void);
+
 /// Reaps watched children that have ended, where no thread does; now and then, so that it costs the
 /// same however many there are.
 void cipc_process_sweep(void);

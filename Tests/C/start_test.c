@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -121,6 +123,59 @@ static pid_t server_pid(void) {
   finish_with(process, 0);
   (void)close(connection);
   return pid;
+}
+
+static bool has_name(pid_t pid, const char *name) {
+  char path[64], text[32] = "";
+  (void)snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  ssize_t size = read(file, text, sizeof text - 1);
+  (void)close(file);
+  return size > 1 && strncmp(text, name, (size_t)size - 1) == 0;
+}
+
+static char state_of(pid_t pid) {
+  char path[64], text[256] = "";
+  (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 'X';
+  (void)!read(file, text, sizeof text - 1);
+  (void)close(file);
+  const char *end = strrchr(text, ')');
+  return end != NULL ? end[2] : 'X';
+}
+
+static void stop(pid_t pid) {
+  CHECK(kill(pid, SIGSTOP) == 0);
+  while (state_of(pid) != 'T') (void)poll(NULL, 0, 1);
+}
+
+/// The next child of a server, once both are asleep; 0 where the server has none.
+static pid_t spare_of(pid_t server) {
+  cpu_set_t set;
+  CHECK(sched_getaffinity(0, sizeof set, &set) == 0);
+  if (CPU_COUNT(&set) < 2) return 0;
+  char path[64];
+  (void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)server, (int)server);
+  // It is made behind the answer, and nothing tells when; the test's alarm ends this.
+  for (;;) {
+    FILE *file = fopen(path, "re");
+    CHECK(file != NULL);
+    int pid = 0, found = 0;
+    while (found == 0 && fscanf(file, "%d", &pid) == 1) {
+      if (has_name(pid, "cipc-spare") && state_of(pid) == 'S') found = pid;
+    }
+    (void)fclose(file);
+    if (found != 0 && state_of(server) == 'S') return found;
+    (void)poll(NULL, 0, 1);
+  }
+}
+
+static pid_t spare_or_skip(pid_t server) {
+  pid_t spare = spare_of(server);
+  if (spare == 0) check_skip("one processor: no child is made ready");
+  return spare;
 }
 
 // MARK: - What children run
@@ -848,6 +903,183 @@ static void the_server_ends_with_its_parent_also_when_stopped(void) {
   }
 }
 
+// MARK: - The child that the server has ready
+
+static void the_next_child_is_there_already(void) {
+  pid_t server = server_pid();
+  pid_t spare = spare_or_skip(server);
+  if (spare == 0) return;
+  int connection;
+  cipc_process_t *process = start(FORK_SERVER, &connection, child_until_closed, NULL);
+  CHECK_EQUAL(cipc_process_pid(process), spare);
+  char byte;
+  CHECK(read(connection, &byte, 1) == 1);
+  CHECK(spare_of(server) != spare);
+  // What ends a next child with its server does not end one that runs.
+  int pidfd = pidfd_of(server);
+  CHECK(kill(server, SIGKILL) == 0);
+  await_end(pidfd);
+  cipc_process_status_t status;
+  CHECK_EQUAL(cipc_process_wait(process, CIPC_IMMEDIATELY, &status), CIPC_ETIMEDOUT);
+  (void)close(connection);
+  status = finish(process);
+  CHECK(status.end == CIPC_PROCESS_UNKNOWN ||
+        (status.end == CIPC_PROCESS_EXITED && status.value == 0));
+}
+
+static void a_next_child_that_is_killed_or_stopped_is_replaced(void) {
+  pid_t server = server_pid();
+  const int signals[] = {SIGKILL, SIGTERM, SIGSTOP};
+  for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+    pid_t spare = spare_or_skip(server);
+    if (spare == 0) return;
+    int pidfd = pidfd_of(spare);
+    if (signals[i] == SIGSTOP) {
+      stop(spare);
+    } else {
+      CHECK(kill(spare, signals[i]) == 0);
+      struct pollfd end = {pidfd, POLLIN, 0};
+      CHECK_EQUAL(poll(&end, 1, (int)(CHILD_PATIENCE / 1000000)), 1);
+    }
+    int connection;
+    cipc_process_t *process = start(FORK_SERVER, &connection, child_code, NULL);
+    CHECK(cipc_process_pid(process) != spare);
+    unsigned char code = 12;
+    CHECK(write(connection, &code, 1) == 1);
+    finish_with(process, 12);
+    (void)close(connection);
+    await_end(pidfd);
+    CHECK_EQUAL(server_pid(), server);
+  }
+}
+
+static void the_next_child_ends_with_its_server_also_when_stopped(void) {
+  for (int stopped = 0; stopped < 2; stopped++) {
+    pid_t server = server_pid();
+    pid_t spare = spare_or_skip(server);
+    if (spare == 0) return;
+    int end = pidfd_of(server), spare_end = pidfd_of(spare);
+    if (stopped) stop(spare);
+    CHECK(kill(server, SIGKILL) == 0);
+    await_end(end);
+    await_end(spare_end);
+  }
+}
+
+static int child_tells_size(int connection) {
+  const char *value = getenv("START_TEST");
+  size_t size = value != NULL ? strlen(value) : 0;
+  return write(connection, &size, sizeof size) == (ssize_t)sizeof size ? 0 : 99;
+}
+
+/// The next child takes what fits in a packet; for what does not, the server forks another.
+static void large_requests_are_served_as_well(void) {
+  (void)server_pid();
+  const size_t sizes[] = {50000, 60000, 64000, 70000, 1000000, 10};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    // No length is too long: nothing is executed.
+    char *variable = malloc(sizes[i] + sizeof "START_TEST=");
+    CHECK(variable != NULL);
+    char *end = stpcpy(variable, "START_TEST=");
+    memset(end, 'x', sizes[i]);
+    end[sizes[i]] = '\0';
+    char *environment[] = {variable, NULL};
+    cipc_process_options_t options = {0};
+    options.environment = environment;
+    int connection;
+    cipc_process_t *process = start(FORK_SERVER, &connection, child_tells_size, &options);
+    size_t size = 0;
+    CHECK(read(connection, &size, sizeof size) == (ssize_t)sizeof size);
+    CHECK(size == sizes[i]);
+    finish_with(process, 0);
+    (void)close(connection);
+    free(variable);
+  }
+  int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  int descriptors[250];
+  for (int i = 0; i < 250; i++) descriptors[i] = null;
+  for (size_t count = 240; count <= 250; count++) {
+    cipc_process_options_t options = {0};
+    options.descriptors = descriptors;
+    options.descriptor_count = count;
+    int connection;
+    cipc_process_t *process = start(FORK_SERVER, &connection, child_tells_descriptors, &options);
+    char text[4096];
+    (void)read_all(connection, text, sizeof text);
+    size_t seen = 0;
+    for (const char *next = text; (next = strchr(next, ' ')) != NULL; next++) seen++;
+    CHECK(seen == 4 + count);
+    finish_with(process, 0);
+    (void)close(connection);
+  }
+  (void)close(null);
+}
+
+// MARK: - How the server binds
+
+static int child_tells_environment(int connection) {
+  const char *value = getenv("LD_BIND_NOW");
+  static char text[1 << 16];
+  int file = open("/proc/self/environ", O_RDONLY | O_CLOEXEC);
+  size_t size = read_all(file, text, sizeof text);
+  (void)close(file);
+  const char *shown = memmem(text, size, "LD_BIND_NOW", 11) != NULL ? "shown" : "hidden";
+  char answer[64];
+  int length = snprintf(answer, sizeof answer, "%s %s", value != NULL ? value : "none", shown);
+  return write(connection, answer, (size_t)length) == length ? 0 : 99;
+}
+
+/// Has a server of its own, which it starts without the variable.
+static int child_looks_at_environments(int connection) {
+  (void)connection;
+  if (unsetenv("LD_BIND_NOW") < 0) return 98;
+  static const char *const expected[] = {"none hidden", "none hidden", "mine hidden",
+                                         "none hidden"};
+  for (int i = 0; i < 4; i++) {
+    if (i == 2 && setenv("LD_BIND_NOW", "mine", 1) < 0) return 97;
+    if (i == 3 && unsetenv("LD_BIND_NOW") < 0) return 96;
+    int to_child;
+    cipc_process_t *process;
+    if (cipc_process_fork_server(&process, &to_child, child_tells_environment, NULL) < 0) return 95;
+    char text[64];
+    (void)read_all(to_child, text, sizeof text);
+    if (strcmp(text, expected[i]) != 0) {
+      (void)printf("  %s, not %s\n", text, expected[i]);
+      return 94;
+    }
+    (void)finish(process);
+    (void)close(to_child);
+  }
+  return 0;
+}
+
+static void how_the_server_binds_does_not_show_in_its_children(void) {
+  finish_with(start(SPAWN, NULL, child_looks_at_environments, NULL), 0);
+}
+
+/// As the dynamic linker ends a program that cannot be bound.
+__attribute__((constructor)) static void end_where_all_is_bound(void) {
+  const char *now = getenv("LD_BIND_NOW");
+  if (getenv("START_TEST_LAZY") != NULL && now != NULL && *now != '\0') _exit(127);
+}
+
+static int child_cannot_be_bound(int connection) {
+  (void)connection;
+  if (setenv("START_TEST_LAZY", "1", 1) < 0) return 98;
+  for (int i = 0; i < 3; i++) {
+    cipc_process_t *process;
+    if (cipc_process_fork_server(&process, NULL, child_nothing, NULL) < 0) return 97;
+    if (finish(process).value != 0) return 96;
+  }
+  return 0;
+}
+
+static void a_server_that_cannot_bind_at_once_binds_lazily(void) {
+  finish_with(start(SPAWN, NULL, child_cannot_be_bound, NULL), 0);
+}
+
+// MARK: - Servers of children
+
 static int child_uses_a_server(int connection) {
   (void)connection;
   cipc_process_t *process;
@@ -951,11 +1183,13 @@ static void many_starts_leave_nothing(void) {
   CHECK(waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0);
   CHECK_EQUAL(info.si_pid, 0);
   // Nor one of the server's. While a child runs, all before it are done with: the server has its
-  // streams, its socket, its lifeline, what it waits with, and two for that child.
+  // streams, its socket, its lifeline, what it waits with, two for that child, and three for the
+  // next one.
   int connection;
   cipc_process_t *process = start(FORK_SERVER, &connection, child_until_closed, NULL);
   char byte;
   CHECK(read(connection, &byte, 1) == 1);
+  int for_next = spare_of(server) != 0 ? 3 : 0;
   char path[64];
   (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)server);
   DIR *directory = opendir(path);
@@ -964,7 +1198,7 @@ static void many_starts_leave_nothing(void) {
   struct dirent *entry;
   while ((entry = readdir(directory)) != NULL) open += entry->d_name[0] != '.';
   (void)closedir(directory);
-  CHECK_EQUAL(open, 3 + 3 + 2);
+  CHECK_EQUAL(open, 3 + 3 + 2 + for_next);
   (void)close(connection);
   finish_with(process, 0);
 }
@@ -1093,6 +1327,12 @@ int main(int argc, char **argv) {
   TEST(a_killed_server_is_replaced_and_statuses_are_not_lost);
   TEST(a_stopped_server_that_is_killed_in_a_start_is_replaced);
   TEST(the_server_ends_with_its_parent_also_when_stopped);
+  TEST(the_next_child_is_there_already);
+  TEST(a_next_child_that_is_killed_or_stopped_is_replaced);
+  TEST(the_next_child_ends_with_its_server_also_when_stopped);
+  TEST(large_requests_are_served_as_well);
+  TEST(how_the_server_binds_does_not_show_in_its_children);
+  TEST(a_server_that_cannot_bind_at_once_binds_lazily);
   TEST(children_of_the_server_have_servers);
   TEST(several_threads_start_children);
   TEST(a_parent_that_ignores_sigchld_has_statuses);

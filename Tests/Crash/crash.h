@@ -137,6 +137,7 @@ enum method { SPAWN, FORK_SERVER, FORK };
 struct start {
   enum method method;
   bool is_daemon;
+  int child;  // which of the children is "the child"
 };
 
 // Puts a table of operations on the list. Use REGISTER at the end of a file.

@@ -100,6 +100,12 @@ static void start_one(const struct start *start, int i) {
                                     .affinity_size = sizeof processors,
                                     .nice = &nice,
                                     .new_group = 1};
+  // A child that sets nothing in itself may be let go on before it has looked at its lifeline.
+  if (start->is_daemon) {
+    options.limit_count = 0;
+    options.affinity = NULL;
+    options.nice = NULL;
+  }
   int *status = &record->status[i];
   switch (start->method) {
     case SPAWN:
@@ -158,12 +164,14 @@ _Noreturn void start_program(const struct start *start) {
   _exit(0);
 }
 
-static const struct start spawn = {SPAWN, false};
-static const struct start spawn_daemon = {SPAWN, true};
-static const struct start server = {FORK_SERVER, false};
-static const struct start server_daemon = {FORK_SERVER, true};
-static const struct start forks = {FORK, false};
-static const struct start forks_daemon = {FORK, true};
+static const struct start spawn = {SPAWN, false, 0};
+static const struct start spawn_daemon = {SPAWN, true, 0};
+static const struct start server = {FORK_SERVER, false, 0};
+static const struct start server_daemon = {FORK_SERVER, true, 0};
+// The child that the server has ready.
+static const struct start server_next = {FORK_SERVER, false, 1};
+static const struct start forks = {FORK, false, 0};
+static const struct start forks_daemon = {FORK, true, 0};
 
 #define ENDS .death = WHENEVER, .commit = WHENEVER
 #define OF_TWO (IN(PARENT) | IN(CHILD) | IN(PARENT_AT_CHILD) | IN(CHILD_AT_PARENT))
@@ -176,6 +184,11 @@ static const struct operation starts[] = {
     {.name = "start.spawn", .states = OF_TWO, .start = &spawn, ENDS},
     {.name = "start.spawn-daemon", .states = OF_PARENT, .start = &spawn_daemon, ENDS},
     {.name = "start.server", .states = OF_THREE, .start = &server, ENDS},
+    {.name = "start.server-next",
+     .states = IN(CHILD) | IN(PARENT_AT_CHILD) | IN(SERVER_AT_CHILD) | IN(CHILD_AT_PARENT) |
+               IN(CHILD_AT_SERVER),
+     .start = &server_next,
+     ENDS},
     {.name = "start.server-daemon",
      .states = OF_PARENT | IN(PARENT_AT_SERVER),
      .start = &server_daemon,

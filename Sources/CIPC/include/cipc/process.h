@@ -196,6 +196,13 @@ CIPC_API CIPC_CHECKED int cipc_process_fork(cipc_process_t **process, int *conne
 /// CIPC_PROCESS_UNKNOWN where the kernel cannot tell (Linux 6.15 can). A forked child of this
 /// process has a server of its own.
 ///
+/// A server that may use more than one processor has the child of the next call ready, asleep. That
+/// one ends with its server, however that comes; when it is killed or stopped there is another one.
+///
+/// The server binds the functions of its libraries when it begins, as with LD_BIND_NOW, and dlopen
+/// does so in its children, RTLD_LAZY or not. Where that ends it, since a library lacks a function
+/// that nobody calls, the same call starts a server that binds lazily.
+///
 /// Of the options, `executable` and `arguments` must not be given: CIPC_EINVAL. Otherwise as with
 /// `cipc_process_spawn`; CIPC_EPEERCLOSED when the server was killed twice over one call;
 /// CIPC_EBOOTSTRAP when a new server does not begin, since the library that has this code was

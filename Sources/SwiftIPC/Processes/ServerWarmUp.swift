@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CIPC
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// Runs two tasks in the fork server, the way its children do, so that they find the types made,
+/// the conformances looked up and the functions bound that each would spend its first half
+/// millisecond on. Called by the server, which has one thread, between two requests.
+///
+/// In a spare child of the server it runs one task, for the pages that this needs.
+///
+/// What it does has no other effect: where a task fails, some of that is left to the children.
+@_cdecl("swiftipc_server_warm_up")
+func serverWarmUp(_ isSpare: Int32) {
+  let action: ActionFunction< > = ActionFunction(body: {})
+  if let location = try? action.location() {
+    let work = TaskHeader.Work.closure(location, .action, arguments: [], output: nil)
+    runTask(TaskHeader(name: "", returnsValue: false, work: work), [])
+  }
+  if isSpare != 0 { return }
+  let function = ValueFunction<Int, String, [Double], Int>(body: { number, text, list in
+    number + text.utf8.count + list.count
+  })
+  if let location = try? function.location(), let number = try? TypeName(of: Int.self),
+    let text = try? TypeName(of: String.self), let list = try? TypeName(of: [Double].self),
+    let arguments = try? MessageEncoder().encodeWithDescriptors(OutgoingArguments(1, "two", [3]))
+  {
+    let work = TaskHeader.Work.closure(
+      location, .function, arguments: [number, text, list], output: number)
+    runTask(TaskHeader(name: "", returnsValue: true, work: work), arguments.0)
+  }
+}
+
+/// Runs a task as a child does, but for the end of the process.
+private func runTask(_ header: TaskHeader, _ arguments: [UInt8]) {
+  var ends: [Int32] = [-1, -1]
+  let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
+  guard unsafe socketpair(AF_UNIX, type, 0, &ends) == 0 else { return }
+  defer { closeDescriptor(ends[0]) }
+  // All of it fits in the socket's buffer: nobody else is there to read it.
+  let frames = header.hasArguments ? [header.bytes, arguments] : [header.bytes]
+  for frame in frames {
+    guard unsafe cipc_frame_write(ends[0], frame, frame.count, nil, 0, 0) == 0 else {
+      closeDescriptor(ends[1])
+      return
+    }
+  }
+  _ = childMain(ends[1])
+}
