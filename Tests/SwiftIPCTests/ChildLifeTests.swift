@@ -131,11 +131,15 @@ import Testing
     }
   }
 
-  @Test func childrenAreWaitedForAtTheEnd() async throws {
+  @Test(arguments: ChildWork.methods) func childrenAreWaitedForAtTheEnd(
+    _ method: StartMethod
+  ) async throws {
     let (ours, theirs) = try Connection.pair()
     let number = try Value(0)
-    let parent = try ChildProcess.start(theirs, number) { connection, number in
-      try ChildProcess.start(connection, number) { connection, number in
+    let parent = try ChildProcess.start(theirs, number, Ordinal(of: method)) {
+      connection, number, ordinal in
+      let options = ChildProcessOptions(method: ordinal.method)
+      try ChildProcess.start(connection, number, options: options) { connection, number in
         try number.store(try connection.receive(Int.self))
       }
       return 1
@@ -173,6 +177,30 @@ import Testing
     #expect(try await ours.receive(String.self) == "ready")
     try parent.kill()
     #expect(try await parent.join() == .signalled(SIGKILL))
+    let error = await #expect(throws: IPCError.self) { try await ours.receive(String.self) }
+    #expect(error?.code == .peerClosed)
+  }
+
+  @Test(arguments: ChildWork.methods) func daemonsOfDaemonsDieWithTheFirst(
+    _ method: StartMethod
+  ) async throws {
+    let (ours, theirs) = try Connection.pair()
+    let parent = try ChildProcess.start(theirs, Ordinal(of: method)) { connection, ordinal in
+      let options = ChildProcessOptions(daemon: true, method: ordinal.method)
+      let (mine, its) = try Connection.pair()
+      try ChildProcess.start(connection, its, ordinal, options: options) {
+        connection, toParent, ordinal in
+        try startDaemon(connection, .init(daemon: true, method: ordinal.method))
+        try toParent.send(1)
+        while true { pause() }
+      }
+      _ = try mine.receive(Int.self)
+      while true { pause() }
+    }
+    #expect(try await ours.receive(String.self) == "ready")
+    try parent.kill()
+    try await parent.join()
+    // The last of them has the other end.
     let error = await #expect(throws: IPCError.self) { try await ours.receive(String.self) }
     #expect(error?.code == .peerClosed)
   }

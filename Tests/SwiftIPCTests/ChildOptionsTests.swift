@@ -167,6 +167,18 @@ import Testing
     #expect(try await child.join().isSuccess)
   }
 
+  @Test func theProgramMayHaveAnotherPath() async throws {
+    var path = [CChar](repeating: 0, count: 4096)
+    _ = unsafe readlink("/proc/self/exe", &path, path.count - 1)
+    let own = String(
+      decoding: path.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let link = "/tmp/swift-ipc-\(getpid())-\(UInt32.random(in: .min ... .max))"
+    #expect(unsafe symlink(own, link) == 0)
+    defer { _ = unsafe unlink(link) }
+    let child = try ChildProcess.start(6, options: .init(executable: link)) { $0 * 7 }
+    #expect(try await child.value == 42)
+  }
+
   @Test func aLargeOutputIsReadWhileTheChildWrites() async throws {
     let child = try ChildProcess.start(options: .init(standardOutput: .pipe)) {
       for _ in 0..<20_000 { print("0123456789012345678") }

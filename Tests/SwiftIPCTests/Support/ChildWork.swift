@@ -11,6 +11,16 @@ enum ChildWork {
   /// The methods that can be tried in a child with one thread.
   static let methods = canFork ? StartMethod.allCases : [.spawn, .forkServer]
 
+  /// Sanitizers keep what was freed.
+  static let keepsMemory = unsafe dlsym(nil, "__asan_init") != nil || !canFork
+
+  /// The memory of this process, in pages.
+  static func residentPages() -> Int {
+    let file = unsafe open("/proc/self/statm", O_RDONLY | O_CLOEXEC)
+    let fields = readAll(file).split(separator: " ")
+    return fields.count > 1 ? Int(fields[1]) ?? 0 : 0
+  }
+
   struct Refusal: Error { var reason: String }
 
   struct Square: ProcessTask {
