@@ -177,6 +177,25 @@ static void a_forked_child_joins_when_it_asks_who_it_is(void) {
   cipc_segment_close(segment);
 }
 
+static void execute_cat(void *argument) {
+  const int *ends = argument;
+  (void)close(ends[1]);
+  (void)dup2(ends[0], STDIN_FILENO);
+  (void)execlp("cat", "cat", (char *)NULL);
+}
+
+static void a_child_that_only_executes_is_not_there(void) {
+  cipc_segment_t *segment = create();
+  int ends[2];
+  CHECK(pipe2(ends, O_CLOEXEC) == 0);
+  pid_t child = child_start(execute_cat, ends);
+  (void)close(ends[0]);
+  (void)close(ends[1]);
+  CHECK_EQUAL(child_join(child), 0);
+  CHECK_EQUAL(header_of(segment)->table.high, 1);
+  cipc_segment_close(segment);
+}
+
 static void join_and_close(void *argument) {
   cipc_segment_t *segment = argument;
   CHECK(cipc_participant_this_thread() != CIPC_PARTICIPANT_NOBODY);
@@ -504,6 +523,7 @@ int main(void) {
   TEST(a_small_object_costs_one_page);
   TEST(inspecting_takes_no_part);
   TEST(a_forked_child_joins_when_it_asks_who_it_is);
+  TEST(a_child_that_only_executes_is_not_there);
   TEST(a_child_leaves_for_itself);
   TEST(the_dead_are_taken_out_and_their_places_used);
   TEST(the_stopped_stay);

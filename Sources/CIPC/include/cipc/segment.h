@@ -12,6 +12,10 @@
 /// Python's SharedMemory gives.
 ///
 /// All memory is allocated at creation: if there is none, creation fails, and no later access does.
+///
+/// A typed segment also knows who has it open. Whoever waits for something in it is woken as soon
+/// as anybody finds one of these processes dead, which a parent does when it learns of its child's
+/// end (`wait.h`).
 #ifndef CIPC_SEGMENT_H
 #define CIPC_SEGMENT_H
 
