@@ -172,11 +172,10 @@ import Testing
       when: {
         looks += 1
         return looks == 2
-      }
-    ) {}
-    #expect(throws: Mine()) { try condition.withLock(when: { throw Mine() }) {} }
-    #expect(throws: Mine()) { try condition.withLock(when: { true }) { throw Mine() } }
-    #expect(try condition.withLock(when: { true }) { 12 } == 12)
+      }, {})
+    #expect(throws: Mine()) { try condition.withLock(when: { throw Mine() }, {}) }
+    #expect(throws: Mine()) { try condition.withLock(when: { true }, { throw Mine() }) }
+    #expect(try condition.withLock(when: { true }, { 12 }) == 12)
     #expect(condition.waitingCount == 0)
   }
 
@@ -219,12 +218,14 @@ import Testing
       }
     }
     for _ in 0..<500 {
-      try await condition.withLock(when: { turn.load() % 2 == 0 }) {
-        turn.add(1)
-        try condition.notifyAll()
-      }
+      try await condition.withLock(
+        when: { turn.load() % 2 == 0 },
+        {
+          turn.add(1)
+          try condition.notifyAll()
+        })
     }
-    try await condition.withLock(when: { turn.load() == 1000 }) {}
+    try await condition.withLock(when: { turn.load() == 1000 }, {})
     try await child.value
   }
 
@@ -283,11 +284,8 @@ import Testing
     #expect(errorCode { try condition.withLock(when: { true }) {} } == .ownerDied)
     #expect(errorCode { try condition.withLock {} } == .ownerDied)
     var order: [String] = []
-    try await condition.withLock(when: { true }) {
-      order.append("body")
-    } recovering: {
-      order.append("repair")
-    }
+    try await condition.withLock(
+      when: { true }, { order.append("body") }, recovering: { order.append("repair") })
     #expect(order == ["repair", "body"])
     try condition.withLock {}
     #expect(condition.waitingCount == 0)
@@ -393,14 +391,16 @@ import Testing
       while condition.waitingCount < 1 { sched_yield() }
       try condition.withLock { _ = try condition.notifyAll() }
     }
-    let result = try await condition.withLock(when: {
-      MainActor.assertIsolated()
-      looks += 1
-      return looks == 2
-    }) {
-      MainActor.assertIsolated()
-      return looks
-    }
+    let result = try await condition.withLock(
+      when: {
+        MainActor.assertIsolated()
+        looks += 1
+        return looks == 2
+      },
+      {
+        MainActor.assertIsolated()
+        return looks
+      })
     #expect(result == 2)
     try notifier.join()
   }
