@@ -72,6 +72,48 @@ import Testing
     }
   }
 
+  @Test func primitivesAreFoundByTheirNames() throws {
+    let lock = try Lock()
+    try holds {
+      try Condition(lock, waiters: 4, named: $0, $1)
+    } sharing: { made, other in
+      _ = try made.withLock { try other.notify() }
+      return true
+    }
+    try holds {
+      try Barrier(parties: 2, named: $0, $1)
+    } sharing: { made, other in
+      try other.abort()
+      let isBroken = made.isBroken
+      try made.reset()
+      return isBroken && !other.isBroken
+    }
+    try holds {
+      try Event(named: $0, $1)
+    } sharing: { made, other in
+      other.set()
+      defer { other.clear() }
+      return made.isSet
+    }
+    try holds {
+      try Semaphore(value: 3, named: $0, $1)
+    } sharing: { made, other in
+      try other.withPermit { made.value == 2 }
+    }
+    try holds {
+      try Semaphore.Unowned(value: 0, bound: 9, named: $0, $1)
+    } sharing: { made, other in
+      let before = made.value
+      try other.release()
+      return made.value == before + 1
+    }
+    try holds {
+      try SharedRegion(size: 1 << 16, named: $0, $1)
+    } sharing: { made, other in
+      made.size == other.size && made.names == other.names
+    }
+  }
+
   @Test func textAndBytesAreFoundByTheirNames() throws {
     try holds {
       try SharedString("one", capacity: 64, named: $0, $1)
@@ -142,6 +184,12 @@ import Testing
     #expect(refusal { _ = try Lock(named: plain) }.contains("segment magic"))
     // Plain bytes are whatever is there.
     #expect(try SharedMemory(attachingTo: name).size > 128)
+    let semaphore = try Semaphore.Unowned(value: 0, bound: 9, named: nameOfTest())
+    defer { try? semaphore.unlink() }
+    #expect(
+      refusal { _ = try Semaphore.Unowned(value: 0, named: semaphore.name!) }.contains("bound"))
+    #expect(
+      refusal { _ = try Semaphore(value: 1, named: semaphore.name!) }.contains("element size"))
     let array = try SharedArray(0..<6, named: nameOfTest())
     defer { try? array.unlink() }
     let taken = array.name!

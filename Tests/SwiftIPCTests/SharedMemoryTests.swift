@@ -238,6 +238,60 @@ import Testing
     #expect(try text(memory, 4) == "ours")
   }
 
+  /// What a hostile process may send in place of memory.
+  @Test func whatCouldEndThisProcessIsRefused() throws {
+    let (bytes, _) = try MessageEncoder().encodeWithDescriptors(SharedMemory(size: 1))
+    func outcome(
+      _ descriptor: Int32, isMemory: Bool = true
+    ) throws -> (code: IPCError.Code?, isWritable: Bool?) {
+      try #require(descriptor >= 0)
+      defer { close(descriptor) }
+      let inode = test_inode(descriptor)
+      var memory: SharedMemory?
+      let code = errorCode {
+        let inbox = DescriptorInbox([duplicate(descriptor)])
+        memory = try MessageDecoder().decode(SharedMemory.self, from: bytes, inbox: inbox)
+      }
+      let isWritable = memory?.isWritable
+      memory?.close()
+      // Numbers are unique among those of memory alone.
+      if isMemory {
+        #expect(test_count_descriptors(inode) == 1)
+        #expect(test_count_mappings(inode) == 0)
+      }
+      return (code, isWritable)
+    }
+    let pipe = Pipe()
+    #expect(try outcome(duplicate(pipe.reading), isMemory: false).code == .segmentMismatch)
+    #expect(
+      try outcome(unsafe open("/etc/passwd", O_RDONLY), isMemory: false).code == .segmentMismatch)
+    #expect(
+      try outcome(unsafe open("/dev/shm", O_RDONLY), isMemory: false).code == .segmentMismatch)
+    #expect(try outcome(unsafe open("/dev/zero", O_RDWR), isMemory: false).code == .segmentMismatch)
+    #expect(try outcome(unsafe test_memfd([1], 1, 0, 1)).code == .segmentMismatch)
+    #expect(try outcome(unsafe test_memfd([1], 0, 1, 1)).code == .segmentMismatch)
+    #expect(try outcome(unsafe test_memfd([1], 1, 1, 0)).isWritable == false)
+    #expect(try outcome(unsafe test_memfd([1], 1, 1, 1)).isWritable == true)
+    let named = try SharedMemory(creating: nil, size: 1)
+    defer { try? named.unlink() }
+    named.close()
+    let path = "/dev/shm/\(named.name!)"
+    #expect(try outcome(unsafe open(path, O_RDWR)).isWritable == true)
+    #expect(try outcome(unsafe open(path, O_RDONLY)).isWritable == false)
+    // Somebody else might shrink it.
+    #expect(unsafe chmod(path, 0o666) == 0)
+    #expect(try outcome(unsafe open(path, O_RDWR)).code == .segmentMismatch)
+    // And a message that says something else.
+    for text in ["", "\u{0}", "a/b"] {
+      let said = try MessageEncoder().encode(["memory": .string(text)] as MessageValue)
+      #expect(
+        errorCode {
+          let inbox = DescriptorInbox([])
+          _ = try MessageDecoder().decode(SharedMemory.self, from: said, inbox: inbox)
+        } == .malformedMessage)
+    }
+  }
+
   @Test func anotherEncoderIsRefused() throws {
     let memory = try SharedMemory(size: 1)
     #expect(errorCode { _ = try MessageEncoder().encode(memory) } == .notTransferable)
