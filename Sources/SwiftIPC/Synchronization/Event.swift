@@ -24,13 +24,31 @@ public import CIPC
 @safe
 public final class Event: Sendable {
   @usableFromInline let segment: Segment
+  /// What `firstReady` waits for, once it has.
+  let watch = Guarded<EventWatch?>(nil)
 
   /// Makes an event.
   ///
   /// - Throws: `IPCError` with `outOfMemory` or `resourceLimit`.
-  public init(isSet: Bool = false) throws(IPCError) {
+  public convenience init(isSet: Bool = false) throws(IPCError) {
+    try self.init(isSet: isSet, name: nil)
+  }
+
+  /// Makes an event that other programs find by its name, or finds it.
+  ///
+  /// - Parameter isSet: whether one that is made is set; nothing to one that is found.
+  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
+  ///   the name is that of something else than an Event, `invalidArgument` when it cannot be one;
+  ///   `outOfMemory` or `resourceLimit`. See `NamedObject`.
+  public convenience init(
+    isSet: Bool = false, named name: String, _ mode: NameMode = .openOrCreate
+  ) throws(IPCError) {
+    try self.init(isSet: isSet, name: ObjectName(name, mode))
+  }
+
+  init(isSet: Bool, name: ObjectName?) throws(IPCError) {
     segment = try unsafe Segment.make(
-      Self.segmentType, size: MemoryLayout<cipc_event_t>.size, subject: "Event"
+      Self.segmentType, size: MemoryLayout<cipc_event_t>.size, name: name, subject: "Event"
     ) { address in
       unsafe cipc_event_init(
         address.assumingMemoryBound(to: cipc_event_t.self), isSet ? 1 : 0)
@@ -143,6 +161,11 @@ public final class Event: Sendable {
       unsafe cipc_event_step(pointer, begin, &wait)
     }
   }
+}
+
+extension Event: NamedObject {
+  /// How the event is known by name. For the library.
+  public var naming: ObjectNaming { segment.naming }
 }
 
 extension Event: Codable {
