@@ -143,6 +143,44 @@ import Testing
     try await waiting.value
   }
 
+  @Test func eventsAreFoundByName() throws {
+    let name = "swift-ipc-test-event-\(getpid())"
+    let made = try Event(named: name, .create)
+    defer { try? made.unlink() }
+    let found = try Event(isSet: true, named: name)
+    #expect(made.wasCreated && !found.wasCreated && !found.isSet)
+    found.set()
+    try made.wait()
+  }
+
+  @Test func firstReadyWaitsForEvents() async throws {
+    let (one, other) = try (Event(), Event())
+    #expect(try await firstReady(one, other, timeout: .zero) == [])
+    #expect(try await firstReady(one, other, timeout: .milliseconds(450)) == [])
+    other.set()
+    #expect(try await firstReady(one, other) == [1])
+    one.set()
+    #expect(try await firstReady(one, other) == [0, 1])
+    for _ in 0..<20 {
+      one.clear()
+      other.clear()
+      let waiting = Task { try await firstReady(one, other, timeout: .seconds(30)) }
+      await Task.yield()
+      one.set()
+      #expect(try await waiting.value == [0])
+    }
+    one.clear()
+    // Set by another process, and waited for on a thread.
+    let child = try ChildProcess.start(one) { $0.set() }
+    #expect(try InThread { try firstReady(other, one, timeout: .seconds(30)) }.join() == [1])
+    #expect(try await child.join() == .exited(0))
+    one.clear()
+    let waiting = Task { try await firstReady(one, other) }
+    await Task.yield()
+    waiting.cancel()
+    #expect(await asyncCode { _ = try await waiting.value } == .cancelled)
+  }
+
   @Test func anEventTravelsInMessagesAlone() throws {
     let event = try Event()
     let other = try transfer(event)

@@ -300,6 +300,24 @@ import Testing
     #expect(errorCode { _ = try Permit(from: IndexDecoder(userInfo: [:])) } == .notTransferable)
   }
 
+  @Test func semaphoresAreFoundByName() throws {
+    let name = "swift-ipc-test-semaphore-\(getpid())"
+    let made = try Semaphore(value: 2, named: name, .create)
+    defer { try? made.unlink() }
+    let found = try Semaphore(value: 2, named: name)
+    #expect(made.wasCreated && !found.wasCreated && found.name == name)
+    #expect(try made.withPermit { found.value } == 1)
+    #expect(errorCode { _ = try Semaphore(value: 3, named: name) } == .segmentMismatch)
+    #expect(errorCode { _ = try Semaphore.Unowned(value: 3, named: name) } == .segmentMismatch)
+    let unowned = "\(name)-unowned"
+    let signals = try Semaphore.Unowned(value: 1, bound: 4, named: unowned, .create)
+    defer { try? signals.unlink() }
+    #expect(try Semaphore.Unowned(value: 0, bound: 4, named: unowned).value == 1)
+    #expect(
+      errorCode { _ = try Semaphore.Unowned(value: 0, bound: 5, named: unowned) }
+        == .segmentMismatch)
+  }
+
   @Test func aSemaphoreOfAnotherSizeIsRefused() throws {
     // A header that promises more permits than there are words behind the semaphore's own.
     let type = cipc_segment_type_t(

@@ -24,26 +24,29 @@ public import CIPC
 @safe
 public final class Event: Sendable {
   @usableFromInline let segment: Segment
+  /// What `firstReady` waits for, once it has.
+  let watch = Guarded<EventWatch?>(nil)
 
   /// Makes an event.
   ///
   /// - Throws: `IPCError` with `outOfMemory` or `resourceLimit`.
   public convenience init(isSet: Bool = false) throws(IPCError) {
-    try self.init(isSet, name: nil)
+    try self.init(isSet: isSet, name: nil)
   }
 
   /// Makes an event that other programs find by its name, or finds it.
   ///
-  /// - Parameter isSet: whether it is set at first, where it is made.
+  /// - Parameter isSet: whether one that is made is set; nothing to one that is found.
   /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
-  ///   the name is that of something else; otherwise as `init(isSet:)`. See `NamedObject`.
+  ///   the name is that of something else than an Event, `invalidArgument` when it cannot be one;
+  ///   `outOfMemory` or `resourceLimit`. See `NamedObject`.
   public convenience init(
     isSet: Bool = false, named name: String, _ mode: NameMode = .openOrCreate
   ) throws(IPCError) {
-    try self.init(isSet, name: ObjectName(name, mode))
+    try self.init(isSet: isSet, name: ObjectName(name, mode))
   }
 
-  init(_ isSet: Bool, name: ObjectName?) throws(IPCError) {
+  init(isSet: Bool, name: ObjectName?) throws(IPCError) {
     segment = try unsafe Segment.make(
       Self.segmentType, size: MemoryLayout<cipc_event_t>.size, name: name, subject: "Event"
     ) { address in

@@ -35,23 +35,21 @@ public final class Semaphore: Sendable {
   /// - Parameter value: how many permits there are: 1 to 65,536.
   /// - Throws: `IPCError` with `invalidArgument` for any other number, `outOfMemory` or
   ///   `resourceLimit`.
-  public convenience init(value: Int) throws(IPCError) {
-    try self.init(value, name: nil)
-  }
+  public convenience init(value: Int) throws(IPCError) { try self.init(value: value, name: nil) }
 
   /// Makes a semaphore that other programs find by its name, or finds it.
   ///
-  /// - Parameter value: how many permits there are; the same in all programs.
+  /// - Parameter value: how many permits there are: the same in all programs.
   /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
-  ///   the name is that of something else, or of a semaphore of another number of permits; otherwise as
-  ///   `init(value:)`. See `NamedObject`.
+  ///   the name is that of something else, or of a semaphore of another number of permits; otherwise
+  ///   as `init(value:)`. See `NamedObject`.
   public convenience init(
     value: Int, named name: String, _ mode: NameMode = .openOrCreate
   ) throws(IPCError) {
-    try self.init(value, name: ObjectName(name, mode))
+    try self.init(value: value, name: ObjectName(name, mode))
   }
 
-  init(_ value: Int, name: ObjectName?) throws(IPCError) {
+  init(value: Int, name: ObjectName?) throws(IPCError) {
     guard let permits = UInt32(exactly: value), cipc_semaphore_footprint(permits) != 0 else {
       throw IPCError(
         .invalidArgument, context: "Semaphore of \(value) permits: 1 to 65,536 are possible")
@@ -63,9 +61,8 @@ public final class Semaphore: Sendable {
       unsafe cipc_semaphore_init(
         address.assumingMemoryBound(to: cipc_semaphore_t.self), permits)
     }
-    try Self.check(segment)
+    capacity = try Self.capacity(of: segment)
     self.segment = segment
-    capacity = value
   }
 
   /// Receives a semaphore from another process: works inside a message alone.
@@ -75,17 +72,17 @@ public final class Semaphore: Sendable {
   public init(from decoder: any Decoder) throws {
     let segment = try Segment.decode(
       from: decoder, as: Semaphore.self, Self.segmentType(count: Segment.anyCount))
-    try Self.check(segment)
+    capacity = try Self.capacity(of: segment)
     self.segment = segment
-    capacity = segment.count
   }
 
-  /// Whether there is room for the permits that the header says.
-  private static func check(_ segment: Segment) throws(IPCError) {
+  /// How many permits there are, as the header says, and whether they all are there.
+  private static func capacity(of segment: Segment) throws(IPCError) -> Int {
     let footprint = UInt32(exactly: segment.count).map { cipc_semaphore_footprint($0) } ?? 0
     guard footprint != 0, footprint <= segment.size else {
       throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "Semaphore")
     }
+    return segment.count
   }
 
   /// The fingerprint is 1 for an owned semaphore and 2 for an unowned one, so that C programs can

@@ -33,25 +33,26 @@ extension Semaphore {
     /// - Throws: `IPCError` with `invalidArgument` for numbers that cannot be, `capacityExceeded`
     ///   for a value beyond the bound, `outOfMemory` or `resourceLimit`.
     public convenience init(value: Int, bound: Int = Int(Int32.max)) throws(IPCError) {
-      try self.init(value, bound, name: nil)
+      try self.init(value: value, bound: bound, name: nil)
     }
 
     /// Makes a semaphore that other programs find by its name, or finds it.
     ///
     /// - Parameters:
-    ///   - value: how many permits there are at first, where it is made.
-    ///   - bound: the most that there can be; the same in all programs.
-    /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
-    ///   the name is that of something else, or of a semaphore with another bound; otherwise as
+    ///   - value: how many permits there are at first in one that is made; nothing to one that is
+    ///     found.
+    ///   - bound: the most that there can be: the same in all programs.
+    /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch`
+    ///   when the name is that of something else, or of a semaphore of another bound; otherwise as
     ///   `init(value:bound:)`. See `NamedObject`.
     public convenience init(
       value: Int, bound: Int = Int(Int32.max), named name: String,
       _ mode: NameMode = .openOrCreate
     ) throws(IPCError) {
-      try self.init(value, bound, name: ObjectName(name, mode))
+      try self.init(value: value, bound: bound, name: ObjectName(name, mode))
     }
 
-    init(_ value: Int, _ bound: Int, name: ObjectName?) throws(IPCError) {
+    init(value: Int, bound: Int, name: ObjectName?) throws(IPCError) {
       guard let first = UInt32(exactly: value), let most = UInt32(exactly: bound) else {
         throw IPCError(
           .invalidArgument, context: "Semaphore.Unowned of \(value) permits, at most \(bound)")
@@ -63,11 +64,9 @@ extension Semaphore {
         unsafe cipc_semaphore_init_unowned(
           address.assumingMemoryBound(to: cipc_semaphore_t.self), first, most)
       }
-      let found = self.bound
-      if found != bound {
+      guard unsafe cipc_semaphore_bound(pointer) == most else {
         throw IPCError(
-          .segmentMismatch,
-          context: "Semaphore.Unowned: segment bound: \(found) instead of \(bound)")
+          .segmentMismatch, context: "Semaphore.Unowned: segment bound: another one than \(bound)")
       }
     }
 
