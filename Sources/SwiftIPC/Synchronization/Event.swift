@@ -28,9 +28,24 @@ public final class Event: Sendable {
   /// Makes an event.
   ///
   /// - Throws: `IPCError` with `outOfMemory` or `resourceLimit`.
-  public init(isSet: Bool = false) throws(IPCError) {
+  public convenience init(isSet: Bool = false) throws(IPCError) {
+    try self.init(isSet, name: nil)
+  }
+
+  /// Makes an event that other programs find by its name, or finds it.
+  ///
+  /// - Parameter isSet: whether it is set at first, where it is made.
+  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
+  ///   the name is that of something else; otherwise as `init(isSet:)`. See `NamedObject`.
+  public convenience init(
+    isSet: Bool = false, named name: String, _ mode: NameMode = .openOrCreate
+  ) throws(IPCError) {
+    try self.init(isSet, name: ObjectName(name, mode))
+  }
+
+  init(_ isSet: Bool, name: ObjectName?) throws(IPCError) {
     segment = try unsafe Segment.make(
-      Self.segmentType, size: MemoryLayout<cipc_event_t>.size, subject: "Event"
+      Self.segmentType, size: MemoryLayout<cipc_event_t>.size, name: name, subject: "Event"
     ) { address in
       unsafe cipc_event_init(
         address.assumingMemoryBound(to: cipc_event_t.self), isSet ? 1 : 0)
@@ -143,6 +158,11 @@ public final class Event: Sendable {
       unsafe cipc_event_step(pointer, begin, &wait)
     }
   }
+}
+
+extension Event: NamedObject {
+  /// How the event is known by name. For the library.
+  public var naming: ObjectNaming { segment.naming }
 }
 
 extension Event: Codable {

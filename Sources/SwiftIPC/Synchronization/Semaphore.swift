@@ -35,19 +35,34 @@ public final class Semaphore: Sendable {
   /// - Parameter value: how many permits there are: 1 to 65,536.
   /// - Throws: `IPCError` with `invalidArgument` for any other number, `outOfMemory` or
   ///   `resourceLimit`.
-  public init(value: Int) throws(IPCError) {
+  public convenience init(value: Int) throws(IPCError) { try self.init(value, name: nil) }
+
+  /// Makes a semaphore that other programs find by its name, or finds it.
+  ///
+  /// - Parameter value: how many permits there are; the same in all programs.
+  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
+  ///   the name is that of something else, or of a semaphore of another number of permits; otherwise
+  ///   as `init(value:)`. See `NamedObject`.
+  public convenience init(
+    value: Int, named name: String, _ mode: NameMode = .openOrCreate
+  ) throws(IPCError) {
+    try self.init(value, name: ObjectName(name, mode))
+  }
+
+  init(_ value: Int, name: ObjectName?) throws(IPCError) {
     guard let permits = UInt32(exactly: value), cipc_semaphore_footprint(permits) != 0 else {
       throw IPCError(
         .invalidArgument, context: "Semaphore of \(value) permits: 1 to 65,536 are possible")
     }
-    segment = try unsafe Segment.make(
-      Self.segmentType(count: UInt64(permits)), size: cipc_semaphore_footprint(permits),
+    let segment = try unsafe Segment.make(
+      Self.segmentType(count: UInt64(permits)), size: cipc_semaphore_footprint(permits), name: name,
       subject: "Semaphore"
     ) { address in
       unsafe cipc_semaphore_init(
         address.assumingMemoryBound(to: cipc_semaphore_t.self), permits)
     }
-    capacity = value
+    capacity = try Self.permits(of: segment)
+    self.segment = segment
   }
 
   /// Receives a semaphore from another process: works inside a message alone.
@@ -57,12 +72,17 @@ public final class Semaphore: Sendable {
   public init(from decoder: any Decoder) throws {
     let segment = try Segment.decode(
       from: decoder, as: Semaphore.self, Self.segmentType(count: Segment.anyCount))
+    capacity = try Self.permits(of: segment)
+    self.segment = segment
+  }
+
+  /// How many permits there are, as the header says, and whether there is room for them all.
+  private static func permits(of segment: Segment) throws(IPCError) -> Int {
     let footprint = UInt32(exactly: segment.count).map { cipc_semaphore_footprint($0) } ?? 0
     guard footprint != 0, footprint <= segment.size else {
       throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "Semaphore")
     }
-    self.segment = segment
-    capacity = segment.count
+    return segment.count
   }
 
   /// The fingerprint is 1 for an owned semaphore and 2 for an unowned one, so that C programs can
@@ -116,6 +136,11 @@ public final class Semaphore: Sendable {
   @usableFromInline static func deadline(at instant: SuspendingClock.Instant) -> Int64 {
     Deadline.at(instant)
   }
+}
+
+extension Semaphore: NamedObject {
+  /// How the semaphore is known by name. For the library.
+  public var naming: ObjectNaming { segment.naming }
 }
 
 extension Semaphore: Codable {

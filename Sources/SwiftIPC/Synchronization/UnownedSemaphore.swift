@@ -32,13 +32,32 @@ extension Semaphore {
     ///   - bound: the most that there can be: at least 1.
     /// - Throws: `IPCError` with `invalidArgument` for numbers that cannot be, `capacityExceeded`
     ///   for a value beyond the bound, `outOfMemory` or `resourceLimit`.
-    public init(value: Int, bound: Int = Int(Int32.max)) throws(IPCError) {
+    public convenience init(value: Int, bound: Int = Int(Int32.max)) throws(IPCError) {
+      try self.init(value, bound, name: nil)
+    }
+
+    /// Makes a semaphore that other programs find by its name, or finds it.
+    ///
+    /// - Parameters:
+    ///   - value: how many permits there are at first, where it is made.
+    ///   - bound: the most that there can be, where it is made.
+    /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch`
+    ///   when the name is that of something else; otherwise as `init(value:bound:)`. See
+    ///   `NamedObject`.
+    public convenience init(
+      value: Int, bound: Int = Int(Int32.max), named name: String, _ mode: NameMode = .openOrCreate
+    ) throws(IPCError) {
+      try self.init(value, bound, name: ObjectName(name, mode))
+    }
+
+    init(_ value: Int, _ bound: Int, name: ObjectName?) throws(IPCError) {
       guard let first = UInt32(exactly: value), let most = UInt32(exactly: bound) else {
         throw IPCError(
           .invalidArgument, context: "Semaphore.Unowned of \(value) permits, at most \(bound)")
       }
       segment = try unsafe Segment.make(
-        Self.segmentType, size: MemoryLayout<cipc_semaphore_t>.size, subject: "Semaphore.Unowned"
+        Self.segmentType, size: MemoryLayout<cipc_semaphore_t>.size, name: name,
+        subject: "Semaphore.Unowned"
       ) { address in
         unsafe cipc_semaphore_init_unowned(
           address.assumingMemoryBound(to: cipc_semaphore_t.self), first, most)
@@ -164,6 +183,11 @@ extension Semaphore {
       }
     }
   }
+}
+
+extension Semaphore.Unowned: NamedObject {
+  /// How the semaphore is known by name. For the library.
+  public var naming: ObjectNaming { segment.naming }
 }
 
 extension Semaphore.Unowned: Codable {
