@@ -72,6 +72,28 @@ import Testing
     }
   }
 
+  @Test func whatIsWaitedForIsFoundByItsName() throws {
+    try holds {
+      try Semaphore(value: 3, named: $0, $1)
+    } sharing: { made, other in
+      try made.withPermit { other.value == 2 && other.capacity == 3 }
+    }
+    try holds {
+      try Semaphore.Unowned(value: 1, named: $0, $1)
+    } sharing: { made, other in
+      let before = other.value
+      try made.release()
+      return other.value == before + 1
+    }
+    try holds {
+      try Event(named: $0, $1)
+    } sharing: { made, other in
+      made.set()
+      defer { other.clear() }
+      return other.isSet
+    }
+  }
+
   @Test func textAndBytesAreFoundByTheirNames() throws {
     try holds {
       try SharedString("one", capacity: 64, named: $0, $1)
