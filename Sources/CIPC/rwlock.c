@@ -253,6 +253,8 @@ int cipc_rwlock_write_step(cipc_rwlock_t *lock, uint32_t lines, cipc_participant
     status = cipc_mutex_trylock(&lock->mutex);
     if (status == CIPC_EBUSY) return CIPC_EAGAIN;
   }
+  // As in `take_mutex`.
+  if (status == CIPC_OWNER_DIED) look = 1;
   status = settle(lock, status);
   if (status < 0) return status;
   close_door(lock);

@@ -320,6 +320,25 @@ import Testing
   }
 }
 
+// MARK: By name
+
+extension ReadWriteLockTests {
+  @Test func aLockIsFoundByItsName() throws {
+    let name = nameOfTest()
+    #expect(errorCode { _ = try ReadWriteLock(named: name, .open) } == .nameNotFound)
+    let lock = try ReadWriteLock(named: name)
+    defer { try? lock.unlink() }
+    #expect(lock.wasCreated && lock.name == name)
+    #expect(errorCode { _ = try ReadWriteLock(named: name, .create) } == .nameExists)
+    #expect(errorCode { _ = try ReadWriteLock(readers: 8, named: name) } == .segmentMismatch)
+    #expect(errorCode { _ = try Lock(named: name) } == .segmentMismatch)
+    let other = try ReadWriteLock(named: name)
+    #expect(!other.wasCreated)
+    try lock.withWriteLock { #expect(errorCode { try other.withReadLock {} } == .alreadyLocked) }
+    #expect(try other.withReadLock { try lock.withReadLockIfAvailable { 1 } } == 1)
+  }
+}
+
 // MARK: With await
 
 extension ReadWriteLockTests {

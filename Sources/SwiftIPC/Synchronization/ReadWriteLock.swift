@@ -48,15 +48,32 @@ public final class ReadWriteLock: Sendable {
   ///   two. Each costs 8 bytes, and a look of every writer.
   /// - Throws: `IPCError` with `invalidArgument` for another number, `outOfMemory` or
   ///   `resourceLimit`.
-  public init(readers: Int = 128) throws(IPCError) {
+  public convenience init(readers: Int = 128) throws(IPCError) {
+    try self.init(readers, name: nil)
+  }
+
+  /// Makes a lock that other programs find by its name, or finds it.
+  ///
+  /// - Parameter readers: as in `init(readers:)`; the same in all programs.
+  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
+  ///   the name is that of something else, or of a lock for another number of readers; otherwise as
+  ///   `init(readers:)`. See `NamedObject`.
+  public convenience init(
+    readers: Int = 128, named name: String, _ mode: NameMode = .openOrCreate
+  ) throws(IPCError) {
+    try self.init(readers, name: ObjectName(name, mode))
+  }
+
+  init(_ readers: Int, name: ObjectName?) throws(IPCError) {
     let lines = try Self.lines(for: readers)
-    self.lines = lines
-    segment = try unsafe Segment.make(
-      Self.segmentType(lines: UInt64(lines)), size: cipc_rwlock_footprint(lines),
+    let segment = try unsafe Segment.make(
+      Self.segmentType(lines: UInt64(lines)), size: cipc_rwlock_footprint(lines), name: name,
       subject: "ReadWriteLock"
     ) { address in
       unsafe cipc_rwlock_init(address.assumingMemoryBound(to: cipc_rwlock_t.self), lines)
     }
+    self.lines = try Self.lines(of: segment)
+    self.segment = segment
   }
 
   /// Receives a lock from another process: works inside a message alone.
@@ -66,12 +83,18 @@ public final class ReadWriteLock: Sendable {
   public init(from decoder: any Decoder) throws {
     let segment = try Segment.decode(
       from: decoder, as: ReadWriteLock.self, Self.segmentType(lines: Segment.anyCount))
+    lines = try Self.lines(of: segment)
+    self.segment = segment
+  }
+
+  /// How many lines there are, as the header says, and whether they all are there.
+  private static func lines(of segment: Segment) throws(IPCError) -> UInt32 {
     let lines = UInt32(clamping: segment.count)
     // The footprint is SIZE_MAX for a number of lines that no lock has: -1 here.
     guard (1...segment.size).contains(cipc_rwlock_footprint(lines)) else {
       throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "ReadWriteLock")
     }
-    (self.segment, self.lines) = (segment, lines)
+    return lines
   }
 
   /// How many can read at a time.
@@ -120,6 +143,11 @@ public final class ReadWriteLock: Sendable {
   @usableFromInline static func deadline(at instant: SuspendingClock.Instant) -> Int64 {
     Deadline.at(instant)
   }
+}
+
+extension ReadWriteLock: NamedObject {
+  /// How the lock is known by name. For the library.
+  public var naming: ObjectNaming { segment.naming }
 }
 
 extension ReadWriteLock: Codable {
