@@ -92,6 +92,12 @@ import Testing
       try made.withPermit { other.value == 2 && other.capacity == 3 } && other.value == 3
     }
     try holds {
+      try $0.readWriteLock("it", readers: 16, $1)
+    } sharing: { made, other in
+      let code = try made.withWriteLock { errorCode { try other.withReadLock {} } }
+      return code == .alreadyLocked && other.readerCapacity == 16
+    }
+    try holds {
       try $0.unownedSemaphore("it", value: 1, $1)
     } sharing: { made, other in
       let before = other.value

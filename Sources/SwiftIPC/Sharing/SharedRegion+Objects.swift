@@ -133,6 +133,16 @@ extension SharedRegion {
     try RecursiveLock(name: object(name, mode))
   }
 
+  /// A reader-writer lock: the one of that name, or a new one.
+  ///
+  /// - Parameter readers: how many can read at a time; what is found has room for as many.
+  /// - Throws: as `value(_:_:_:)`.
+  public func readWriteLock(
+    _ name: String, readers: Int = 128, _ mode: NameMode = .openOrCreate
+  ) throws(IPCError) -> ReadWriteLock {
+    try ReadWriteLock(readers, name: object(name, mode))
+  }
+
   /// A semaphore: the one of that name, or a new one whose permits are all free.
   ///
   /// - Parameter value: how many permits there are; what is found has as many.
