@@ -132,4 +132,69 @@ extension SharedRegion {
   ) throws(IPCError) -> RecursiveLock {
     try RecursiveLock(name: object(name, mode))
   }
+
+  /// A reader-writer lock: the one of that name, or a new one.
+  ///
+  /// - Parameter readers: how many can read at a time; what is found has room for as many.
+  /// - Throws: as `value(_:_:_:)`.
+  public func readWriteLock(
+    _ name: String, readers: Int = 128, _ mode: NameMode = .openOrCreate
+  ) throws(IPCError) -> ReadWriteLock {
+    try ReadWriteLock(readers, name: object(name, mode))
+  }
+
+  /// A semaphore: the one of that name, or a new one whose permits are all free.
+  ///
+  /// - Parameter value: how many permits there are; what is found has as many.
+  /// - Throws: as `value(_:_:_:)`.
+  public func semaphore(
+    _ name: String, value: Int, _ mode: NameMode = .openOrCreate
+  ) throws(IPCError) -> Semaphore {
+    try Semaphore(value, name: object(name, mode))
+  }
+
+  /// A semaphore for signals: the one of that name, or a new one.
+  ///
+  /// - Parameters:
+  ///   - value: how many permits there are at first, where it is made.
+  ///   - bound: the most that there can be, where it is made.
+  /// - Throws: as `value(_:_:_:)`.
+  public func unownedSemaphore(
+    _ name: String, value: Int, bound: Int = Int(Int32.max), _ mode: NameMode = .openOrCreate
+  ) throws(IPCError) -> Semaphore.Unowned {
+    try Semaphore.Unowned(value, bound, name: object(name, mode))
+  }
+
+  /// An event: the one of that name, or a new one.
+  ///
+  /// - Parameter isSet: whether it is set at first, where it is made.
+  /// - Throws: as `value(_:_:_:)`.
+  public func event(
+    _ name: String, isSet: Bool = false, _ mode: NameMode = .openOrCreate
+  ) throws(IPCError) -> Event {
+    try Event(isSet, name: object(name, mode))
+  }
+
+  /// A condition of something that a lock guards: the one of that name, or a new one.
+  ///
+  /// - Parameters:
+  ///   - lock: the same wherever the condition is used.
+  ///   - waiters: how many can wait at a time; what is found has room for as many.
+  /// - Throws: as `value(_:_:_:)`.
+  public func condition(
+    _ name: String, _ lock: Lock, waiters: Int = Condition.defaultWaiters,
+    _ mode: NameMode = .openOrCreate
+  ) throws(IPCError) -> Condition {
+    try Condition(lock, waiters, name: object(name, mode))
+  }
+
+  /// A barrier: the one of that name, or a new one at which nobody has arrived.
+  ///
+  /// - Parameter parties: how many go on together; what is found has as many.
+  /// - Throws: as `value(_:_:_:)`.
+  public func barrier(
+    _ name: String, parties: Int, _ mode: NameMode = .openOrCreate
+  ) throws(IPCError) -> Barrier {
+    try Barrier(parties, name: object(name, mode))
+  }
 }

@@ -58,7 +58,7 @@ public final class Barrier: Sendable {
     try self.init(parties, name: ObjectName(name, mode))
   }
 
-  private init(_ parties: Int, name: ObjectName?) throws(IPCError) {
+  init(_ parties: Int, name: ObjectName?) throws(IPCError) {
     guard (1...Int(Int32.max)).contains(parties) else {
       throw IPCError(.invalidArgument, context: "Barrier: \(parties) parties")
     }

@@ -79,7 +79,7 @@ public final class Condition: Sendable {
     try self.init(lock, waiters, name: ObjectName(name, mode))
   }
 
-  private init(_ lock: Lock, _ waiters: Int, name: ObjectName?) throws(IPCError) {
+  init(_ lock: Lock, _ waiters: Int, name: ObjectName?) throws(IPCError) {
     guard (1...Int(Int32.max)).contains(waiters) else {
       throw IPCError(.invalidArgument, context: "Condition: \(waiters) waiters")
     }
