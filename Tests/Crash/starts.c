@@ -205,8 +205,9 @@ static bool has_settled(void) {
   for (int i = 0; i < trial.count; i++) {
     const struct tracee *tracee = &trial.tracees[i];
     if (tracee->ended || tracee == trial.held) continue;
-    // D: a parent waits for the end of a vfork.
-    if (process_state(tracee->pid) == 'R') return false;
+    char state = process_state(tracee->pid);
+    // D: a parent waits for the end of a vfork; whoever else is in it may be about to end.
+    if (state == 'R' || (state == 'D' && tracee->role != THE_PARENT)) return false;
   }
   return true;
 }

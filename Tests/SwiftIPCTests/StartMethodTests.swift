@@ -84,6 +84,25 @@ import Testing
     #expect(found == ["yes", nil, nil])
   }
 
+  @Test func whatTheServerDoesForItsChildrenLeavesNothing() async throws {
+    // In a child, whose descriptors and threads are its own.
+    let child = try ChildProcess.start {
+      let before = (ChildWork.openDescriptors(), ChildWork.threadCount())
+      for isSpare in [0, 1, 1] as [Int32] { serverWarmUp(isSpare) }
+      return before == (ChildWork.openDescriptors(), ChildWork.threadCount())
+    }
+    #expect(try await child.value)
+  }
+
+  @Test func eachChildOfTheServerHasItsOwnNameAndTask() async throws {
+    for number in 0..<5 {
+      let child = try ChildProcess.start(
+        number, options: .init(name: "numbered-\(number)", method: .forkServer)
+      ) { "\($0) \(CurrentProcess.name)" }
+      #expect(try await child.value == "\(number) numbered-\(number)")
+    }
+  }
+
   @Test func aKilledServerIsReplaced() async throws {
     // In a child, whose server is not the other tests'.
     let child = try ChildProcess.start {

@@ -16,7 +16,7 @@ internal import CIPC
 /// What it does has no other effect: where a task fails, some of that is left to the children.
 @_cdecl("swiftipc_server_warm_up")
 func serverWarmUp(_ isSpare: Int32) {
-  let action: ActionFunction< > = ActionFunction(body: {})
+  let action: ActionFunction<> = ActionFunction(body: {})
   if let location = try? action.location() {
     let work = TaskHeader.Work.closure(location, .action, arguments: [], output: nil)
     runTask(TaskHeader(name: "", returnsValue: false, work: work), [])
@@ -38,7 +38,11 @@ func serverWarmUp(_ isSpare: Int32) {
 /// Runs a task as a child does, but for the end of the process.
 private func runTask(_ header: TaskHeader, _ arguments: [UInt8]) {
   var ends: [Int32] = [-1, -1]
-  let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
+  #if canImport(Glibc)
+    let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
+  #else
+    let type = SOCK_STREAM | SOCK_CLOEXEC
+  #endif
   guard unsafe socketpair(AF_UNIX, type, 0, &ends) == 0 else { return }
   defer { closeDescriptor(ends[0]) }
   // All of it fits in the socket's buffer: nobody else is there to read it.

@@ -36,6 +36,11 @@ enum ChildWork {
     unsafe getenv(name).map { unsafe String(cString: $0) }
   }
 
+  static func threadCount() -> Int {
+    var tasks = stat()
+    return unsafe stat("/proc/self/task", &tasks) == 0 ? Int(tasks.st_nlink) - 2 : 0
+  }
+
   static func openDescriptors() -> [Int32] {
     guard let directory = unsafe opendir("/proc/self/fd") else { return [] }
     defer { unsafe closedir(directory) }
