@@ -150,7 +150,7 @@ extension SharedRegion {
   public func semaphore(
     _ name: String, value: Int, _ mode: NameMode = .openOrCreate
   ) throws(IPCError) -> Semaphore {
-    try Semaphore(value, name: object(name, mode))
+    try Semaphore(value: value, name: object(name, mode))
   }
 
   /// A semaphore for signals: the one of that name, or a new one.
@@ -162,7 +162,7 @@ extension SharedRegion {
   public func unownedSemaphore(
     _ name: String, value: Int, bound: Int = Int(Int32.max), _ mode: NameMode = .openOrCreate
   ) throws(IPCError) -> Semaphore.Unowned {
-    try Semaphore.Unowned(value, bound, name: object(name, mode))
+    try Semaphore.Unowned(value: value, bound: bound, name: object(name, mode))
   }
 
   /// An event: the one of that name, or a new one.
@@ -172,7 +172,7 @@ extension SharedRegion {
   public func event(
     _ name: String, isSet: Bool = false, _ mode: NameMode = .openOrCreate
   ) throws(IPCError) -> Event {
-    try Event(isSet, name: object(name, mode))
+    try Event(isSet: isSet, name: object(name, mode))
   }
 
   /// A condition of something that a lock guards: the one of that name, or a new one.
