@@ -76,7 +76,7 @@ import Testing
     let tasks = (0..<20).map { _ in
       Task {
         try arrived.release()
-        try await event.wait(timeout: .seconds(30))
+        try await event.wait()
       }
     }
     for _ in 0..<25 { try await arrived.acquire() }
@@ -91,11 +91,11 @@ import Testing
     let released = try SharedAtomic(0)
     for round in 1...20 {
       let thread = InThread {
-        try event.wait(timeout: .seconds(30))
+        try event.wait()
         released.add(1)
       }
       let task = Task {
-        try await event.wait(timeout: .seconds(30))
+        try await event.wait()
         released.add(1)
       }
       // A wait that has begun ends at the next of these, although it is over before it can look.
@@ -122,7 +122,7 @@ import Testing
     }
     for _ in 0..<200 {
       ping.set()
-      try await pong.wait(timeout: .seconds(30))
+      try await pong.wait()
       pong.clear()
     }
     #expect(try await child.join() == .exited(0))
@@ -136,7 +136,7 @@ import Testing
       try event.wait()
     }
     try await arrived.wait()
-    let waiting = Task { try await event.wait(timeout: .seconds(30)) }
+    let waiting = Task { try await event.wait() }
     try child.kill()
     #expect(try await child.join() == .signalled(SIGKILL))
     event.set()
@@ -164,7 +164,7 @@ import Testing
     for _ in 0..<20 {
       one.clear()
       other.clear()
-      let waiting = Task { try await firstReady(one, other, timeout: .seconds(30)) }
+      let waiting = Task { try await firstReady(one, other) }
       await Task.yield()
       one.set()
       #expect(try await waiting.value == [0])
@@ -172,7 +172,7 @@ import Testing
     one.clear()
     // Set by another process, and waited for on a thread.
     let child = try ChildProcess.start(one) { $0.set() }
-    #expect(try InThread { try firstReady(other, one, timeout: .seconds(30)) }.join() == [1])
+    #expect(try InThread { try firstReady(other, one) }.join() == [1])
     #expect(try await child.join() == .exited(0))
     one.clear()
     let waiting = Task { try await firstReady(one, other) }
