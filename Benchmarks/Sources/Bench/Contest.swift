@@ -7,6 +7,8 @@ struct Contest: Sendable {
   var floorName = ""
   /// How far from the floor we may be; nil where no target was set.
   var target: Target?
+  /// A bound on the p99 of our own time, in nanoseconds, where there is no floor.
+  var p99Target: Double?
   var unit = Unit.time
   var placement = Placement.oneCore
   /// The job in python/jobs.py that does the same.
@@ -19,6 +21,8 @@ struct Contest: Sendable {
 
   /// Each does its job as often as it is told.
   struct Sides {
+    /// What has to be there before each time that our job is done, once; not timed.
+    var before: (() throws -> Void)?
     var ours: (Int) throws -> Void
     /// nil where there is no C program to compare with.
     var floor: ((Int) throws -> Void)?

@@ -8,6 +8,9 @@ struct Line {
   var python: Runner.Summary?
 
   var verdict: String {
+    if let bound = contest.p99Target {
+      return "p99 ≤ \(Table.time(bound)) \(measured.ours.p99 <= bound ? "met" : "MISSED")"
+    }
     guard let target = contest.target, let ratio = measured.ratios?.median else { return "" }
     let met = target.isMet(by: ratio) ? "met" : "MISSED"
     return switch target {

@@ -28,6 +28,8 @@ struct Runner {
   }
 
   private struct Side {
+    /// Not timed; with it an operation is a batch of its own.
+    var before: (() throws -> Void)?
     let run: (Int) throws -> Void
     var operations = 1
     var batches = 1
@@ -36,6 +38,7 @@ struct Runner {
 
     /// Nanoseconds per operation in one batch.
     func time() throws -> Double {
+      try before?()
       let start = floor_now()
       try run(operations)
       return Double(floor_now() - start) / Double(operations)
@@ -44,7 +47,7 @@ struct Runner {
     /// Warms up and returns the time of one operation in nanoseconds.
     mutating func calibrate(_ batch: Double) throws -> Double {
       var perOperation = try time()
-      while Double(operations) * perOperation < batch {
+      while before == nil && Double(operations) * perOperation < batch {
         operations *= 2
         perOperation = try time()
       }
@@ -69,7 +72,7 @@ struct Runner {
 
   func run(_ contest: Contest, _ cores: Cores) throws -> Measured {
     let sides = try contest.prepare(cores)
-    var ours = Side(run: sides.ours)
+    var ours = Side(before: sides.before, run: sides.ours)
     guard let raw = sides.floor else {
       try size(&ours)
       for _ in 0..<rounds { _ = try ours.turn() }
@@ -92,7 +95,7 @@ struct Runner {
 
   private func size(_ side: inout Side) throws {
     let perOperation = try side.calibrate(batch)
-    side.operations = max(1, Int(batch / perOperation))
+    side.operations = side.before == nil ? max(1, Int(batch / perOperation)) : 1
     side.batches = min(max(3, Int(turn / (perOperation * Double(side.operations)))), 1000)
   }
 }

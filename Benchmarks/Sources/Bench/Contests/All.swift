@@ -7,6 +7,7 @@ extension Contest {
     + semaphores + events
     + readWriteLocks
     + barriers + conditions
+    + recoveries
     + negations + [spanNegation, copyOut]
     + roundTrips + [typedRoundTrip] + mebibytes
     + [encoding, decoding]
