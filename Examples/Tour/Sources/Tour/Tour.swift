@@ -25,6 +25,7 @@ protocol Stop {
       SharedText.self,
       NumbersForPython.self,
       KilledOwner.self,
+      KilledWorker.self,
       TwoCores.self,
     ]
   }
