@@ -257,9 +257,10 @@ static void judge_post(struct trial *trial) {
 
 static const struct operation semaphore_operations[] = {
     {.name = "semaphore.acquire", .states = IN(OWNS), .commit = RISES, .run = acquire_forever, ONE},
-    // Whether the victim comes first depends on whose slice ends when.
+    // Not IN(WOKEN_DIED): a death wakes nobody here. Who sleeps looks when its slice ends, the first
+    // to look wakes the others, and whether that is the victim is chance.
     {.name = "semaphore.acquire",
-     .states = WAITS | IN(WOKEN_DIED),
+     .states = WAITS,
      .commit = WHENEVER,
      .run = acquire_forever,
      ONE},
