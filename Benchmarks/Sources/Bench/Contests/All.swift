@@ -7,9 +7,10 @@ extension Contest {
     + semaphores + events
     + readWriteLocks
     + barriers + conditions
-    + recoveries
     + negations + [spanNegation, copyOut]
     + roundTrips + [typedRoundTrip] + mebibytes
     + [encoding, decoding]
     + [spawn] + forkServer + [fork] + startsWithMemory + startsWithFiles
+    // Last: they leave threads behind, and who has any cannot be forked.
+    + recoveries
 }
