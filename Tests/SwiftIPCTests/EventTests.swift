@@ -48,10 +48,13 @@ import Testing
       #expect(SuspendingClock.now - start >= timeout)
     }
     #expect(await asyncCode { try await event.wait(until: .now) } == .timedOut)
-    let waiting = Task { try await event.wait() }
-    try await Task.sleep(for: .milliseconds(5))
-    waiting.cancel()
-    #expect(await asyncCode { try await waiting.value } == .cancelled)
+    // Before it waits, while it does, and in between.
+    for round in 0..<40 {
+      let waiting = Task { try await event.wait() }
+      for _ in 0..<round { await Task.yield() }
+      waiting.cancel()
+      #expect(await asyncCode { try await waiting.value } == .cancelled)
+    }
     event.set()
     try await event.wait()
     try await event.wait(timeout: .zero)

@@ -140,14 +140,16 @@ import Testing
   @Test func aCancelledTaskWaitsNoMore() async throws {
     let semaphore = try Semaphore(value: 1)
     let permit = try await semaphore.acquire()
-    let keeping = Task { try await semaphore.acquire() }
-    let scoped = Task { try await semaphore.withPermit { _ = Issue.record("ran") } }
-    // Both may have fallen asleep by now or not: either way they end.
-    try await Task.sleep(for: .milliseconds(10))
-    keeping.cancel()
-    scoped.cancel()
-    #expect(await asyncCode { _ = try await keeping.value } == .cancelled)
-    #expect(await asyncCode { try await scoped.value } == .cancelled)
+    // Before they wait, while they do, and in between.
+    for round in 0..<40 {
+      let keeping = Task { try await semaphore.acquire() }
+      let scoped = Task { try await semaphore.withPermit { _ = Issue.record("ran") } }
+      for _ in 0..<round { await Task.yield() }
+      keeping.cancel()
+      scoped.cancel()
+      #expect(await asyncCode { _ = try await keeping.value } == .cancelled)
+      #expect(await asyncCode { try await scoped.value } == .cancelled)
+    }
     try permit.release()
     #expect(semaphore.value == 1)
     let before = Task {
@@ -485,10 +487,12 @@ import Testing
     let semaphore = try Semaphore.Unowned(value: 0)
     #expect(await asyncCode { try await semaphore.acquire(timeout: .milliseconds(5)) } == .timedOut)
     #expect(await asyncCode { try await semaphore.acquire(until: .now) } == .timedOut)
-    let waiting = Task { try await semaphore.acquire() }
-    try await Task.sleep(for: .milliseconds(5))
-    waiting.cancel()
-    #expect(await asyncCode { try await waiting.value } == .cancelled)
+    for round in 0..<40 {
+      let waiting = Task { try await semaphore.acquire() }
+      for _ in 0..<round { await Task.yield() }
+      waiting.cancel()
+      #expect(await asyncCode { try await waiting.value } == .cancelled)
+    }
     let many = (0..<20).map { _ in Task { try await semaphore.acquire() } }
     try semaphore.release(20)
     for one in many { try await one.value }
