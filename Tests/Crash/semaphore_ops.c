@@ -257,13 +257,9 @@ static void judge_post(struct trial *trial) {
 
 static const struct operation semaphore_operations[] = {
     {.name = "semaphore.acquire", .states = IN(OWNS), .commit = RISES, .run = acquire_forever, ONE},
-    // Not IN(WOKEN_DIED): a death wakes nobody here. Who sleeps looks when its slice ends, the first
-    // to look wakes the others, and whether that is the victim is chance.
-    {.name = "semaphore.acquire",
-     .states = WAITS,
-     .commit = WHENEVER,
-     .run = acquire_forever,
-     ONE},
+    // Not IN(WOKEN_DIED): a death wakes nobody here. Who sleeps looks when its slice ends, the
+    // first to look wakes the others, and whether that is the victim is chance.
+    {.name = "semaphore.acquire", .states = WAITS, .commit = WHENEVER, .run = acquire_forever, ONE},
     {.name = "semaphore.try", .states = IN(OWNS), .commit = RISES, .run = try_once, ONE},
     {.name = "semaphore.release",
      .states = IN(OWNS) | IN(CONTENDED) | IN(CALLS),
