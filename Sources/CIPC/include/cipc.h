@@ -29,5 +29,6 @@
 #include "cipc/status.h"
 #include "cipc/wait.h"
 #include "cipc/waiter.h"
+#include "cipc/watch.h"
 
 #endif
