@@ -23,6 +23,7 @@
 #include "cipc/process.h"
 #include "cipc/processor.h"
 #include "cipc/region.h"
+#include "cipc/ring.h"
 #include "cipc/rwlock.h"
 #include "cipc/segment.h"
 #include "cipc/semaphore.h"
