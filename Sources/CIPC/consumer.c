@@ -63,10 +63,7 @@ static int find_first(cipc_ring_t *ring, cipc_index_t *index, size_t *length, ci
   if (!cipc_ladder_has(ring, head)) return CIPC_ERINGINDEX;
   *index = head;
   int status = cipc_consumer_find(ring, index, length, next);
-  // Nothing is there, and it was more at a time than the first rung takes.
-  if ((status == CIPC_EAGAIN || status == CIPC_EFINISHED) && cipc_index_rung(head) != 0) {
-    cipc_ladder_tidy(ring);
-  }
+  if (status == CIPC_EAGAIN || status == CIPC_EFINISHED) cipc_ladder_tidy(ring);
   return status;
 }
 
@@ -75,7 +72,7 @@ static void advance(cipc_ring_t *ring, cipc_index_t next) {
   cipc_index_t head = __atomic_load_n(&ring->control->head, __ATOMIC_RELAXED);
   // Commit point of getting. Sequentially consistent, as sleepers.h wants it.
   __atomic_store_n(&ring->control->head, next, __ATOMIC_SEQ_CST);
-  if (cipc_index_rung(head) != cipc_index_rung(next)) cipc_ladder_tidy(ring);
+  if (cipc_index_has_turned(head, next)) cipc_ladder_tidy(ring);
 }
 
 // MARK: Copying

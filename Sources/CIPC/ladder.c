@@ -2,15 +2,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "pages.h"
 #include "ring.h"
 #include "segment.h"
 
 // From one rung to the next.
 #define GROWTH 16u
 // Memory is given in steps of this, the first rung's aside, and taken in larger ones: a step of the
-// latter keeps producers out for less than a millisecond.
+// latter takes some milliseconds, and keeps producers out for as long.
 #define STEP (UINT64_C(1) << 20)
 #define TRIM (UINT64_C(1) << 24)
+// Consumers are fast that take so many records in so many pauses, of 15 to 50 ns each.
+#define PROGRESS_PAUSES 128u
+#define PROGRESS_RECORDS 16u
 // In a rung beyond the first, how often the tail asks whether so little is left that it can return.
 #define REVIEW_UNITS (UINT64_C(16384) / CIPC_RING_UNIT)
 
@@ -116,8 +120,8 @@ int cipc_ladder_measure(const cipc_ring_t *ring, cipc_index_t from, cipc_index_t
   return CIPC_ERINGINDEX;
 }
 
-int cipc_ladder_follow(cipc_ring_t *ring, cipc_index_t *index, cipc_index_t end,
-                       cipc_index_t *limit) {
+int cipc_ladder_follow_slowly(cipc_ring_t *ring, cipc_index_t *index, cipc_index_t end,
+                              cipc_index_t *limit) {
   *limit = end;
   for (uint32_t i = 0; cipc_index_rung(*index) != cipc_index_rung(end); i++) {
     cipc_index_t closed;
@@ -130,20 +134,15 @@ int cipc_ladder_follow(cipc_ring_t *ring, cipc_index_t *index, cipc_index_t end,
     *limit = end;
   }
   unsigned char *base;
-  return cipc_ladder_map(ring, cipc_index_rung(*index), &base);
-}
-
-int cipc_ladder_read(const cipc_ring_t *ring, cipc_index_t index, cipc_index_t limit,
-                     size_t *length, cipc_index_t *next) {
-  const cipc_rung_t *rung = &ring->rungs[cipc_index_rung(index)];
-  uint64_t used = cipc_rung_used(rung, cipc_index_position(index), cipc_index_position(limit),
-                                 cipc_index_records(index, limit));
-  // Once: it is the others' to write.
-  uint32_t claimed = (uint32_t)__atomic_load_n(cipc_ladder_at(ring, index), __ATOMIC_RELAXED);
-  uint64_t units = cipc_ring_units(ring, claimed);
-  if (units > used) return CIPC_ERINGRECORD;
-  *length = claimed;
-  *next = cipc_ladder_behind(ring, index, units);
+  uint32_t rung = cipc_index_rung(*index);
+  int status = cipc_ladder_map(ring, rung, &base);
+  if (status < 0 || rung == 0) return status;
+  // As `back` does for the producer's pages, for those of this process.
+  uint64_t step = cipc_index_position(*index) / (STEP / CIPC_RING_UNIT) + 1;
+  if (__atomic_load_n(&ring->rungs[rung].entered, __ATOMIC_RELAXED) != step) {
+    __atomic_store_n(&ring->rungs[rung].entered, step, __ATOMIC_RELAXED);
+    cipc_pages_populate(base + (step - 1) * STEP, STEP, false);
+  }
   return 0;
 }
 
@@ -164,11 +163,13 @@ static int back(cipc_ring_t *ring, uint32_t rung, uint64_t end) {
   if (__atomic_load_n(&control->touched[rung], __ATOMIC_RELAXED) < upto) {
     __atomic_store_n(&control->touched[rung], upto, __ATOMIC_RELAXED);
   }
-  int status =
-      cipc_segment_back(ring->segment, ring->rungs[rung].offset + (size_t)from * CIPC_RING_UNIT,
-                        (size_t)(upto - from) * CIPC_RING_UNIT);
-  if (status == 0) __atomic_store_n(&control->backed[rung], upto, __ATOMIC_RELAXED);
-  return status;
+  size_t offset = (size_t)from * CIPC_RING_UNIT, length = (size_t)(upto - from) * CIPC_RING_UNIT;
+  int status = cipc_segment_back(ring->segment, ring->rungs[rung].offset + offset, length);
+  if (status < 0) return status;
+  __atomic_store_n(&control->backed[rung], upto, __ATOMIC_RELAXED);
+  // All at once costs a fifth of a fault for each page.
+  if (rung != 0) cipc_pages_populate(ring->rungs[rung].base + offset, length, true);
+  return 0;
 }
 
 // The rung in which `units` go, given what is in use up to the tail; RUNGS for none.
@@ -185,22 +186,20 @@ static uint32_t choose(const cipc_ring_t *ring, uint32_t rung, uint64_t units,
   return CIPC_RING_RUNGS;
 }
 
-static int place_in(cipc_ring_t *ring, cipc_index_t tail, uint64_t units,
-                    const cipc_ladder_extent_t *extent, cipc_index_t *place) {
+static int place_in(cipc_ring_t *ring, cipc_index_t tail, uint64_t units, uint32_t target,
+                    cipc_index_t *place) {
   uint32_t rung = cipc_index_rung(tail);
-  uint32_t target = choose(ring, rung, units, extent);
-  if (target == CIPC_RING_RUNGS) return CIPC_EAGAIN;
   cipc_index_t found = target == rung ? tail : cipc_index_make(target, 0, cipc_index_number(tail));
+  unsigned char *base;
+  int status = cipc_ladder_map(ring, target, &base);
+  if (status < 0) return status;
   uint64_t end = cipc_index_position(found) + units;
   if (__builtin_expect(__atomic_load_n(&ring->control->backed[target], __ATOMIC_RELAXED) < end &&
                            ring->control->backed[target] < ring->rungs[target].units,
                        0)) {
-    int status = back(ring, target, end);
+    status = back(ring, target, end);
     if (status < 0) return status;
   }
-  unsigned char *base;
-  int status = cipc_ladder_map(ring, target, &base);
-  if (status < 0) return status;
   if (target != rung) {
     cipc_index_t closed =
         cipc_index_make(target, cipc_index_position(tail), cipc_index_number(tail));
@@ -210,9 +209,26 @@ static int place_in(cipc_ring_t *ring, cipc_index_t tail, uint64_t units,
   return 0;
 }
 
-int cipc_ladder_place(cipc_ring_t *ring, cipc_index_t tail, uint64_t units, cipc_index_t *place) {
+// Whether consumers are so fast that there is room in the first rung within some microseconds: then
+// it is better to stay there, in the cache, than to go on in fresh memory.
+static bool is_soon_free(const cipc_ring_t *ring, cipc_index_t low, uint64_t units) {
+  uint64_t wanted = ring->rungs[0].units / 4;
+  if (wanted < units) return false;
+  for (uint64_t freed = 0; freed < wanted;) {
+    cipc_patience_pause(PROGRESS_PAUSES);
+    cipc_index_t now = __atomic_load_n(ring->low, __ATOMIC_RELAXED);
+    if (cipc_index_rung(now) != 0 || cipc_index_records(low, now) < PROGRESS_RECORDS) return false;
+    freed += (cipc_index_position(now) - cipc_index_position(low)) & (ring->rungs[0].units - 1);
+    low = now;
+  }
+  return true;
+}
+
+int cipc_ladder_place_slowly(cipc_ring_t *ring, cipc_index_t tail, uint64_t units,
+                             cipc_index_t *place) {
   cipc_ring_control_t *control = ring->control;
   uint64_t position = cipc_index_position(tail);
+  bool may_wait = true;
   bool is_fresh =
       cipc_index_rung(tail) != 0 && position / REVIEW_UNITS != (position + units) / REVIEW_UNITS;
   for (;; is_fresh = true) {
@@ -222,13 +238,21 @@ int cipc_ladder_place(cipc_ring_t *ring, cipc_index_t tail, uint64_t units, cipc
     if (is_fresh) __atomic_store_n(&control->seen_low, low, __ATOMIC_RELAXED);
     cipc_ladder_extent_t extent;
     int status = cipc_ladder_measure(ring, low, tail, &extent);
-    if (status == 0) {
-      status = CIPC_EAGAIN;
-      if (extent.units + units <= ring->capacity && cipc_index_records(low, tail) < ring->records) {
-        status = place_in(ring, tail, units, &extent, place);
-      }
+    uint32_t target = CIPC_RING_RUNGS;
+    if (status == 0 && extent.units + units <= ring->capacity &&
+        cipc_index_records(low, tail) < ring->records) {
+      target = choose(ring, cipc_index_rung(tail), units, &extent);
     }
-    if (is_fresh || (status != CIPC_EAGAIN && status != CIPC_ERINGINDEX)) return status;
+    bool is_here = target == cipc_index_rung(tail);
+    // What was last seen may be stale: no reason to say that it is full, nor to go on elsewhere.
+    if (!is_fresh && !is_here) continue;
+    if (status < 0) return status;
+    if (target == CIPC_RING_RUNGS) return CIPC_EAGAIN;
+    if (!is_here && cipc_index_rung(tail) == 0 && may_wait && is_soon_free(ring, low, units)) {
+      may_wait = false;
+      continue;
+    }
+    return place_in(ring, tail, units, target, place);
   }
 }
 
@@ -283,17 +307,22 @@ static void go_back(cipc_ring_t *ring, cipc_index_t tail) {
   __atomic_store_n(&control->seen_low, first, __ATOMIC_RELAXED);
 }
 
-void cipc_ladder_tidy(cipc_ring_t *ring) {
-  if (ring->rung_count == 1) return;
-  cipc_ring_control_t *control = ring->control;
-  bool is_more = true;
-  while (is_more) {
-    if (cipc_producer_enter(ring, CIPC_IMMEDIATELY) < 0) return;
-    cipc_index_t tail = __atomic_load_n(&control->tail, __ATOMIC_RELAXED);
-    cipc_index_t low = __atomic_load_n(ring->low, __ATOMIC_RELAXED);
-    bool is_empty = cipc_ladder_has(ring, tail) && cipc_index_records(low, tail) == 0;
-    if (is_empty && (cipc_index_rung(tail) != 0 || cipc_index_rung(low) != 0)) go_back(ring, tail);
-    is_more = trim_some(ring);
-    cipc_producer_leave(ring);
+static bool is_tidy(const cipc_ring_t *ring) {
+  const cipc_ring_control_t *control = ring->control;
+  uint64_t touched = cipc_index_rung(__atomic_load_n(&control->head, __ATOMIC_RELAXED));
+  for (uint32_t rung = 1; rung < ring->rung_count; rung++) {
+    touched |= __atomic_load_n(&control->touched[rung], __ATOMIC_RELAXED);
   }
+  return touched == 0;
+}
+
+void cipc_ladder_tidy(cipc_ring_t *ring) {
+  if (ring->rung_count == 1 || is_tidy(ring)) return;
+  if (cipc_producer_enter(ring, CIPC_IMMEDIATELY) < 0) return;
+  cipc_index_t tail = __atomic_load_n(&ring->control->tail, __ATOMIC_RELAXED);
+  cipc_index_t low = __atomic_load_n(ring->low, __ATOMIC_RELAXED);
+  bool is_empty = cipc_ladder_has(ring, tail) && cipc_index_records(low, tail) == 0;
+  if (is_empty && (cipc_index_rung(tail) != 0 || cipc_index_rung(low) != 0)) go_back(ring, tail);
+  (void)trim_some(ring);
+  cipc_producer_leave(ring);
 }

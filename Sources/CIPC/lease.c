@@ -47,7 +47,7 @@ static void move_low(cipc_ring_t *ring) {
   if (low == before) return;
   // Commit point of freeing what is done; who is killed before leaves it to the next.
   __atomic_store_n(&control->low, low, __ATOMIC_SEQ_CST);
-  if (cipc_index_rung(low) != cipc_index_rung(before)) cipc_ladder_tidy(ring);
+  if (cipc_index_has_turned(before, low)) cipc_ladder_tidy(ring);
   cipc_sleepers_wake(&control->room, INT_MAX);
   cipc_index_t tail = __atomic_load_n(&control->tail, __ATOMIC_SEQ_CST);
   if (cipc_index_records(low, tail) != 0) return;
@@ -158,7 +158,7 @@ int cipc_lease_take(cipc_ring_t *ring, cipc_ring_record_t *record) {
   size_t length;
   status = cipc_consumer_find(ring, &index, &length, &next);
   if (status == CIPC_EAGAIN || status == CIPC_EFINISHED) {
-    if (cipc_index_rung(index) != 0) cipc_ladder_tidy(ring);
+    cipc_ladder_tidy(ring);
     // What others have leased may yet be handed back.
     cipc_index_t low = __atomic_load_n(ring->low, __ATOMIC_RELAXED);
     bool may_return = (ring->flags & CIPC_RING_LEASED) != 0 && cipc_index_records(low, index) != 0;

@@ -22,11 +22,9 @@
 // How long a step, which must not block, waits for a side that somebody holds for a moment.
 #define MOMENT INT64_C(5000000)
 
-// What this thread has put, ever; and when it last waited for a record.
-static __thread uint32_t puts_of_thread;
+__thread uint32_t cipc_patience_puts;
+// What that was when this thread last waited for a record.
 static __thread uint32_t puts_at_wait;
-
-void cipc_patience_note_put(void) { puts_of_thread++; }
 
 static uint32_t *word_of(const cipc_ring_t *ring, cipc_ring_side_t side) {
   switch (side) {
@@ -49,6 +47,10 @@ static inline void pause_briefly(void) {
 #else
   __asm__ volatile("" ::: "memory");
 #endif
+}
+
+void cipc_patience_pause(uint32_t count) {
+  for (uint32_t i = 0; i < count; i++) pause_briefly();
 }
 
 // Whether it is worth trying again: `seen` is what `low` was when it was tried in vain.
@@ -78,8 +80,8 @@ static int64_t spin_time(const cipc_ring_t *ring, cipc_patience_t *patience) {
 // How many pauses to make between looks. Who has put something since its last wait waits for an
 // answer, and looks all the time.
 static uint32_t choose_pauses(cipc_ring_side_t side, const cipc_patience_t *patience) {
-  bool is_answer = side == CIPC_RING_ITEMS && puts_at_wait != puts_of_thread;
-  puts_at_wait = puts_of_thread;
+  bool is_answer = side == CIPC_RING_ITEMS && puts_at_wait != cipc_patience_puts;
+  puts_at_wait = cipc_patience_puts;
   uint32_t pauses = __atomic_load_n(&patience->pauses, __ATOMIC_RELAXED);
   return is_answer || pauses == 0 ? 1 : pauses;
 }
@@ -89,7 +91,7 @@ static bool spin(cipc_ring_t *ring, cipc_ring_side_t side, cipc_index_t seen,
   cipc_patience_t *patience = &ring->patience[side];
   uint32_t pauses = choose_pauses(side, patience);
   for (uint32_t looks = 1;; looks++) {
-    for (uint32_t i = 0; i < pauses; i++) pause_briefly();
+    cipc_patience_pause(pauses);
     if (is_promising(ring, side, seen)) {
       // Found at once: the other side goes on at this one's pace, so stay further behind.
       uint32_t next = looks <= 2 ? 2 * pauses : pauses / 2;

@@ -91,7 +91,7 @@ static void commit(cipc_ring_t *ring) {
   __atomic_store_n(&ring->control->tail, ring->batch.next, __ATOMIC_SEQ_CST);
   cipc_producer_leave(ring);
   cipc_sleepers_wake(&ring->control->items, count);
-  cipc_patience_note_put();
+  cipc_patience_puts++;
 }
 
 // MARK: Copying
@@ -112,7 +112,7 @@ static int put(cipc_ring_t *ring, void *request, cipc_deadline_t limit) {
 }
 
 int cipc_ring_put(cipc_ring_t *ring, const void *data, size_t length, cipc_deadline_t deadline) {
-  if (__builtin_expect(length > cipc_ring_record_maximum(ring), 0)) return CIPC_ECAPACITY;
+  if (__builtin_expect(length > ring->longest, 0)) return CIPC_ECAPACITY;
   cipc_ring_bytes_t bytes = {.data = data, .length = length};
   int status = put(ring, &bytes, deadline);
   if (__builtin_expect(status != CIPC_EAGAIN, 1)) return status;
@@ -121,7 +121,7 @@ int cipc_ring_put(cipc_ring_t *ring, const void *data, size_t length, cipc_deadl
 
 int cipc_ring_put_step(cipc_ring_t *ring, const void *data, size_t length, int look,
                        cipc_wait_t *wait) {
-  if (length > cipc_ring_record_maximum(ring)) return CIPC_ECAPACITY;
+  if (length > ring->longest) return CIPC_ECAPACITY;
   cipc_ring_bytes_t bytes = {.data = data, .length = length};
   return cipc_patience_step(ring, CIPC_RING_ROOM, put, &bytes, look, wait);
 }
@@ -140,9 +140,8 @@ static int put_bundle(cipc_ring_t *ring, void *request, cipc_deadline_t limit) {
     const cipc_ring_bytes_t *bytes = &bundle->records[bundle->put];
     void *payload;
     // One that is too large ends the bundle; it is an error where it is the first.
-    status = bytes->length > cipc_ring_record_maximum(ring)
-                 ? CIPC_ECAPACITY
-                 : reserve(ring, bytes->length, &payload);
+    status =
+        bytes->length > ring->longest ? CIPC_ECAPACITY : reserve(ring, bytes->length, &payload);
     if (status < 0) break;
     if (bytes->length != 0) memcpy(payload, bytes->data, bytes->length);
   }
@@ -182,7 +181,7 @@ static int reserve_first(cipc_ring_t *ring, void *request, cipc_deadline_t limit
 }
 
 int cipc_ring_reserve(cipc_ring_t *ring, size_t length, void **payload, cipc_deadline_t deadline) {
-  if (length > cipc_ring_record_maximum(ring)) return CIPC_ECAPACITY;
+  if (length > ring->longest) return CIPC_ECAPACITY;
   if (is_reserving(ring)) return reserve(ring, length, payload);
   reservation_t reservation = {.length = length};
   int status = reserve_first(ring, &reservation, deadline);
@@ -195,7 +194,7 @@ int cipc_ring_reserve(cipc_ring_t *ring, size_t length, void **payload, cipc_dea
 
 int cipc_ring_reserve_step(cipc_ring_t *ring, size_t length, void **payload, int look,
                            cipc_wait_t *wait) {
-  if (length > cipc_ring_record_maximum(ring)) return CIPC_ECAPACITY;
+  if (length > ring->longest) return CIPC_ECAPACITY;
   if (is_reserving(ring)) return reserve(ring, length, payload);
   reservation_t reservation = {.length = length};
   int status = cipc_patience_step(ring, CIPC_RING_ROOM, reserve_first, &reservation, look, wait);

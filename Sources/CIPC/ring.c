@@ -40,6 +40,10 @@ static bool configure(cipc_ring_t *ring, unsigned flags, uint64_t capacity, uint
       is_leased ? CIPC_RING_LEASED_HEADER / CIPC_RING_UNIT : CIPC_RING_HEADER / CIPC_RING_UNIT;
   ring->capacity = capacity / CIPC_RING_UNIT;
   ring->records = records != 0 ? records : CIPC_RING_RECORDS_MAXIMUM;
+  uint64_t first = ring->rungs[0].units;
+  ring->first_room = ring->capacity < first ? ring->capacity : first;
+  uint64_t longest = (ring->capacity - ring->header) * CIPC_RING_UNIT;
+  ring->longest = longest < UINT32_MAX ? (size_t)longest : UINT32_MAX;
   ring->spin = CIPC_RING_SPIN_ADAPTIVE;
   return true;
 }
@@ -255,10 +259,7 @@ uint64_t cipc_ring_records(const cipc_ring_t *ring) {
   return ring->records == CIPC_RING_RECORDS_MAXIMUM ? 0 : ring->records;
 }
 
-size_t cipc_ring_record_maximum(const cipc_ring_t *ring) {
-  uint64_t most = (ring->capacity - ring->header) * CIPC_RING_UNIT;
-  return most < UINT32_MAX ? (size_t)most : UINT32_MAX;
-}
+size_t cipc_ring_record_maximum(const cipc_ring_t *ring) { return ring->longest; }
 
 // 0, or CIPC_ERINGINDEX: the words make no sense, perhaps since they moved between two looks.
 static int measure(const cipc_ring_t *ring, cipc_ring_fill_t *fill) {
@@ -348,7 +349,7 @@ static int look_for_room(cipc_ring_t *ring, void *request, cipc_deadline_t limit
 static int watch_room(const cipc_watch_subject_t *subject, cipc_wait_t *wait) {
   cipc_ring_t *ring = subject->object;
   size_t length = subject->parameter;
-  if (length > cipc_ring_record_maximum(ring)) return CIPC_ECAPACITY;
+  if (length > ring->longest) return CIPC_ECAPACITY;
   return cipc_patience_step(ring, CIPC_RING_ROOM, look_for_room, &length,
                             cipc_patience_is_time(ring), wait);
 }

@@ -35,6 +35,7 @@ typedef uint64_t cipc_index_t;
 #define CIPC_INDEX_NUMBER_MASK ((UINT64_C(1) << CIPC_INDEX_NUMBERS) - 1)
 #define CIPC_INDEX_POSITION_MASK UINT64_C(0xffffffff)
 #define CIPC_INDEX_RUNG_SHIFT 60
+#define CIPC_INDEX_RUNG_MASK (UINT64_C(7) << CIPC_INDEX_RUNG_SHIFT)
 #define CIPC_INDEX_FINISHED (UINT64_C(1) << 63)
 
 static inline uint32_t cipc_index_rung(cipc_index_t index) {
@@ -49,6 +50,12 @@ static inline uint64_t cipc_index_number(cipc_index_t index) {
 static inline cipc_index_t cipc_index_make(uint32_t rung, uint64_t position, uint64_t number) {
   return (uint64_t)rung << CIPC_INDEX_RUNG_SHIFT | position << CIPC_INDEX_NUMBERS |
          (number & CIPC_INDEX_NUMBER_MASK);
+}
+// Whether an index has come to another rung, or back to the beginning of its own: as good a time as
+// any for what is to be done now and then.
+static inline bool cipc_index_has_turned(cipc_index_t from, cipc_index_t to) {
+  return (to >> CIPC_INDEX_NUMBERS) < (from >> CIPC_INDEX_NUMBERS) ||
+         cipc_index_rung(from) != cipc_index_rung(to);
 }
 // Records from one index to a later one.
 static inline uint64_t cipc_index_records(cipc_index_t from, cipc_index_t to) {
@@ -144,6 +151,8 @@ typedef struct cipc_rung {
   uint64_t units;
   // Mapped twice in a row, when it is first used; set by one compare-and-swap.
   unsigned char *base;
+  // Which step of its memory was last entered into the page table for reading, from 1. Relaxed.
+  uint64_t entered;
 } cipc_rung_t;
 
 struct cipc_ring {
@@ -156,7 +165,10 @@ struct cipc_ring {
   // Units that a record has before its bytes.
   uint64_t header;
   uint64_t capacity;  // units
-  uint64_t records;   // as many as can wait, at most the largest number
+  // Units that can be in the first rung while there is nothing in others.
+  uint64_t first_room;
+  uint64_t records;  // as many as can wait, at most the largest number
+  size_t longest;    // bytes of a record
   cipc_rung_t rungs[CIPC_RING_RUNGS];
 
   // Relaxed.
@@ -249,11 +261,34 @@ typedef struct cipc_ladder_extent {
 int cipc_ladder_measure(const cipc_ring_t *ring, cipc_index_t from, cipc_index_t to,
                         cipc_ladder_extent_t *extent);
 
+// `cipc_ladder_place` where it is not as simple as mostly.
+int cipc_ladder_place_slowly(cipc_ring_t *ring, cipc_index_t tail, uint64_t units,
+                             cipc_index_t *place);
+
 // Where `units` can be written behind `tail`, and that there is memory; with the producers' side.
 // Writes `closed` where that is in another rung, which nobody looks at before the tail moves.
 //
 // 0; CIPC_EAGAIN: no room; CIPC_ERINGINDEX; CIPC_ENOMEM, CIPC_ENOSPC, -errno.
-int cipc_ladder_place(cipc_ring_t *ring, cipc_index_t tail, uint64_t units, cipc_index_t *place);
+static inline int cipc_ladder_place(cipc_ring_t *ring, cipc_index_t tail, uint64_t units,
+                                    cipc_index_t *place) {
+  const cipc_ring_control_t *control = ring->control;
+  const cipc_rung_t *first = &ring->rungs[0];
+  cipc_index_t low = __atomic_load_n(&control->seen_low, __ATOMIC_RELAXED);
+  uint64_t position = cipc_index_position(tail);
+  uint64_t records = cipc_index_records(low, tail);
+  uint64_t used = cipc_rung_used(first, cipc_index_position(low), position, records);
+  // All in the first rung, which is mapped, with room as far as was last seen.
+  if (__builtin_expect(
+          ((low | tail) & CIPC_INDEX_RUNG_MASK) == 0 && used + units <= ring->first_room &&
+              records < ring->records &&
+              position + units <= __atomic_load_n(&control->backed[0], __ATOMIC_RELAXED) &&
+              position + units <= first->units,
+          1)) {
+    *place = tail;
+    return 0;
+  }
+  return cipc_ladder_place_slowly(ring, tail, units, place);
+}
 
 // The index behind a record of `units`.
 static inline cipc_index_t cipc_ladder_behind(const cipc_ring_t *ring, cipc_index_t index,
@@ -267,19 +302,40 @@ static inline cipc_index_t cipc_ladder_behind(const cipc_ring_t *ring, cipc_inde
 // what can be read in that rung ends. `end` is behind the last record: a tail. They differ.
 //
 // 0, and the rung is mapped; CIPC_ERINGINDEX; CIPC_ENOMEM, -errno.
-int cipc_ladder_follow(cipc_ring_t *ring, cipc_index_t *index, cipc_index_t end,
-                       cipc_index_t *limit);
+int cipc_ladder_follow_slowly(cipc_ring_t *ring, cipc_index_t *index, cipc_index_t end,
+                              cipc_index_t *limit);
+static inline int cipc_ladder_follow(cipc_ring_t *ring, cipc_index_t *index, cipc_index_t end,
+                                     cipc_index_t *limit) {
+  // The first rung is always mapped.
+  if (__builtin_expect(((*index | end) & CIPC_INDEX_RUNG_MASK) == 0, 1)) {
+    *limit = end;
+    return 0;
+  }
+  return cipc_ladder_follow_slowly(ring, index, end, limit);
+}
 
 // Reads the length of the record at an index that was followed, once, and checks it: 0, and where
 // the next one is; CIPC_ERINGRECORD.
-int cipc_ladder_read(const cipc_ring_t *ring, cipc_index_t index, cipc_index_t limit,
-                     size_t *length, cipc_index_t *next);
+static inline int cipc_ladder_read(const cipc_ring_t *ring, cipc_index_t index, cipc_index_t limit,
+                                   size_t *length, cipc_index_t *next) {
+  const cipc_rung_t *rung = &ring->rungs[cipc_index_rung(index)];
+  uint64_t used = cipc_rung_used(rung, cipc_index_position(index), cipc_index_position(limit),
+                                 cipc_index_records(index, limit));
+  // Once: it is the others' to write.
+  uint32_t claimed = (uint32_t)__atomic_load_n(cipc_ladder_at(ring, index), __ATOMIC_RELAXED);
+  uint64_t units = cipc_ring_units(ring, claimed);
+  if (__builtin_expect(units > used, 0)) return CIPC_ERINGRECORD;
+  *length = claimed;
+  *next = cipc_ladder_behind(ring, index, units);
+  return 0;
+}
 
-// With the producers' side: gives back the memory of rungs outside of the chain.
+// With the producers' side: gives back all memory outside of the chain.
 void cipc_ladder_trim(cipc_ring_t *ring);
 
-// With the consumers' side: returns an empty ring to its first rung, and gives memory back. Does
-// nothing while somebody has the producers' side.
+// With the consumers' side: returns an empty ring to its first rung, and gives back some of the
+// memory outside of the chain, if there is any. Does nothing while somebody has the producers'
+// side.
 void cipc_ladder_tidy(cipc_ring_t *ring);
 
 // MARK: patience.c
@@ -295,8 +351,11 @@ int cipc_patience_wait(cipc_ring_t *ring, cipc_ring_side_t side, cipc_ring_attem
 int cipc_patience_step(cipc_ring_t *ring, cipc_ring_side_t side, cipc_ring_attempt_t attempt,
                        void *request, int look, cipc_wait_t *wait);
 
-// Notes that this thread has put something: it may be waiting for the answer next.
-void cipc_patience_note_put(void);
+// How often this thread has put something: it may be waiting for the answer next.
+extern __thread uint32_t cipc_patience_puts __attribute__((visibility("hidden")));
+
+// Gives the other processor the lines, for some 15 to 50 ns a time.
+void cipc_patience_pause(uint32_t count);
 
 // Whether those who only try are to look for the dead by now.
 bool cipc_patience_is_time(cipc_ring_t *ring);
