@@ -61,7 +61,8 @@ test-headers: require-cc ## every public header compiles alone, as C and C++
 
 .PHONY: test-consumers
 test-consumers: lib require-swift ## programs that use an installed libcipc, and a package that uses this one
-	@CC="$(CC)" CXX="$(CXX)" Tests/Consumers/run
+	@# Its makes have no part in the jobs of this one.
+	@MAKEFLAGS= CC="$(CC)" CXX="$(CXX)" Tests/Consumers/run
 
 .PHONY: test-python
 test-python: lib require-python ## the Python ends that stand alone
