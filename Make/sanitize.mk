@@ -16,10 +16,14 @@ endif
 $(eval $(call c_test_rules,asan,$(SANITIZE_CC),$(ASAN_FLAGS),$(SANITIZE_LINK)))
 $(eval $(call c_test_rules,tsan,$(SANITIZE_CC),$(TSAN_FLAGS),$(SANITIZE_LINK) $(TSAN_LINK)))
 
-.PHONY: sanitize
+# The C tests mostly wait, and the Swift compiler does not.
+.PHONY: sanitize sanitize-c sanitize-swift
 sanitize: ## C and Swift tests under ASan+UBSan and TSan
-	@Scripts/sections sanitize-c-address sanitize-c-thread sanitize-swift-address \
-	  sanitize-swift-thread
+	@Scripts/sections --together sanitize-c sanitize-swift
+sanitize-c:
+	@Scripts/sections sanitize-c-address sanitize-c-thread
+sanitize-swift:
+	@Scripts/sections sanitize-swift-address sanitize-swift-thread
 
 .PHONY: sanitize-c-address sanitize-c-thread sanitize-swift-address sanitize-swift-thread
 sanitize-c-address: $(C_TESTS_asan)
@@ -54,15 +58,16 @@ $(FUZZ)/frame: Fuzz/frame_fuzz.c $(C_HEADERS) $(FUZZ_C_OBJECTS)
 
 # The fuzzer and the library as one module, so that both are instrumented.
 $(FUZZ)/message: Fuzz/MessageDecoderFuzz.swift $(SWIFT_SOURCES) $(C_HEADERS) $(FUZZ_C_OBJECTS)
-	$(Q)swiftc -O -g -sanitize=fuzzer,address -parse-as-library -swift-version 6 \
+	$(Q)swiftc -O -g -j $(shell nproc) -sanitize=fuzzer,address -parse-as-library -swift-version 6 \
 	  -package-name swift_ipc -module-name MessageDecoderFuzz -strict-memory-safety \
 	  -enable-upcoming-feature ExistentialAny -enable-upcoming-feature MemberImportVisibility \
 	  -enable-upcoming-feature InternalImportsByDefault -I Sources/CIPC/include \
 	  -use-ld=lld $(filter %.swift %.o,$^) -o $@
 
 .PHONY: fuzz fuzz-frame fuzz-message
-fuzz: ## feed the frame and the message decoder arbitrary bytes, SECONDS=n each
-	@Scripts/sections fuzz-frame fuzz-message
+# Built first, since they have objects in common.
+fuzz: require-swift $(FUZZ)/frame $(FUZZ)/message ## feed the frame and the message decoder arbitrary bytes, SECONDS=n each
+	@Scripts/sections --together fuzz-frame fuzz-message
 fuzz-frame: $(FUZZ)/frame
 	@Scripts/run-fuzzer $< "$(SECONDS)"
 fuzz-message: require-swift $(FUZZ)/message

@@ -49,7 +49,7 @@ test-c: $(C_TESTS_test-c) ## the C tests
 
 .PHONY: soak
 soak: $(BUILD)/test-c/start_test $(BUILD)/test-c/soak_test ## ten thousand starts; a minute of kills
-	STARTS=10000 SOAK_SECONDS=60 TEST_PROGRAM_SECONDS=900 Scripts/run-programs $^
+	STARTS=10000 SOAK_SECONDS=60 PROGRAMS_AT_ONCE=1 TEST_PROGRAM_SECONDS=900 Scripts/run-programs $^
 
 .PHONY: test-exports
 test-exports: lib require-python ## the shared library exports the public API and nothing else
@@ -61,7 +61,8 @@ test-headers: require-cc ## every public header compiles alone, as C and C++
 
 .PHONY: test-consumers
 test-consumers: lib require-swift ## programs that use an installed libcipc, and a package that uses this one
-	@CC="$(CC)" CXX="$(CXX)" Tests/Consumers/run
+	@# Its makes have no part in the jobs of this one.
+	@MAKEFLAGS= CC="$(CC)" CXX="$(CXX)" Tests/Consumers/run
 
 .PHONY: test-python
 test-python: lib require-python ## the Python ends that stand alone

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -10,6 +11,7 @@
 
 #include "check.h"
 #include "cipc.h"
+#include "start.h"
 
 extern char **environ;
 
@@ -564,8 +566,13 @@ static void a_child_that_nobody_keeps_is_reaped(void) {
   (void)close(connection);
   struct pollfd end = {watch, POLLIN, 0};
   CHECK_EQUAL(poll(&end, 1, -1), 1);
-  CHECK_EQUAL(kill(pid, 0), 0);  // a zombie now
-  finish_well(start(NULL, child_nothing));
+  if (cipc_thread_count() == 1) {
+    CHECK_EQUAL(kill(pid, 0), 0);  // a zombie now
+    finish_well(start(NULL, child_nothing));
+  } else {
+    // ThreadSanitizer has a thread, and where there are threads another one reaps when it likes.
+    while (kill(pid, 0) == 0) (void)sched_yield();
+  }
   CHECK(kill(pid, 0) < 0 && errno == ESRCH);
   (void)close(watch);
 }

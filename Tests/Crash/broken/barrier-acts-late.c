@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A barrier that lets all go on before the action.
+// Caught: barrier.act contended: survivor [01] went on before the action
 #define cipc_barrier_wait wait_right
 #include "barrier.c"
 #undef cipc_barrier_wait

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // Bytes whose length is changed in the slot that readers use.
+// Caught: bytes.update owns: survivor without the lock: torn: .*
 #define cipc_bytes_commit commit_right
 #include "bytes.c"
 #undef cipc_bytes_commit

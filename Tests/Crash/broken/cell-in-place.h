@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A cell that writes the slot which readers use.
+// Caught: cell.update owns: (survivor without the lock|a reader in between): torn: .*
 #include "cipc/cell.h"
 
 static inline int commit_in_place(cipc_cell_t *cell, const void *value, size_t size) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A cell that names the new slot before it is written.
+// Caught: cell.update owns: (survivor without the lock|a reader in between): torn: .*
 #include "cipc/cell.h"
 
 static inline int commit_early(cipc_cell_t *cell, const void *value, size_t size) {

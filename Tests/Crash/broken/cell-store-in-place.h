@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A cell whose store writes the slot which readers use.
+// Caught: cell.store owns: (survivor without the lock|a reader in between): torn: .*
 #include "cipc/cell.h"
 
 static inline int store_in_place(cipc_cell_t *cell, const void *value, size_t size,

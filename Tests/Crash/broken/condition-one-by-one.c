@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A condition that notifies each waiter by a commit of its own.
+// Caught: condition.notify owns: notified: 1 0 0
 #define cipc_condition_notify notify_right
 #include "condition.c"
 #undef cipc_condition_notify

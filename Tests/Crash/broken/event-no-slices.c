@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // An event whose waiters rely on being woken. A setter that is killed before it has woken them does
 // not.
+// Caught: event.set contended: it was set, and survivor [01] waited in vain
 #include "cipc/wait.h"
 #include "futex.h"
 

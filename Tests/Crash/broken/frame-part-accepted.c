@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A reader that takes what has come of a frame for the frame.
+// Caught: frame.write-few owns: frame 1 came with 0 descriptors instead of 3
 #define cipc_frame_read read_right
 #include "frame.c"
 #undef cipc_frame_read

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A journal whose rescuer drops the record before it has repeated the copy: a second rescuer finds
 // nothing to repeat.
+// Caught: journal.rescue owns: survivor: torn at word [0-9] of 6
 #define cipc_journal_begin begin_right
 #include "journal.c"
 #undef cipc_journal_begin

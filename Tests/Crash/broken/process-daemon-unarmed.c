@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A daemon whose lifeline tells nobody: it looks once, and outlives a parent that dies later.
+// Caught: start.spawn-daemon parent: the child does not end .*
 #include <fcntl.h>
 
 #undef O_ASYNC

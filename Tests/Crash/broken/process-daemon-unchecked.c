@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A daemon that arms its lifeline and does not look whether it was cut before.
+// Caught: start.spawn-daemon parent@child: the child does not end .*
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A region that looks for a name before it takes the lock, and not again behind it.
+// Caught: region.allocate owns: there are 5 objects
 #define cipc_region_allocate allocate_right
 #include "region.c"
 #undef cipc_region_allocate

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A semaphore that hands a permit on by giving it back and taking it again: in between, others
 // come.
+// Caught: semaphore.hand owns: the permit was nobody's on the way
 #include "cipc/semaphore.h"
 
 static inline int let_go_and_take(cipc_semaphore_t *semaphore, uint32_t capacity, uint32_t permit,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A semaphore whose waiters rely on being woken. A holder that is killed wakes nobody.
+// Caught: semaphore.acquire owns: survivor [01]: acquire: the deadline passed
 #include "cipc/wait.h"
 #include "futex.h"
 

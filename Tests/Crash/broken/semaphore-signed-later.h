@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A semaphore that takes a permit first and says then whose it is. Killed in between, nobody can be
 // found dead.
+// Caught: semaphore.acquire woken: (.* are lost|survivor [01]: acquire: the deadline passed)
 #include "cipc/semaphore.h"
 
 static inline int try_and_sign(cipc_semaphore_t *semaphore, uint32_t capacity,

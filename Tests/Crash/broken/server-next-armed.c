@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A fork server whose next child still dies with it when it has its request.
+// Caught: start.server parent: another child ended with -9
 #include <fcntl.h>
 
 #include "cipc/frame.h"

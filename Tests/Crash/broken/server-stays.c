@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A fork server that neither is a daemon nor ends with its socket.
+// Caught: start.server parent: the server does not end .*
 #include "cipc/frame.h"
 #include "start.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A participant that takes its entry before the high-water mark includes it: killed in between, it
 // is never found.
+// Caught: table.join owns: the victim is still in the table
 #define cipc_table_join join_right
 #include "table.c"
 #undef cipc_table_join
