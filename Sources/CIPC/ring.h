@@ -314,7 +314,9 @@ void cipc_consumer_leave(cipc_ring_t *ring);
 // and what cipc_ladder_follow and cipc_ladder_read say.
 int cipc_consumer_find(cipc_ring_t *ring, cipc_index_t *index, size_t *length, cipc_index_t *next);
 
-// SPSC: makes this process the holder of a side, if nobody alive is. 0; CIPC_EBUSY.
+// SPSC: makes this process the holder of a side, if nobody alive is. 0; CIPC_RING_CLAIMED: it was
+// not before, and what the hold has under that side is not its own; CIPC_EBUSY.
+#define CIPC_RING_CLAIMED 1
 int cipc_ring_claim(cipc_participant_t *word, cipc_participant_t *mine);
 
 // MARK: lease.c
