@@ -96,6 +96,14 @@ void cipc_lease_sweep(cipc_ring_t *ring) {
 
 // MARK: Taking
 
+// With the consumers' side: has the list of leases be this process's.
+static cipc_participant_t become_lessee(cipc_ring_t *ring) {
+  cipc_participant_t self = cipc_participant_current();
+  if (ring->lessee != self) ring->lease_count = 0;
+  ring->lessee = self;
+  return self;
+}
+
 static int make_room(cipc_ring_t *ring) {
   if (ring->lease_count < ring->lease_room) return 0;
   size_t room = ring->lease_room == 0 ? 16 : 2 * ring->lease_room;
@@ -143,9 +151,23 @@ static int take_returned(cipc_ring_t *ring, cipc_participant_t self, cipc_ring_r
   return CIPC_EAGAIN;
 }
 
+// What others have leased may yet be handed back.
+static int wait_for_leases(const cipc_ring_t *ring, cipc_index_t head, int status) {
+  cipc_index_t low = __atomic_load_n(ring->low, __ATOMIC_RELAXED);
+  bool may_return = (ring->flags & CIPC_RING_LEASED) != 0 && cipc_index_records(low, head) != 0;
+  return may_return ? CIPC_EAGAIN : status;
+}
+
+int cipc_lease_look(const cipc_ring_t *ring, cipc_index_t head, int status) {
+  if (__atomic_load_n(&ring->control->returned, __ATOMIC_RELAXED) != 0) return 0;
+  return wait_for_leases(ring, head, status);
+}
+
 int cipc_lease_take(cipc_ring_t *ring, cipc_ring_record_t *record) {
   cipc_ring_control_t *control = ring->control;
-  cipc_participant_t self = cipc_participant_current();
+  // Behind the taking of the side: what is leased after shutting would not go back.
+  if (cipc_ring_was_shut(ring)) return CIPC_ECLOSED;
+  cipc_participant_t self = become_lessee(ring);
   if (self == CIPC_PARTICIPANT_NOBODY) return CIPC_ESRCH;
   int status = make_room(ring);
   if (status < 0) return status;
@@ -187,14 +209,13 @@ static bool forget(cipc_ring_t *ring, uint64_t ticket) {
 }
 
 int cipc_lease_end(cipc_ring_t *ring, uint64_t ticket, uint64_t owner) {
+  uint64_t self = become_lessee(ring);
   if (!forget(ring, ticket)) return CIPC_EPERM;
   uint64_t *word = owner_of(ring, ticket);
-  uint64_t self = cipc_participant_current();
   // Before the record is anybody's: one too many is found out, one too few would be lost.
   bool is_return = owner == CIPC_PARTICIPANT_NOBODY;
   if (is_return) (void)__atomic_fetch_add(&ring->control->returned, 1, __ATOMIC_RELAXED);
-  // Commit point of acknowledging, and of handing back. Not this process's: a forked child's copy
-  // of its parent's leases.
+  // Commit point of acknowledging, and of handing back. Not this process's: scribbled over.
   if (!__atomic_compare_exchange_n(word, &self, owner, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
     return CIPC_EPERM;
   }
@@ -208,6 +229,7 @@ int cipc_lease_end(cipc_ring_t *ring, uint64_t ticket, uint64_t owner) {
 
 void cipc_lease_abandon(cipc_ring_t *ring) {
   bool is_done = (ring->flags & CIPC_RING_TRACKED) != 0;
+  (void)become_lessee(ring);
   while (ring->lease_count != 0) {
     int status = cipc_lease_end(ring, ring->leases[ring->lease_count - 1],
                                 is_done ? CIPC_RING_DONE : CIPC_PARTICIPANT_NOBODY);
@@ -243,6 +265,7 @@ static int end(cipc_ring_t *ring, const uint64_t *ticket, uint64_t owner, cipc_d
   if (!cipc_ring_is_leased(ring)) return CIPC_EOPNOTSUPP;
   int status = cipc_consumer_enter(ring, limit);
   if (status < 0) return status;
+  (void)become_lessee(ring);
   if (ticket == NULL && ring->lease_count == 0) {
     status = CIPC_EPERM;
   } else {

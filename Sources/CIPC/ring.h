@@ -184,6 +184,8 @@ struct cipc_ring {
   uint64_t *leases;
   size_t lease_count;
   size_t lease_room;
+  // Whose they are: a forked child has its parent's list, and none of its leases.
+  cipc_participant_t lessee;
 
   // SPSC: the process that claimed the side through this hold: a forked child is another.
   cipc_participant_t producer;
