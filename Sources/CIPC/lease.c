@@ -181,10 +181,7 @@ int cipc_lease_take(cipc_ring_t *ring, cipc_ring_record_t *record) {
   status = cipc_consumer_find(ring, &index, &length, &next);
   if (status == CIPC_EAGAIN || status == CIPC_EFINISHED) {
     if (cipc_index_rung(index) != 0) cipc_ladder_tidy(ring);
-    // What others have leased may yet be handed back.
-    cipc_index_t low = __atomic_load_n(ring->low, __ATOMIC_RELAXED);
-    bool may_return = (ring->flags & CIPC_RING_LEASED) != 0 && cipc_index_records(low, index) != 0;
-    return may_return ? CIPC_EAGAIN : status;
+    return wait_for_leases(ring, index, status);
   }
   if (status < 0) return status;
   uint32_t deliveries = count_delivery(ring, index, length);

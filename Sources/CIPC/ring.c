@@ -322,8 +322,8 @@ static int look_for_records(cipc_ring_t *ring, void *request, cipc_deadline_t li
   size_t length;
   status = cipc_ladder_has(ring, index) ? cipc_consumer_find(ring, &index, &length, &next)
                                         : CIPC_ERINGINDEX;
-  if (status == CIPC_EAGAIN && __atomic_load_n(&control->returned, __ATOMIC_RELAXED) != 0) {
-    status = 0;
+  if ((status == CIPC_EAGAIN || status == CIPC_EFINISHED) && cipc_ring_is_leased(ring)) {
+    status = cipc_lease_look(ring, index, status);
   }
   cipc_consumer_leave(ring);
   return status;

@@ -329,6 +329,10 @@ void cipc_lease_sweep(cipc_ring_t *ring);
 // With the consumers' side: leases the next record. As cipc_consumer_find; CIPC_ENOMEM.
 int cipc_lease_take(cipc_ring_t *ring, cipc_ring_record_t *record);
 
+// With the consumers' side: what a lease would say where nothing is at the head, for which
+// `status` is CIPC_EAGAIN or CIPC_EFINISHED: 0: something was handed back; CIPC_EAGAIN.
+int cipc_lease_look(const cipc_ring_t *ring, cipc_index_t head, int status);
+
 // With the consumers' side: ends a lease that is the caller's.
 int cipc_lease_end(cipc_ring_t *ring, uint64_t ticket, uint64_t owner);
 
