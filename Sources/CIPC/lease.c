@@ -26,7 +26,9 @@ static bool step(cipc_ring_t *ring, walk_t *walk, cipc_index_t head) {
 static bool begin(const cipc_ring_t *ring, walk_t *walk, cipc_index_t *head) {
   *head = __atomic_load_n(&ring->control->head, __ATOMIC_RELAXED);
   walk->next = __atomic_load_n(ring->low, __ATOMIC_RELAXED);
-  return cipc_ladder_has(ring, *head);
+  // More than there is room for: scribbled over, and 2^28 steps to nowhere.
+  return cipc_ladder_has(ring, *head) &&
+         cipc_index_records(walk->next, *head) <= ring->capacity / ring->header;
 }
 
 static uint64_t *owner_of(const cipc_ring_t *ring, cipc_index_t index) {
