@@ -11,13 +11,16 @@ int cipc_consumer_enter(cipc_ring_t *ring, cipc_deadline_t limit) {
   if (__builtin_expect(cipc_ring_was_shut(ring), 0)) return CIPC_ECLOSED;
   if (!cipc_ring_has_locks(ring)) {
     int status = cipc_ring_claim(&ring->control->consumer, &ring->consumer);
-    return status == 0 && ring->shown.is_open ? CIPC_EDEADLK : status;
+    if (status == CIPC_RING_CLAIMED) ring->shown.is_open = false;
+    if (status != 0) return status < 0 ? status : 0;
+    return ring->shown.is_open ? CIPC_EDEADLK : 0;
   }
   int status = cipc_mutex_lock(&ring->control->consumers, limit);
-  if (__builtin_expect(status == 0, 1)) return 0;
-  if (status < 0) return status;
-  // What the dead had not committed is still there. What it had, it may have told nobody of.
+  if (__builtin_expect(status < 0, 0)) return status;
+  // As in cipc_producer_enter.
   ring->shown.is_open = false;
+  if (__builtin_expect(status == 0, 1)) return 0;
+  // What the dead had not committed is still there. What it had, it may have told nobody of.
   if (cipc_ring_is_leased(ring)) cipc_lease_sweep(ring);
   cipc_sleepers_wake(&ring->control->room, INT_MAX);
   cipc_sleepers_wake(&ring->control->done, INT_MAX);

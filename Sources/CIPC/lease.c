@@ -26,7 +26,9 @@ static bool step(cipc_ring_t *ring, walk_t *walk, cipc_index_t head) {
 static bool begin(const cipc_ring_t *ring, walk_t *walk, cipc_index_t *head) {
   *head = __atomic_load_n(&ring->control->head, __ATOMIC_RELAXED);
   walk->next = __atomic_load_n(ring->low, __ATOMIC_RELAXED);
-  return cipc_ladder_has(ring, *head);
+  // More than there is room for: scribbled over, and 2^28 steps to nowhere.
+  return cipc_ladder_has(ring, *head) &&
+         cipc_index_records(walk->next, *head) <= ring->capacity / ring->header;
 }
 
 static uint64_t *owner_of(const cipc_ring_t *ring, cipc_index_t index) {
@@ -96,6 +98,14 @@ void cipc_lease_sweep(cipc_ring_t *ring) {
 
 // MARK: Taking
 
+// With the consumers' side: has the list of leases be this process's.
+static cipc_participant_t become_lessee(cipc_ring_t *ring) {
+  cipc_participant_t self = cipc_participant_current();
+  if (ring->lessee != self) ring->lease_count = 0;
+  ring->lessee = self;
+  return self;
+}
+
 static int make_room(cipc_ring_t *ring) {
   if (ring->lease_count < ring->lease_room) return 0;
   size_t room = ring->lease_room == 0 ? 16 : 2 * ring->lease_room;
@@ -143,9 +153,23 @@ static int take_returned(cipc_ring_t *ring, cipc_participant_t self, cipc_ring_r
   return CIPC_EAGAIN;
 }
 
+// What others have leased may yet be handed back.
+static int wait_for_leases(const cipc_ring_t *ring, cipc_index_t head, int status) {
+  cipc_index_t low = __atomic_load_n(ring->low, __ATOMIC_RELAXED);
+  bool may_return = (ring->flags & CIPC_RING_LEASED) != 0 && cipc_index_records(low, head) != 0;
+  return may_return ? CIPC_EAGAIN : status;
+}
+
+int cipc_lease_look(const cipc_ring_t *ring, cipc_index_t head, int status) {
+  if (__atomic_load_n(&ring->control->returned, __ATOMIC_RELAXED) != 0) return 0;
+  return wait_for_leases(ring, head, status);
+}
+
 int cipc_lease_take(cipc_ring_t *ring, cipc_ring_record_t *record) {
   cipc_ring_control_t *control = ring->control;
-  cipc_participant_t self = cipc_participant_current();
+  // Behind the taking of the side: what is leased after shutting would not go back.
+  if (cipc_ring_was_shut(ring)) return CIPC_ECLOSED;
+  cipc_participant_t self = become_lessee(ring);
   if (self == CIPC_PARTICIPANT_NOBODY) return CIPC_ESRCH;
   int status = make_room(ring);
   if (status < 0) return status;
@@ -159,10 +183,7 @@ int cipc_lease_take(cipc_ring_t *ring, cipc_ring_record_t *record) {
   status = cipc_consumer_find(ring, &index, &length, &next);
   if (status == CIPC_EAGAIN || status == CIPC_EFINISHED) {
     cipc_ladder_tidy(ring);
-    // What others have leased may yet be handed back.
-    cipc_index_t low = __atomic_load_n(ring->low, __ATOMIC_RELAXED);
-    bool may_return = (ring->flags & CIPC_RING_LEASED) != 0 && cipc_index_records(low, index) != 0;
-    return may_return ? CIPC_EAGAIN : status;
+    return wait_for_leases(ring, index, status);
   }
   if (status < 0) return status;
   uint32_t deliveries = count_delivery(ring, index, length);
@@ -187,14 +208,13 @@ static bool forget(cipc_ring_t *ring, uint64_t ticket) {
 }
 
 int cipc_lease_end(cipc_ring_t *ring, uint64_t ticket, uint64_t owner) {
+  uint64_t self = become_lessee(ring);
   if (!forget(ring, ticket)) return CIPC_EPERM;
   uint64_t *word = owner_of(ring, ticket);
-  uint64_t self = cipc_participant_current();
   // Before the record is anybody's: one too many is found out, one too few would be lost.
   bool is_return = owner == CIPC_PARTICIPANT_NOBODY;
   if (is_return) (void)__atomic_fetch_add(&ring->control->returned, 1, __ATOMIC_RELAXED);
-  // Commit point of acknowledging, and of handing back. Not this process's: a forked child's copy
-  // of its parent's leases.
+  // Commit point of acknowledging, and of handing back. Not this process's: scribbled over.
   if (!__atomic_compare_exchange_n(word, &self, owner, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
     return CIPC_EPERM;
   }
@@ -208,6 +228,7 @@ int cipc_lease_end(cipc_ring_t *ring, uint64_t ticket, uint64_t owner) {
 
 void cipc_lease_abandon(cipc_ring_t *ring) {
   bool is_done = (ring->flags & CIPC_RING_TRACKED) != 0;
+  (void)become_lessee(ring);
   while (ring->lease_count != 0) {
     int status = cipc_lease_end(ring, ring->leases[ring->lease_count - 1],
                                 is_done ? CIPC_RING_DONE : CIPC_PARTICIPANT_NOBODY);
@@ -243,6 +264,7 @@ static int end(cipc_ring_t *ring, const uint64_t *ticket, uint64_t owner, cipc_d
   if (!cipc_ring_is_leased(ring)) return CIPC_EOPNOTSUPP;
   int status = cipc_consumer_enter(ring, limit);
   if (status < 0) return status;
+  (void)become_lessee(ring);
   if (ticket == NULL && ring->lease_count == 0) {
     status = CIPC_EPERM;
   } else {

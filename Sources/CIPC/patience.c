@@ -207,9 +207,13 @@ int cipc_patience_wait(cipc_ring_t *ring, cipc_ring_side_t side, cipc_ring_attem
     while (spin(ring, side, seen, until)) {
       seen = __atomic_load_n(ring->low, __ATOMIC_RELAXED);
       status = attempt_once(ring, side, attempt, request, false, deadline, NULL);
-      if (status == CIPC_EAGAIN) continue;
-      reward(patience);
-      return status;
+      if (status != CIPC_EAGAIN) {
+        reward(patience);
+        return status;
+      }
+      // What looks promising may be in vain for ever: the end of a stream of which some is leased,
+      // room that is too little for this record, scribbled words.
+      if (cipc_clock_now() >= until) break;
     }
   }
   status = sleep_until(ring, side, attempt, request, deadline);

@@ -24,21 +24,24 @@ int cipc_ring_claim(cipc_participant_t *word, cipc_participant_t *mine) {
     }
   }
   *mine = self;
-  return 0;
+  return CIPC_RING_CLAIMED;
 }
 
 int cipc_producer_enter(cipc_ring_t *ring, cipc_deadline_t limit) {
   if (__builtin_expect(cipc_ring_was_shut(ring), 0)) return CIPC_ECLOSED;
   if (!cipc_ring_has_locks(ring)) {
     int status = cipc_ring_claim(&ring->control->producer, &ring->producer);
-    return status == 0 && ring->batch.is_open ? CIPC_EDEADLK : status;
+    if (status == CIPC_RING_CLAIMED) ring->batch.is_open = false;
+    if (status != 0) return status < 0 ? status : 0;
+    return ring->batch.is_open ? CIPC_EDEADLK : 0;
   }
   int status = cipc_mutex_lock(&ring->control->producers, limit);
-  if (__builtin_expect(status == 0, 1)) return 0;
-  if (status < 0) return status;
-  // What the dead had not committed was never put. What it had, it may have told nobody of; and it
-  // may have been a thread of this process.
+  if (__builtin_expect(status < 0, 0)) return status;
+  // It may still be that of a thread which ended with it, although another process was told of
+  // that; or, in a forked child, of another thread of the parent's.
   ring->batch.is_open = false;
+  if (__builtin_expect(status == 0, 1)) return 0;
+  // What the dead had not committed was never put. What it had, it may have told nobody of.
   cipc_ladder_trim(ring);
   cipc_sleepers_wake(&ring->control->items, INT_MAX);
   return cipc_mutex_recover(&ring->control->producers);

@@ -224,11 +224,13 @@ void cipc_ring_shut(cipc_ring_t *ring) {
   cipc_ring_control_t *control = ring->control;
   // What a living process has leased goes back when it says so, or when it ends: not if somebody
   // has kept the side for so long.
-  if (ring->lease_count != 0 && cipc_consumer_enter(ring, cipc_clock_deadline(1000000000)) == 0) {
-    cipc_lease_abandon(ring);
-    cipc_consumer_leave(ring);
-  }
-  if (__atomic_exchange_n(&ring->is_shut, 1, __ATOMIC_SEQ_CST) != 0) return;
+  bool has_side =
+      cipc_ring_is_leased(ring) && cipc_consumer_enter(ring, cipc_clock_deadline(1000000000)) == 0;
+  if (has_side) cipc_lease_abandon(ring);
+  // With the side: no thread leases anything in between.
+  uint32_t was_shut = __atomic_exchange_n(&ring->is_shut, 1, __ATOMIC_SEQ_CST);
+  if (has_side) cipc_consumer_leave(ring);
+  if (was_shut != 0) return;
   int status = cipc_ring_cancel(ring);
   status = cipc_ring_restore(ring);
   (void)status;
@@ -321,8 +323,8 @@ static int look_for_records(cipc_ring_t *ring, void *request, cipc_deadline_t li
   size_t length;
   status = cipc_ladder_has(ring, index) ? cipc_consumer_find(ring, &index, &length, &next)
                                         : CIPC_ERINGINDEX;
-  if (status == CIPC_EAGAIN && __atomic_load_n(&control->returned, __ATOMIC_RELAXED) != 0) {
-    status = 0;
+  if ((status == CIPC_EAGAIN || status == CIPC_EFINISHED) && cipc_ring_is_leased(ring)) {
+    status = cipc_lease_look(ring, index, status);
   }
   cipc_consumer_leave(ring);
   return status;

@@ -196,6 +196,8 @@ struct cipc_ring {
   uint64_t *leases;
   size_t lease_count;
   size_t lease_room;
+  // Whose they are: a forked child has its parent's list, and none of its leases.
+  cipc_participant_t lessee;
 
   // SPSC: the process that claimed the side through this hold: a forked child is another.
   cipc_participant_t producer;
@@ -373,7 +375,9 @@ void cipc_consumer_leave(cipc_ring_t *ring);
 // and what cipc_ladder_follow and cipc_ladder_read say.
 int cipc_consumer_find(cipc_ring_t *ring, cipc_index_t *index, size_t *length, cipc_index_t *next);
 
-// SPSC: makes this process the holder of a side, if nobody alive is. 0; CIPC_EBUSY.
+// SPSC: makes this process the holder of a side, if nobody alive is. 0; CIPC_RING_CLAIMED: it was
+// not before, and what the hold has under that side is not its own; CIPC_EBUSY.
+#define CIPC_RING_CLAIMED 1
 int cipc_ring_claim(cipc_participant_t *word, cipc_participant_t *mine);
 
 // MARK: lease.c
@@ -383,6 +387,10 @@ void cipc_lease_sweep(cipc_ring_t *ring);
 
 // With the consumers' side: leases the next record. As cipc_consumer_find; CIPC_ENOMEM.
 int cipc_lease_take(cipc_ring_t *ring, cipc_ring_record_t *record);
+
+// With the consumers' side: what a lease would say where nothing is at the head, for which
+// `status` is CIPC_EAGAIN or CIPC_EFINISHED: 0: something was handed back; CIPC_EAGAIN.
+int cipc_lease_look(const cipc_ring_t *ring, cipc_index_t head, int status);
 
 // With the consumers' side: ends a lease that is the caller's.
 int cipc_lease_end(cipc_ring_t *ring, uint64_t ticket, uint64_t owner);

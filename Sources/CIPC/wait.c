@@ -81,6 +81,8 @@ int cipc_wait_sleep(const cipc_wait_t *wait, cipc_deadline_t deadline) {
   find_epoch(is_another);
   cipc_deadline_t slice = last.since + cipc_wait_slice;
   if (now >= slice || has_epoch_changed()) return look(now);
+  // The kernel looks at the word first, and somebody may change it all the time.
+  if (now >= deadline && last.has_looked) return CIPC_ETIMEDOUT;
   int status;
   do {
     status = sleep_until(wait, slice < deadline ? slice : deadline);

@@ -19,6 +19,17 @@ static void a_word_that_differs_is_not_slept_on(void) {
   CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_IMMEDIATELY), 0);
 }
 
+// As one that others change all the time.
+static void a_deadline_passes_although_the_word_differs(void) {
+  cipc_wait_t wait = {fresh_word(), 1};
+  cipc_deadline_t deadline = cipc_clock_deadline(20 * MILLISECOND);
+  int status;
+  do {
+    status = cipc_wait_sleep(&wait, deadline);
+  } while (status >= 0);
+  CHECK_EQUAL(status, CIPC_ETIMEDOUT);
+}
+
 static void sleep_until_set(void *argument) {
   const uint32_t *word = argument;
   cipc_wait_t wait = {word, 0};
@@ -400,6 +411,7 @@ static void older_kernels_look_in_turn(void) {
 
 int main(void) {
   TEST(a_word_that_differs_is_not_slept_on);
+  TEST(a_deadline_passes_although_the_word_differs);
   TEST(a_wake_ends_the_sleep);
   TEST(a_slice_ends_with_a_look);
   TEST(wake_ups_do_not_put_off_the_look);
