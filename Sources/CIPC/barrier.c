@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cipc/barrier.h"
 
-#include <sched.h>
 #include <stdbool.h>
 #include <string.h>
 
-#include "clock.h"
 #include "futex.h"
+#include "wait.h"
 
 #define BROKEN 1u
 #define ACTING 2u
@@ -240,30 +239,9 @@ int cipc_barrier_give_up(cipc_barrier_t *barrier, const cipc_barrier_arrival_t *
   return commit_with(barrier, state | BROKEN, CIPC_ETIMEDOUT);
 }
 
-// How long giving way may take where it pays: whoever runs instead comes here at once.
-#define GIVING_WAY_PAYS_BELOW INT64_C(20000)
-#define GIVING_WAY_SKIPS_MAXIMUM 1024u
-
-// Lets another process have the processor once before this one sleeps. Where two parties share one,
-// the other is often just behind its wake-up of us and about to arrive: then neither has to sleep,
-// nor to be woken. Where that turns out wrong, it is tried more and more seldom.
-static bool give_way(const cipc_wait_t *wait) {
-  static __thread uint32_t skips;
-  static __thread uint32_t skipped;
-  if (skipped < skips) {
-    skipped++;
-    return false;
-  }
-  cipc_deadline_t before = cipc_clock_now();
-  (void)sched_yield();
-  bool changed = __atomic_load_n(wait->word, __ATOMIC_RELAXED) != wait->expected;
-  skipped = 0;
-  if (changed && cipc_clock_now() - before < GIVING_WAY_PAYS_BELOW) {
-    skips = 0;
-  } else if (skips < GIVING_WAY_SKIPS_MAXIMUM) {
-    skips = skips == 0 ? 1 : 2 * skips;
-  }
-  return changed;
+static bool has_changed(const void *context) {
+  const cipc_wait_t *wait = context;
+  return __atomic_load_n(wait->word, __ATOMIC_RELAXED) != wait->expected;
 }
 
 int cipc_barrier_wait(cipc_barrier_t *barrier, uint32_t parties, cipc_barrier_action_t action,
@@ -285,7 +263,8 @@ int cipc_barrier_wait(cipc_barrier_t *barrier, uint32_t parties, cipc_barrier_ac
     if (status != CIPC_EAGAIN) return status;
     if (!has_given_way && deadline > CIPC_IMMEDIATELY) {
       has_given_way = true;
-      if (give_way(&wait)) continue;
+      static __thread cipc_giving_way_t giving_way;
+      if (cipc_wait_give_way(&giving_way, has_changed, &wait)) continue;
     }
     status = cipc_wait_sleep(&wait, deadline);
     if (status < 0) {

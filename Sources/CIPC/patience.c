@@ -5,10 +5,10 @@
 // that it takes to wake somebody there. Where it is in vain (both on one processor, or an answer
 // that takes longer) it is left out, for twice as many waits each time; a wait that was long in any
 // case does not count, since it cost but a small part of itself.
-#include "cipc/wait.h"
 #include "clock.h"
 #include "ring.h"
 #include "sleepers.h"
+#include "wait.h"
 
 #define SPIN INT64_C(100000)
 #define PENALTY_MAXIMUM 1023u
@@ -65,6 +65,18 @@ static bool is_promising(const cipc_ring_t *ring, cipc_ring_side_t side, cipc_in
   cipc_index_t head = __atomic_load_n(&control->head, __ATOMIC_RELAXED);
   return cipc_index_records(head, tail) != 0 ||
          __atomic_load_n(&control->returned, __ATOMIC_RELAXED) != 0;
+}
+
+// The same, for cipc_wait_give_way.
+typedef struct promise {
+  const cipc_ring_t *ring;
+  cipc_ring_side_t side;
+  cipc_index_t seen;
+} promise_t;
+
+static bool is_kept(const void *context) {
+  const promise_t *promise = context;
+  return is_promising(promise->ring, promise->side, promise->seen);
 }
 
 // How long to spin now; 0 for not at all.
@@ -216,7 +228,12 @@ int cipc_patience_wait(cipc_ring_t *ring, cipc_ring_side_t side, cipc_ring_attem
       if (cipc_clock_now() >= until) break;
     }
   }
-  status = sleep_until(ring, side, attempt, request, deadline);
+  static __thread cipc_giving_way_t giving_way;
+  const promise_t promise = {.ring = ring, .side = side, .seen = seen};
+  if (cipc_wait_give_way(&giving_way, is_kept, &promise)) {
+    status = attempt_once(ring, side, attempt, request, false, deadline, NULL);
+  }
+  if (status == CIPC_EAGAIN) status = sleep_until(ring, side, attempt, request, deadline);
   if (time != 0 && cipc_clock_now() - began < NEGLIGIBLE * time) punish(patience);
   return status;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cipc/wait.h"
 
+#include <sched.h>
+
 #include "clock.h"
 #include "futex.h"
 #include "table.h"
@@ -99,3 +101,25 @@ int cipc_wait_sleep(const cipc_wait_t *wait, cipc_deadline_t deadline) {
 }
 
 void cipc_wait_pass(const cipc_wait_t *wait) { (void)cipc_futex_wake(wait->word, 1); }
+
+// How long giving way may take where it pays: whoever runs instead comes here at once.
+#define GIVING_WAY_PAYS_BELOW INT64_C(20000)
+#define GIVING_WAY_SKIPS_MAXIMUM 1024u
+
+bool cipc_wait_give_way(cipc_giving_way_t *past, bool (*has_happened)(const void *),
+                        const void *context) {
+  if (past->skipped < past->skips) {
+    past->skipped++;
+    return false;
+  }
+  cipc_deadline_t before = cipc_clock_now();
+  (void)sched_yield();
+  bool has = has_happened(context);
+  past->skipped = 0;
+  if (has && cipc_clock_now() - before < GIVING_WAY_PAYS_BELOW) {
+    past->skips = 0;
+  } else if (past->skips < GIVING_WAY_SKIPS_MAXIMUM) {
+    past->skips = past->skips == 0 ? 1 : 2 * past->skips;
+  }
+  return has;
+}
