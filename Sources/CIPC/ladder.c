@@ -286,6 +286,8 @@ static void go_back(cipc_ring_t *ring, cipc_index_t tail) {
 void cipc_ladder_tidy(cipc_ring_t *ring) {
   if (ring->rung_count == 1) return;
   cipc_ring_control_t *control = ring->control;
+  // Until it has come to its end.
+  ring->is_untidy = true;
   bool is_more = true;
   while (is_more) {
     if (cipc_producer_enter(ring, CIPC_IMMEDIATELY) < 0) return;
@@ -296,4 +298,5 @@ void cipc_ladder_tidy(cipc_ring_t *ring) {
     is_more = trim_some(ring);
     cipc_producer_leave(ring);
   }
+  ring->is_untidy = false;
 }

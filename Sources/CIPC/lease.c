@@ -182,7 +182,7 @@ int cipc_lease_take(cipc_ring_t *ring, cipc_ring_record_t *record) {
   size_t length;
   status = cipc_consumer_find(ring, &index, &length, &next);
   if (status == CIPC_EAGAIN || status == CIPC_EFINISHED) {
-    if (cipc_index_rung(index) != 0) cipc_ladder_tidy(ring);
+    if (cipc_index_rung(index) != 0 || ring->is_untidy) cipc_ladder_tidy(ring);
     return wait_for_leases(ring, index, status);
   }
   if (status < 0) return status;

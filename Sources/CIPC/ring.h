@@ -180,6 +180,8 @@ struct cipc_ring {
     uint32_t count;
     cipc_index_t next;
   } shown;
+  // Memory is to be given back, and a producer was in the way.
+  bool is_untidy;
   // Tickets of the leases of this hold, in the order in which they were taken.
   uint64_t *leases;
   size_t lease_count;
@@ -280,8 +282,8 @@ int cipc_ladder_read(const cipc_ring_t *ring, cipc_index_t index, cipc_index_t l
 // With the producers' side: gives back the memory of rungs outside of the chain.
 void cipc_ladder_trim(cipc_ring_t *ring);
 
-// With the consumers' side: returns an empty ring to its first rung, and gives memory back. Does
-// nothing while somebody has the producers' side.
+// With the consumers' side: returns an empty ring to its first rung, and gives memory back. While
+// somebody has the producers' side it only notes that this is to be done.
 void cipc_ladder_tidy(cipc_ring_t *ring);
 
 // MARK: patience.c
