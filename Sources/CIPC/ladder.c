@@ -216,8 +216,9 @@ int cipc_ladder_place(cipc_ring_t *ring, cipc_index_t tail, uint64_t units, cipc
   bool is_fresh =
       cipc_index_rung(tail) != 0 && position / REVIEW_UNITS != (position + units) / REVIEW_UNITS;
   for (;; is_fresh = true) {
-    // Acquire: what lies before it has been read by whoever moved it, and may be written over.
-    cipc_index_t low = is_fresh ? __atomic_load_n(ring->low, __ATOMIC_ACQUIRE)
+    // What lies before it has been read by whoever moved it, and may be written over. Sequentially
+    // consistent, as sleepers.h wants it of a second look.
+    cipc_index_t low = is_fresh ? __atomic_load_n(ring->low, __ATOMIC_SEQ_CST)
                                 : __atomic_load_n(&control->seen_low, __ATOMIC_RELAXED);
     if (is_fresh) __atomic_store_n(&control->seen_low, low, __ATOMIC_RELAXED);
     cipc_ladder_extent_t extent;
@@ -272,6 +273,10 @@ static void go_back(cipc_ring_t *ring, cipc_index_t tail) {
   if (rung != 0) {
     uint64_t number = cipc_index_number(tail);
     first = cipc_index_make(0, 0, number);
+    // First: from an older one, in the first rung itself, this rung would not seem to be in the
+    // chain, and the next producer would go where the head still is if we were killed.
+    __atomic_store_n(&control->seen_low, __atomic_load_n(ring->low, __ATOMIC_RELAXED),
+                     __ATOMIC_RELAXED);
     __atomic_store_n(&control->closed[rung], cipc_index_make(0, cipc_index_position(tail), number),
                      __ATOMIC_RELAXED);
     // Commit point of going back. The head can follow at any time.
