@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+// A ring that takes everybody who has leased something for alive.
+#include "cipc/participant.h"
+
+#define cipc_participant_check(participant) ((void)(participant), 0)
+#include "lease.c"
