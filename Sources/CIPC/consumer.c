@@ -22,6 +22,8 @@ int cipc_consumer_enter(cipc_ring_t *ring, cipc_deadline_t limit) {
   if (__builtin_expect(status == 0, 1)) return 0;
   // What the dead had not committed is still there. What it had, it may have told nobody of.
   if (cipc_ring_is_leased(ring)) cipc_lease_sweep(ring);
+  // It may have been giving memory back, in several steps.
+  cipc_ladder_tidy(ring);
   cipc_sleepers_wake(&ring->control->room, INT_MAX);
   cipc_sleepers_wake(&ring->control->done, INT_MAX);
   return cipc_mutex_recover(&ring->control->consumers);

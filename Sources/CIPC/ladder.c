@@ -232,8 +232,9 @@ int cipc_ladder_place_slowly(cipc_ring_t *ring, cipc_index_t tail, uint64_t unit
   bool is_fresh =
       cipc_index_rung(tail) != 0 && position / REVIEW_UNITS != (position + units) / REVIEW_UNITS;
   for (;; is_fresh = true) {
-    // Acquire: what lies before it has been read by whoever moved it, and may be written over.
-    cipc_index_t low = is_fresh ? __atomic_load_n(ring->low, __ATOMIC_ACQUIRE)
+    // What lies before it has been read by whoever moved it, and may be written over. Sequentially
+    // consistent, as sleepers.h wants it of a second look.
+    cipc_index_t low = is_fresh ? __atomic_load_n(ring->low, __ATOMIC_SEQ_CST)
                                 : __atomic_load_n(&control->seen_low, __ATOMIC_RELAXED);
     if (is_fresh) __atomic_store_n(&control->seen_low, low, __ATOMIC_RELAXED);
     cipc_ladder_extent_t extent;
@@ -298,7 +299,8 @@ static void go_back(cipc_ring_t *ring, cipc_index_t tail) {
     first = cipc_index_make(0, 0, number);
     __atomic_store_n(&control->closed[rung], cipc_index_make(0, cipc_index_position(tail), number),
                      __ATOMIC_RELAXED);
-    // Commit point of going back. The head can follow at any time.
+    // Commit point of going back. The head can follow at any time: producers that know of an older
+    // one, in the first rung, stay there, and look anew before they go on elsewhere.
     __atomic_store_n(&control->tail, first | (tail & CIPC_INDEX_FINISHED), __ATOMIC_SEQ_CST);
   }
   __atomic_store_n(&control->seen_tail, first, __ATOMIC_RELAXED);

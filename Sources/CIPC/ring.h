@@ -189,7 +189,6 @@ struct cipc_ring {
   // Under the consumers' side.
   struct {
     bool is_open;
-    uint32_t count;
     cipc_index_t next;
   } shown;
   // Tickets of the leases of this hold, in the order in which they were taken.

@@ -3,6 +3,7 @@
 // instruction: Tests/Crash. Killed at random: ring_soak_test.c.)
 #include <pthread.h>
 #include <stdbool.h>
+#include <sys/stat.h>
 
 #include "child.h"
 #include "cipc/ring.h"
@@ -176,6 +177,53 @@ static void a_child_has_none_of_its_parents_leases(void) {
   CHECK_EQUAL(lease_number(), 32);
   CHECK_EQUAL(cipc_ring_acknowledge_first(ring, soon()), 0);
   CHECK_EQUAL(cipc_ring_join(ring, CIPC_IMMEDIATELY), 0);
+  cipc_ring_close(ring);
+}
+
+// MARK: Memory
+
+static int64_t memory_of_ring(void) {
+  struct stat status;
+  CHECK_EQUAL(fstat(cipc_segment_descriptor(cipc_ring_segment(ring)), &status), 0);
+  return (int64_t)status.st_blocks;
+}
+
+static void hold_producers(void *argument) {
+  (void)argument;
+  void *payload;
+  // Where little is left: in the first rung again.
+  CHECK_EQUAL(cipc_ring_reserve(ring, 8, &payload, soon()), 0);
+  CHECK_EQUAL(cipc_ring_commit(ring), 0);
+  CHECK_EQUAL(cipc_ring_reserve(ring, 8, &payload, soon()), 0);
+  gate_set(&arena->gate, 1);
+  gate_wait(&arena->gate, 2);
+  CHECK_EQUAL(cipc_ring_cancel(ring), 0);
+}
+
+// The memory of the larger rungs is taken back by the producers' side too, which is not free at
+// the moment when it could be.
+static void memory_goes_back_when_producers_were_in_the_way(void) {
+  begin(0, 0);
+  int64_t before = memory_of_ring();
+  static char block[1 << 20];
+  size_t length;
+  for (int i = 0; i < 3; i++) CHECK_EQUAL(put_until(block, sizeof block, soon()), 0);
+  // Still in a large rung, with little in it.
+  put_number(1);
+  for (int i = 0; i < 3; i++) {
+    CHECK_EQUAL(cipc_ring_get(ring, block, sizeof block, &length, soon()), 0);
+  }
+  for (uint64_t i = 2; cipc_index_rung(ring->control->tail) != 0; i++) put_number(i);
+  pid_t child = child_start(hold_producers, NULL);
+  gate_wait(&arena->gate, 1);
+  while (cipc_ring_get(ring, block, sizeof block, &length, CIPC_IMMEDIATELY) == 0) {
+  }
+  CHECK_EQUAL(cipc_index_rung(ring->control->head), 0);
+  CHECK(memory_of_ring() > before);
+  gate_set(&arena->gate, 2);
+  CHECK_EQUAL(child_join(child), 0);
+  CHECK_EQUAL(cipc_ring_get(ring, block, sizeof block, &length, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
+  CHECK_EQUAL(memory_of_ring(), before);
   cipc_ring_close(ring);
 }
 
@@ -447,6 +495,7 @@ int main(void) {
   TEST(what_a_thread_left_open_is_not_gone_on_with);
   TEST(a_child_does_not_go_on_with_its_parents_batch);
   TEST(a_child_has_none_of_its_parents_leases);
+  TEST(memory_goes_back_when_producers_were_in_the_way);
   TEST(the_deadline_of_a_lease_passes_behind_the_end);
   TEST(a_word_that_nobody_uses_promises_nothing);
   TEST(what_is_leased_while_it_is_shut_goes_back);

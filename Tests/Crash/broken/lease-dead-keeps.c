@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+// A ring that takes everybody who has leased something for alive.
+// Caught: lease.take owns: 0 are left
+#include "cipc/participant.h"
+
+#define cipc_participant_check(participant) ((void)(participant), 0)
+#include "lease.c"
