@@ -29,7 +29,7 @@ final class MessageDecodingContext {
     _ key: @autoclosure () -> (any CodingKey)?
   ) throws(IPCError) -> S {
     guard let value = S.read(node, tape, conversion) else {
-      throw tape.mismatch(node, expected: "\(S.self)", path, key())
+      throw tape.mismatch(node, type, conversion, path, key())
     }
     return value
   }
@@ -40,6 +40,7 @@ final class MessageDecodingContext {
     _ key: @autoclosure () -> (any CodingKey)?
   ) throws(IPCError) -> [S] {
     guard let children = tape.sequence(node) else {
+      if let numbers = tape.numbers(node) { return try array(type, numbers, path, key()) }
       throw tape.mismatch(node, expected: "a list", path, key())
     }
     var array: [S] = []
@@ -53,8 +54,35 @@ final class MessageDecodingContext {
       guard let value = S.read(tape.elements[child], tape, conversion) else {
         let outer = key().map { MessageCodingPath(path, $0) } ?? path
         throw tape.mismatch(
-          tape.elements[child], expected: "\(S.self)", outer,
+          tape.elements[child], type, conversion, outer,
           MessageIndexKey(child - children.lowerBound))
+      }
+      array.append(value)
+    }
+    return array
+  }
+
+  /// An array of numbers as memory: as it is when the type is the one that was sent, otherwise
+  /// number by number, as a list of them would be.
+  private func array<S: PickleScalar>(
+    _ type: S.Type, _ numbers: PickleNumbers, _ path: MessageCodingPath?,
+    _ key: @autoclosure () -> (any CodingKey)?
+  ) throws(IPCError) -> [S] {
+    #if _endian(little)
+      if PickleElement(type) == numbers.element {
+        return unsafe [S](unsafeUninitializedCapacity: numbers.count) { buffer, count in
+          unsafe tape.copy(numbers, to: UnsafeMutableRawBufferPointer(buffer))
+          count = numbers.count
+        }
+      }
+    #endif
+    var array: [S] = []
+    array.reserveCapacity(numbers.count)
+    for index in 0..<numbers.count {
+      let node = numbers.node(index)
+      guard let value = S.read(node, tape, conversion) else {
+        let outer = key().map { MessageCodingPath(path, $0) } ?? path
+        throw tape.mismatch(node, type, conversion, outer, MessageIndexKey(index))
       }
       array.append(value)
     }
@@ -106,6 +134,9 @@ final class MessageDecodingContext {
     if T.self == [UInt16].self { return cast(try array(UInt16.self, node, path, key()), type) }
     if T.self == [UInt32].self { return cast(try array(UInt32.self, node, path, key()), type) }
     if T.self == [UInt64].self { return cast(try array(UInt64.self, node, path, key()), type) }
+    if T.self == [Float16].self { return cast(try array(Float16.self, node, path, key()), type) }
+    if T.self == [Int128].self { return cast(try array(Int128.self, node, path, key()), type) }
+    if T.self == [UInt128].self { return cast(try array(UInt128.self, node, path, key()), type) }
     if let dictionary = type as? any PickleReadableDictionary.Type {
       let inner = key().map { MessageCodingPath(path, $0) } ?? path
       let decoder = MessageDecoding(context: self, node: node, path: inner)

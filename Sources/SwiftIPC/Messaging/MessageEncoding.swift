@@ -31,7 +31,7 @@ final class MessageEncoding {
     self.context = context
     self.path = path
     self.depth = depth
-    writer = PickleWriter(capacity: capacity)
+    writer = PickleWriter(packsNumbers: context.packsNumbers, capacity: capacity)
   }
 
   /// Encodes a value of any type where the writer stands.
@@ -82,14 +82,21 @@ final class MessageEncoding {
     return part
   }
 
-  /// The bytes, with all parts in their places.
+  /// The bytes of the message.
   func finish() -> [UInt8] {
-    if parts.isEmpty { return writer.bytes() }
-    return writer.inserting(
-      parts.map { part in
-        part.encoding.close()
-        return (part.offset, part.encoding.finish())
-      })
+    let parts = finishedParts()
+    writer.end()
+    return parts.isEmpty ? writer.bytes() : writer.inserting(parts)
+  }
+
+  private func finishedParts() -> [(offset: Int, bytes: [UInt8])] {
+    parts.map { part in
+      part.encoding.close()
+      let inner = part.encoding.finishedParts()
+      let writer = part.encoding.writer
+      self.writer.takeNote(of: writer)
+      return (part.offset, inner.isEmpty ? writer.bytes() : writer.inserting(inner))
+    }
   }
 
   // MARK: Containers
@@ -191,6 +198,12 @@ final class MessageEncoding {
       writer.list(cast(value, to: [UInt32].self))
     } else if T.self == [UInt64].self {
       writer.list(cast(value, to: [UInt64].self))
+    } else if T.self == [Float16].self {
+      writer.list(cast(value, to: [Float16].self))
+    } else if T.self == [Int128].self {
+      writer.list(cast(value, to: [Int128].self))
+    } else if T.self == [UInt128].self {
+      writer.list(cast(value, to: [UInt128].self))
     } else if let dictionary = value as? any PickleDictionary {
       depth += 1
       defer { depth -= 1 }
@@ -226,7 +239,7 @@ extension MessageEncoding {
   /// A part of nothing, on which every `encode` throws.
   static func unusable(_ path: MessageCodingPath) -> MessageEncoding {
     let encoding = MessageEncoding(
-      MessageEncodingContext([:], makesOutbox: false), path: path, capacity: 16)
+      MessageEncodingContext(MessageEncoder(), makesOutbox: false), path: path, capacity: 16)
     encoding.serial = -1
     return encoding
   }

@@ -74,7 +74,7 @@ struct MessageKeyedDecodingContainer<Key: CodingKey>: KeyedDecodingContainerProt
     guard let place = find(key) else { throw missing(key) }
     let node = context.tape.elements[place]
     guard let value = S.read(node, context.tape, context.conversion) else {
-      throw context.tape.mismatch(node, expected: "\(S.self)", path, key)
+      throw context.tape.mismatch(node, type, context.conversion, path, key)
     }
     return value
   }
@@ -85,7 +85,7 @@ struct MessageKeyedDecodingContainer<Key: CodingKey>: KeyedDecodingContainerProt
     let node = context.tape.elements[place]
     if node.tag == PickleOpcode.none { return nil }
     guard let value = S.read(node, context.tape, context.conversion) else {
-      throw context.tape.mismatch(node, expected: "\(S.self) or None", path, key)
+      throw context.tape.mismatch(node, type, orNone: true, context.conversion, path, key)
     }
     return value
   }

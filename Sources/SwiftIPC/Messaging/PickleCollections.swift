@@ -41,8 +41,10 @@ extension Dictionary: PickleReadableDictionary where Key: PickleScalar, Value: D
     result.reserveCapacity(children.count / 2)
     for child in stride(from: children.lowerBound, to: children.upperBound, by: 2) {
       guard let key = Key.read(tape.elements[child], tape, decoder.context.conversion) else {
-        throw tape.mismatch(
-          tape.elements[child], expected: "a key of type \(Key.self)", decoder.path)
+        var error = tape.mismatch(
+          tape.elements[child], Key.self, decoder.context.conversion, decoder.path)
+        error.context += ", as a key"
+        throw error
       }
       result[key] = try decoder.context.decode(
         Value.self, tape.elements[child + 1], decoder.path, MessageIndexKey(stringValue: "\(key)"))

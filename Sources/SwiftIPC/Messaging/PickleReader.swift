@@ -34,7 +34,7 @@ struct PickleReader: ~Copyable {
       }
     }
     let root = try result.get()
-    try reader.checkShape(root, byteCount: bytes.count, limits: limits)
+    try reader.checkShape(root, bytes, limits)
     return reader.tape(bytes, root)
   }
 
@@ -51,7 +51,8 @@ struct PickleReader: ~Copyable {
         context: end == 0
           ? "no bytes" : "offset 0: not a message of Python's: it does not begin with PROTO")
     }
-    guard unsafe 3...5 ~= raw[1] else {
+    let hasNumbers = unsafe raw[1] == PickleOpcode.memoryProtocol
+    guard unsafe hasNumbers || 3...5 ~= raw[1] else {
       throw unsafe IPCError(
         .malformedMessage, context: "protocol \(raw[1]) at offset 1: 3, 4 and 5 are read")
     }
@@ -180,6 +181,20 @@ struct PickleReader: ~Copyable {
           .littleEndian
         try need(Int(clamping: claimed), position + 8, end)
         position += 8
+
+      case PickleOpcode.numbers where hasNumbers:
+        try need(PickleNumbers.headerSize, position, end)
+        guard let element = unsafe PickleElement(rawValue: raw[position]) else {
+          throw malformed("no such type of number")
+        }
+        let claimed = unsafe raw.loadUnaligned(fromByteOffset: position + 1, as: UInt64.self)
+          .littleEndian
+        let start = position + PickleNumbers.headerSize
+        // What does not fit 64 bits when multiplied is beyond any message.
+        let (size, overflow) = claimed.multipliedReportingOverflow(by: UInt64(element.stride))
+        try need(overflow ? .max : Int(clamping: size), start, end)
+        stack.append(PickleNode(opcode, position))
+        position = start + Int(size)
 
       case PickleOpcode.global:
         let module = unsafe try line(raw, &position)
@@ -318,6 +333,8 @@ struct PickleReader: ~Copyable {
       sharesContainers = true
     } else {
       node.markShared()
+      // As good as a container: it is many values.
+      if node.tag == PickleOpcode.numbers { sharesContainers = true }
     }
     stack.append(node)
   }
@@ -387,7 +404,7 @@ struct PickleReader: ~Copyable {
     case (.byteArray, 1):
       switch argument(0).tag {
       case PickleOpcode.shortBinBytes, PickleOpcode.binBytes, PickleOpcode.binBytes8,
-        PickleOpcode.byteArray8:
+        PickleOpcode.byteArray8, PickleNode.latin1:
         stack.append(argument(0))
       default: throw malformed("a bytearray is made of bytes")
       }
@@ -475,9 +492,14 @@ struct PickleReader: ~Copyable {
   /// Refuses cycles, depth, too many values once shared parts are written out, and names left over;
   /// then puts the elements of every container next to each other.
   private mutating func checkShape(
-    _ root: PickleNode, byteCount: Int, limits: PickleLimits
+    _ root: PickleNode, _ bytes: [UInt8], _ limits: PickleLimits
   ) throws(IPCError) {
+    let byteCount = bytes.count
     if root.tag == PickleOpcode.global { throw leftOver() }
+    if root.tag == PickleOpcode.numbers {
+      let maximum = limits.values(byteCount: bytes.count)
+      if PickleTape.numbers(root, in: bytes).count >= maximum { throw tooMany(maximum) }
+    }
     guard root.isContainer else { return }
     // The usual message: without sharing there is no cycle and nothing to write out twice, and so
     // few containers cannot be nested too deep.
@@ -529,8 +551,12 @@ struct PickleReader: ~Copyable {
         visited += 1
         if !node.isContainer {
           if node.tag == PickleOpcode.global { throw leftOver() }
-          // A shared long integer is copied each time.
-          visit.size += node.tag == PickleOpcode.long4 && node.isShared ? 1 + byteCount / 8 : 1
+          visit.size += 1
+          if node.tag == PickleOpcode.numbers {
+            // No overflow: a message has fewer numbers than bytes, and no container as many elements.
+            visit.size += PickleTape.numbers(node, in: bytes).count
+            if visit.size > maximum { throw tooMany(maximum) }
+          }
           continue
         }
         let size = sizes[node.payload]
@@ -623,6 +649,8 @@ struct PickleLimits {
   func values(byteCount: Int) -> Int {
     // Without sharing there are never more values than bytes. 16,384 lets a short message say
     // `[[0] * 100] * 100`.
-    values ?? max(16_384, byteCount * 8)
+    //
+    // Whatever a caller asks for, the sum of two numbers of values is an Int.
+    min(values ?? max(16_384, byteCount * 8), Int.max >> 3)
   }
 }

@@ -21,6 +21,7 @@ final class PickleTape {
   /// Values that the message spells once and uses often are made once.
   private var strings: [Int: String] = [:]
   private var byteArrays: [Int: [UInt8]] = [:]
+  private var bigIntegers: [Int: BigInteger] = [:]
   private var values: [Int: MessageValue] = [:]
 
   init(
@@ -69,7 +70,33 @@ final class PickleTape {
 
   /// Where in the message the value was made, for errors.
   func offset(of node: PickleNode) -> Int {
-    node.isContainer ? Int(containers[node.payload].offset) : node.payload - 1
+    if node.isContainer { return Int(containers[node.payload].offset) }
+    return node.isElement ? node.payload : node.payload - 1
+  }
+
+  /// The numbers of an array as memory, or `nil`.
+  @inline(__always)
+  func numbers(_ node: PickleNode) -> PickleNumbers? {
+    node.tag == PickleOpcode.numbers ? PickleTape.numbers(node, in: bytes) : nil
+  }
+
+  /// Copies the numbers, all of them, to memory that is big enough.
+  @unsafe func copy(_ numbers: PickleNumbers, to buffer: UnsafeMutableRawBufferPointer) {
+    if numbers.count == 0 { return }
+    unsafe bytes.withUnsafeBytes { raw in
+      let end = numbers.start + numbers.count * numbers.element.stride
+      unsafe buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: raw[numbers.start..<end]))
+    }
+  }
+
+  static func numbers(_ node: PickleNode, in bytes: [UInt8]) -> PickleNumbers {
+    let count = unsafe bytes.withUnsafeBytes {
+      unsafe $0.loadUnaligned(fromByteOffset: node.payload + 1, as: UInt64.self).littleEndian
+    }
+    return PickleNumbers(
+      // The reader let no other letter pass.
+      element: PickleElement(rawValue: bytes[node.payload])!,
+      start: node.payload + PickleNumbers.headerSize, count: Int(count))
   }
 
   /// The elements of a container: its keys and values in turn where it is a dictionary.
@@ -101,6 +128,41 @@ final class PickleTape {
     case PickleOpcode.binInt: Int64(load(node.payload, as: Int32.self))
     case PickleOpcode.long1: longInteger(node)
     case PickleOpcode.long4: bigInteger(node)?.asInt64
+    default: node.isElement ? elementInteger(node) : nil
+    }
+  }
+
+  /// The same of an element of an array as memory.
+  private func elementInteger(_ node: PickleNode) -> Int64? {
+    let offset = node.payload
+    return switch node.tag {
+    case PickleElement.int8.tag: Int64(load(offset, as: Int8.self))
+    case PickleElement.uint8.tag: Int64(load(offset, as: UInt8.self))
+    case PickleElement.int16.tag: Int64(load(offset, as: Int16.self))
+    case PickleElement.uint16.tag: Int64(load(offset, as: UInt16.self))
+    case PickleElement.int32.tag: Int64(load(offset, as: Int32.self))
+    case PickleElement.uint32.tag: Int64(load(offset, as: UInt32.self))
+    case PickleElement.int64.tag: load(offset, as: Int64.self)
+    case PickleElement.uint64.tag: Int64(exactly: load(offset, as: UInt64.self))
+    case PickleElement.int128.tag: Int64(exactly: load(offset, as: Int128.self))
+    case PickleElement.uint128.tag: Int64(exactly: load(offset, as: UInt128.self))
+    default: nil
+    }
+  }
+
+  /// A floating-point number, as a `Double`, which holds all that there are in messages.
+  @inline(__always)
+  func floatingPoint(_ node: PickleNode) -> Double? {
+    if node.tag == PickleOpcode.binFloat { return float(node) }
+    return node.isElement ? elementFloat(node) : nil
+  }
+
+  private func elementFloat(_ node: PickleNode) -> Double? {
+    let offset = node.payload
+    return switch node.tag {
+    case PickleElement.double.tag: Double(bitPattern: load(offset, as: UInt64.self))
+    case PickleElement.float.tag: Double(Float(bitPattern: load(offset, as: UInt32.self)))
+    case PickleElement.half.tag: Double(Float16(bitPattern: load(offset, as: UInt16.self)))
     default: nil
     }
   }
@@ -119,10 +181,21 @@ final class PickleTape {
     switch node.tag {
     case PickleOpcode.binInt1, PickleOpcode.binInt2, PickleOpcode.binInt:
       BigInteger(smallInteger(node)!)
-    case PickleOpcode.long1, PickleOpcode.long4:
-      BigInteger(littleEndian: bytes[span(of: node)])
-    default: nil
+    case PickleOpcode.long1, PickleOpcode.long4: longInteger(span(of: node), node.isShared)
+    case PickleElement.uint64.tag: BigInteger(load(node.payload, as: UInt64.self))
+    case PickleElement.int128.tag: BigInteger(load(node.payload, as: Int128.self))
+    case PickleElement.uint128.tag: BigInteger(load(node.payload, as: UInt128.self))
+    default: node.isElement ? elementInteger(node).map { BigInteger($0) } : nil
     }
+  }
+
+  /// One that the message spells once and names again has storage once.
+  private func longInteger(_ span: Range<Int>, _ isShared: Bool) -> BigInteger {
+    guard isShared else { return BigInteger(littleEndian: bytes[span]) }
+    if let made = bigIntegers[span.lowerBound] { return made }
+    let integer = BigInteger(littleEndian: bytes[span])
+    bigIntegers[span.lowerBound] = integer
+    return integer
   }
 
   /// A string; `nil` for what is no string.
@@ -214,6 +287,9 @@ final class PickleTape {
     case PickleOpcode.binFloat: return .double(float(node))
     case PickleOpcode.shortBinUnicode, PickleOpcode.binUnicode, PickleOpcode.binUnicode8:
       return .string(string(node)!)
+    case PickleOpcode.numbers:
+      let numbers = numbers(node)!
+      return .array((0..<numbers.count).map { number(numbers.node($0)) })
     default:
       if let bytes = byteArray(node) { return .bytes(bytes) }
     }
@@ -222,6 +298,13 @@ final class PickleTape {
     let value = try container(node)
     if isShared { values[node.payload] = value }
     return value
+  }
+
+  /// An element of an array as memory.
+  private func number(_ node: PickleNode) -> MessageValue {
+    if let value = smallInteger(node) { return .integer(value) }
+    if let value = elementFloat(node) { return .double(value) }
+    return .bigInteger(bigInteger(node)!)
   }
 
   private func container(_ node: PickleNode) throws(IPCError) -> MessageValue {
@@ -276,12 +359,20 @@ final class PickleTape {
         span(of: node).count > 64
           ? "an integer of \(span(of: node).count) bytes" : "the integer \(bigInteger(node)!)"
       case PickleOpcode.binFloat: "the float \(float(node))"
+      case PickleOpcode.numbers: "an array of numbers"
       case PickleOpcode.emptyList: "a list"
       case PickleOpcode.emptyTuple: "a tuple"
       case PickleOpcode.emptyDictionary: "a dictionary"
       case PickleOpcode.emptySet, PickleOpcode.frozenSet: "a set"
       case PickleNode.complex: "a complex number"
-      default: node.isString ? "a string" : "bytes"
+      default:
+        if let value = elementFloat(node) {
+          "the float \(value)"
+        } else if node.isElement {
+          "the integer \(bigInteger(node)!)"
+        } else {
+          node.isString ? "a string" : "bytes"
+        }
       }
     return "\(what) at offset \(offset(of: node))"
   }
@@ -293,5 +384,24 @@ final class PickleTape {
       .malformedMessage,
       context:
         "\(MessageCodingPath.describe(path, key)): expected \(expected), found \(describe(node))")
+  }
+
+  /// The error for a scalar that a type does not take, and why.
+  func mismatch<S: PickleScalar>(
+    _ node: PickleNode, _ type: S.Type, orNone: Bool = false,
+    _ conversion: MessageDecoder.NumberConversion, _ path: MessageCodingPath?,
+    _ key: (any CodingKey)? = nil
+  ) -> IPCError {
+    var error = mismatch(node, expected: orNone ? "\(type) or None" : "\(type)", path, key)
+    if conversion == .strict, S.read(node, self, .lenient) != nil {
+      error.context += ", which converts only where numberConversion is .lenient"
+    } else if S.self is any PickleNumber.Type, bigInteger(node) != nil {
+      error.context += ", which it cannot hold"
+    } else if S.self is any PickleInteger.Type, floatingPoint(node) != nil {
+      error.context += ", which is not an integer that it can hold"
+    } else if S.self is any PickleNumber.Type, floatingPoint(node) != nil {
+      error.context += ", which it cannot hold"
+    }
+    return error
   }
 }
