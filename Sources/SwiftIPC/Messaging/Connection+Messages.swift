@@ -16,9 +16,16 @@ extension Connection {
   ///   `send(bytes:descriptors:timeout:)`. When it throws, nothing has moved.
   @available(*, noasync, message: "use 'try await send(_:)'")
   public func send<T: Encodable>(_ value: T, timeout: Duration? = nil) throws {
-    let (bytes, outbox) = try encoder.encodeWithDescriptors(value)
-    try sendBlocking(bytes, outbox?.descriptors ?? [], timeout)
-    outbox?.sent()
+    try encoder.encode(value, makesOutbox: true, nil) { encoding in
+      let outbox = encoding.context.outbox
+      let descriptors = outbox?.descriptors ?? []
+      if encoding.finishInPlace() {
+        try sendBlocking(encoding.writer, descriptors, timeout)
+      } else {
+        try sendBlocking(encoding.finish(), descriptors, timeout)
+      }
+      outbox?.sent()
+    }
   }
 
   /// Sends a value as one message; suspends while the peer is behind with receiving.

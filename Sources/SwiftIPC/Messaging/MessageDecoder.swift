@@ -136,12 +136,13 @@ public struct MessageDecoder: Sendable {
     _ type: T.Type, _ bytes: [UInt8], inbox: DescriptorInbox?
   ) throws -> T {
     let limits = PickleLimits(depth: min(max(1, maximumDepth), 10_000), values: maximumValues)
-    let tape = try PickleReader.read(bytes, limits: limits)
-    let context = MessageDecodingContext(tape, numberConversion, userInfo, inbox)
-    do {
-      return try context.decode(type, tape.root, nil, nil)
-    } catch let error as DecodingError {
-      throw IPCError(error)
+    return try MessageDecodingContext.with(self, inbox) { context in
+      try context.tape.read(bytes, limits)
+      do {
+        return try context.decode(type, context.tape.root, nil, nil)
+      } catch let error as DecodingError {
+        throw IPCError(error)
+      }
     }
   }
 }

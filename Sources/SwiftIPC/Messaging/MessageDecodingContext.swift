@@ -2,19 +2,34 @@
 
 /// What all parts of one message being decoded have in common.
 final class MessageDecodingContext {
-  let tape: PickleTape
-  let conversion: MessageDecoder.NumberConversion
-  private let given: [CodingUserInfoKey: any Sendable]
-  private let inbox: DescriptorInbox?
+  let tape = PickleTape()
+  private(set) var conversion = MessageDecoder.NumberConversion.strict
+  private var given: [CodingUserInfoKey: any Sendable] = [:]
+  private var inbox: DescriptorInbox?
 
-  init(
-    _ tape: PickleTape, _ conversion: MessageDecoder.NumberConversion,
-    _ userInfo: [CodingUserInfoKey: any Sendable], _ inbox: DescriptorInbox?
-  ) {
-    self.tape = tape
-    self.conversion = conversion
-    given = userInfo
-    self.inbox = inbox
+  private static let spare = Spare<MessageDecodingContext>()
+
+  /// Runs the body with a context for one message.
+  @inline(__always)
+  static func with<Result>(
+    _ decoder: MessageDecoder, _ inbox: DescriptorInbox?,
+    _ body: (MessageDecodingContext) throws -> Result
+  ) throws -> Result {
+    let context = spare.take() ?? MessageDecodingContext()
+    defer { putAway(context) }
+    context.conversion = decoder.numberConversion
+    context.given = decoder.userInfo
+    context.inbox = inbox
+    return try body(context)
+  }
+
+  private static func putAway(_ context: consuming MessageDecodingContext) {
+    // A type that was decoded may have kept its decoder.
+    guard isKnownUniquelyReferenced(&context) else { return }
+    context.tape.clear()
+    if !context.given.isEmpty { context.given = [:] }
+    context.inbox = nil
+    spare.keep(context)
   }
 
   var userInfo: [CodingUserInfoKey: Any] {
@@ -46,15 +61,15 @@ final class MessageDecodingContext {
     var array: [S] = []
     array.reserveCapacity(children.count)
     for child in children {
-      if S.self == Double.self, tape.elements[child].tag == PickleOpcode.binFloat {
+      if S.self == Double.self, tape.element(child).tag == PickleOpcode.binFloat {
         // Without a call for each of the usual list of floats.
-        array.append(cast(tape.float(tape.elements[child]), type))
+        array.append(cast(tape.float(tape.element(child)), type))
         continue
       }
-      guard let value = S.read(tape.elements[child], tape, conversion) else {
+      guard let value = S.read(tape.element(child), tape, conversion) else {
         let outer = key().map { MessageCodingPath(path, $0) } ?? path
         throw tape.mismatch(
-          tape.elements[child], type, conversion, outer,
+          tape.element(child), type, conversion, outer,
           MessageIndexKey(child - children.lowerBound))
       }
       array.append(value)
@@ -98,13 +113,38 @@ final class MessageDecodingContext {
   }
 
   /// Decodes a value of any type.
+  ///
+  /// One long function, since one that says whether it did would return an optional of a type that is
+  /// looked up at each call.
   func decode<T: Decodable>(
     _ type: T.Type, _ node: PickleNode, _ path: MessageCodingPath?,
     _ key: @autoclosure () -> (any CodingKey)?
   ) throws -> T {
     // Arrays, dictionaries and sets are one word, so most structs are done with this test.
     if MemoryLayout<T>.size == MemoryLayout<Int>.size {
-      if let value = try word(type, node, path, key()) { return value }
+      if T.self == Int.self { return cast(try scalar(Int.self, node, path, key()), type) }
+      if T.self == Double.self { return cast(try scalar(Double.self, node, path, key()), type) }
+      if T.self == [Double].self { return cast(try array(Double.self, node, path, key()), type) }
+      if T.self == [UInt8].self { return cast(try bytes(node, path, key()), type) }
+      if T.self == [String].self { return cast(try array(String.self, node, path, key()), type) }
+      if T.self == [Int].self { return cast(try array(Int.self, node, path, key()), type) }
+      if T.self == [Float].self { return cast(try array(Float.self, node, path, key()), type) }
+      if T.self == [Bool].self { return cast(try array(Bool.self, node, path, key()), type) }
+      if T.self == [Int8].self { return cast(try array(Int8.self, node, path, key()), type) }
+      if T.self == [Int16].self { return cast(try array(Int16.self, node, path, key()), type) }
+      if T.self == [Int32].self { return cast(try array(Int32.self, node, path, key()), type) }
+      if T.self == [Int64].self { return cast(try array(Int64.self, node, path, key()), type) }
+      if T.self == [UInt].self { return cast(try array(UInt.self, node, path, key()), type) }
+      if T.self == [UInt16].self { return cast(try array(UInt16.self, node, path, key()), type) }
+      if T.self == [UInt32].self { return cast(try array(UInt32.self, node, path, key()), type) }
+      if T.self == [UInt64].self { return cast(try array(UInt64.self, node, path, key()), type) }
+      if T.self == [Float16].self { return cast(try array(Float16.self, node, path, key()), type) }
+      if T.self == [Int128].self { return cast(try array(Int128.self, node, path, key()), type) }
+      if T.self == [UInt128].self { return cast(try array(UInt128.self, node, path, key()), type) }
+      if let collection = type as? any PickleReadable.Type {
+        let inner = key().map { MessageCodingPath(path, $0) } ?? path
+        return try read(collection, node, inner, as: type)
+      }
     } else if T.self == String.self {
       return cast(try scalar(String.self, node, path, key()), type)
     } else if T.self == MessageValue.self {
@@ -114,39 +154,11 @@ final class MessageDecodingContext {
     return try T(from: MessageDecoding(context: self, node: node, path: inner))
   }
 
-  private func word<T: Decodable>(
-    _ type: T.Type, _ node: PickleNode, _ path: MessageCodingPath?,
-    _ key: @autoclosure () -> (any CodingKey)?
-  ) throws -> T? {
-    if T.self == Int.self { return cast(try scalar(Int.self, node, path, key()), type) }
-    if T.self == Double.self { return cast(try scalar(Double.self, node, path, key()), type) }
-    if T.self == [Double].self { return cast(try array(Double.self, node, path, key()), type) }
-    if T.self == [UInt8].self { return cast(try bytes(node, path, key()), type) }
-    if T.self == [String].self { return cast(try array(String.self, node, path, key()), type) }
-    if T.self == [Int].self { return cast(try array(Int.self, node, path, key()), type) }
-    if T.self == [Float].self { return cast(try array(Float.self, node, path, key()), type) }
-    if T.self == [Bool].self { return cast(try array(Bool.self, node, path, key()), type) }
-    if T.self == [Int8].self { return cast(try array(Int8.self, node, path, key()), type) }
-    if T.self == [Int16].self { return cast(try array(Int16.self, node, path, key()), type) }
-    if T.self == [Int32].self { return cast(try array(Int32.self, node, path, key()), type) }
-    if T.self == [Int64].self { return cast(try array(Int64.self, node, path, key()), type) }
-    if T.self == [UInt].self { return cast(try array(UInt.self, node, path, key()), type) }
-    if T.self == [UInt16].self { return cast(try array(UInt16.self, node, path, key()), type) }
-    if T.self == [UInt32].self { return cast(try array(UInt32.self, node, path, key()), type) }
-    if T.self == [UInt64].self { return cast(try array(UInt64.self, node, path, key()), type) }
-    if T.self == [Float16].self { return cast(try array(Float16.self, node, path, key()), type) }
-    if T.self == [Int128].self { return cast(try array(Int128.self, node, path, key()), type) }
-    if T.self == [UInt128].self { return cast(try array(UInt128.self, node, path, key()), type) }
-    if let dictionary = type as? any PickleReadableDictionary.Type {
-      let inner = key().map { MessageCodingPath(path, $0) } ?? path
-      let decoder = MessageDecoding(context: self, node: node, path: inner)
-      return try dictionary.read(node, decoder) as? T
-    }
-    if let set = type as? any PickleSet.Type {
-      let inner = key().map { MessageCodingPath(path, $0) } ?? path
-      return try set.read(node, MessageDecoding(context: self, node: node, path: inner)) as? T
-    }
-    return nil
+  private func read<Collection: PickleReadable, T>(
+    _ collection: Collection.Type, _ node: PickleNode, _ path: MessageCodingPath?, as type: T.Type
+  ) throws -> T {
+    cast(
+      try collection.read(node, MessageDecoding(context: self, node: node, path: path)), type)
   }
 
   /// The value as the type that the caller has found it to have.

@@ -51,7 +51,7 @@ public struct MessageEncoder: Sendable {
   ///
   /// Complexity: O(n) in the size of the message.
   public func encode<T: Encodable>(_ value: T) throws -> [UInt8] {
-    try encode(value, MessageEncodingContext(self, makesOutbox: false)).finish()
+    try encode(value, makesOutbox: false, nil) { $0.finish() }
   }
 
   /// The bytes of an array of numbers, straight from where they are.
@@ -75,8 +75,8 @@ public struct MessageEncoder: Sendable {
     guard let element = PickleElement(Number.self), let type = Number.self as? any PickleScalar.Type
     else { throw IPCError(notANumber: Number.self) }
     let size = numbers.count * MemoryLayout<Number>.stride
-    let writer = PickleWriter(packsNumbers: numberArrays == .memory, capacity: size + 64)
-    writer.begin()
+    let writer = PickleWriter(capacity: size + 64)
+    writer.begin(packsNumbers: numberArrays == .memory)
     unsafe numbers.withUnsafeBytes { bytes in
       if writer.packsNumbers {
         unsafe writer.numbers(element, bytes, count: numbers.count)
@@ -100,43 +100,50 @@ public struct MessageEncoder: Sendable {
   package func encodeWithDescriptors<T: Encodable>(
     _ value: T
   ) throws -> (bytes: [UInt8], outbox: DescriptorOutbox?) {
-    let context = MessageEncodingContext(self, makesOutbox: true)
-    let bytes = try encode(value, context).finish()
-    return (bytes, context.outbox)
+    try encode(value, makesOutbox: true, nil) { ($0.finish(), $0.context.outbox) }
   }
 
   /// The bytes of a value; the descriptors in it go to the outbox given.
   package func encode<T: Encodable>(_ value: T, outbox: DescriptorOutbox) throws -> [UInt8] {
-    let context = MessageEncodingContext(self, makesOutbox: true)
-    context.outbox = outbox
-    return try encode(value, context).finish()
+    try encode(value, makesOutbox: true, outbox) { $0.finish() }
   }
 
-  private func encode<T: Encodable>(
-    _ value: T, _ context: MessageEncodingContext
-  ) throws -> MessageEncoding {
-    let encoding = MessageEncoding(context, path: nil)
-    encoding.writer.begin()
-    do {
-      try encoding.encode(value, nil, nil)
-    } catch let error as EncodingError {
-      throw IPCError(error)
+  /// Has a value encoded, and the body take out what became of it.
+  @inline(__always)
+  func encode<T: Encodable, Result>(
+    _ value: T, makesOutbox: Bool, _ outbox: DescriptorOutbox?,
+    _ body: (MessageEncoding) throws -> Result
+  ) throws -> Result {
+    try MessageEncoding.with { encoding in
+      encoding.context.begin(self, makesOutbox: makesOutbox, outbox)
+      encoding.writer.begin(packsNumbers: numberArrays == .memory)
+      do {
+        try encoding.encode(value, nil, nil)
+      } catch let error as EncodingError {
+        throw IPCError(error)
+      }
+      return try body(encoding)
     }
-    return encoding
   }
 }
 
 /// What all parts of one message being encoded have in common.
 final class MessageEncodingContext {
-  private let given: [CodingUserInfoKey: any Sendable]
-  private let makesOutbox: Bool
-  let packsNumbers: Bool
+  private var given: [CodingUserInfoKey: any Sendable] = [:]
+  private var makesOutbox = false
+  var packsNumbers = false
   var outbox: DescriptorOutbox?
 
-  init(_ encoder: MessageEncoder, makesOutbox: Bool) {
+  func begin(_ encoder: MessageEncoder, makesOutbox: Bool, _ outbox: DescriptorOutbox?) {
     given = encoder.userInfo
     packsNumbers = encoder.numberArrays == .memory
     self.makesOutbox = makesOutbox
+    self.outbox = outbox
+  }
+
+  func clear() {
+    if !given.isEmpty { given = [:] }
+    outbox = nil
   }
 
   /// The outbox is made when somebody looks: most messages carry no descriptors.

@@ -24,6 +24,7 @@ final class MessageEncoding {
   private var lastSerial = 0
   private var depth: Int
   private var parts: [(offset: Int, encoding: MessageEncoding)] = []
+  private var hadParts = false
 
   init(
     _ context: MessageEncodingContext, path: MessageCodingPath?, depth: Int = 0, capacity: Int = 256
@@ -31,7 +32,27 @@ final class MessageEncoding {
     self.context = context
     self.path = path
     self.depth = depth
-    writer = PickleWriter(packsNumbers: context.packsNumbers, capacity: capacity)
+    writer = PickleWriter(capacity: capacity)
+    writer.packsNumbers = context.packsNumbers
+  }
+
+  private static let spare = Spare<MessageEncoding>()
+
+  /// Runs the body with one for a message.
+  @inline(__always)
+  static func with<Result>(_ body: (MessageEncoding) throws -> Result) throws -> Result {
+    let encoding = spare.take() ?? MessageEncoding(MessageEncodingContext(), path: nil)
+    defer { putAway(encoding) }
+    return try body(encoding)
+  }
+
+  private static func putAway(_ encoding: consuming MessageEncoding) {
+    // A type that was encoded may have kept its encoder, or a container, and a part has the context.
+    guard isKnownUniquelyReferenced(&encoding), !encoding.hadParts, !encoding.writer.isLarge
+    else { return }
+    encoding.context.clear()
+    (encoding.kind, encoding.count) = (.nothing, 0)
+    spare.keep(encoding)
   }
 
   /// Encodes a value of any type where the writer stands.
@@ -78,8 +99,16 @@ final class MessageEncoding {
   func makePart(_ path: MessageCodingPath?, _ kind: Kind) -> MessageEncoding {
     let part = MessageEncoding(context, path: path, depth: depth + 1, capacity: 64)
     parts.append((writer.count, part))
+    hadParts = true
     if kind != .nothing { part.open(kind) }
     return part
+  }
+
+  /// Ends the message where it is; false when there are parts to be inserted.
+  func finishInPlace() -> Bool {
+    if !parts.isEmpty { return false }
+    writer.end()
+    return true
   }
 
   /// The bytes of the message.
@@ -239,7 +268,7 @@ extension MessageEncoding {
   /// A part of nothing, on which every `encode` throws.
   static func unusable(_ path: MessageCodingPath) -> MessageEncoding {
     let encoding = MessageEncoding(
-      MessageEncodingContext(MessageEncoder(), makesOutbox: false), path: path, capacity: 16)
+      MessageEncodingContext(), path: path, capacity: 16)
     encoding.serial = -1
     return encoding
   }

@@ -44,7 +44,7 @@ struct MessageUnkeyedDecodingContainer: UnkeyedDecodingContainer {
       )
     }
     return switch elements {
-    case .values(let places): context.tape.elements[places.lowerBound + currentIndex]
+    case .values(let places): context.tape.element(places.lowerBound + currentIndex)
     case .numbers(let numbers): numbers.node(currentIndex)
     }
   }

@@ -44,6 +44,18 @@
     self.count = count
   }
 
+  /// Drops all elements, and the memory where it is more than a message mostly needs.
+  @inline(__always)
+  mutating func clear() {
+    count = 0
+    if capacity > Self.kept { shrink() }
+  }
+
+  private static var kept: Int { 1024 }
+
+  @inline(never)
+  private mutating func shrink() { self = PickleBuffer(capacity: 32) }
+
   @inline(__always)
   subscript(index: Int) -> Element {
     get {

@@ -6,13 +6,13 @@
 /// follows them once, from front to back, without recursion.
 struct PickleReader: ~Copyable {
   private var stack = PickleBuffer<PickleNode>(capacity: 32)
-  private var marks: [Int] = []
+  private var marks = PickleBuffer<Int>(capacity: 8)
   private var memo = PickleBuffer<PickleNode>(capacity: 0)
   /// Memo entries beyond the dense ones, so that an index of 4 billion costs one entry.
   private var sparseMemo: [UInt32: PickleNode] = [:]
   private var elements = PickleBuffer<PickleNode>(capacity: 32)
-  private var containers = PickleBuffer<PickleContainer>(capacity: 4)
-  private var chunks: [PickleChunk] = []
+  private var containers = PickleBuffer<PickleContainer>(capacity: 8)
+  private var chunks = PickleBuffer<PickleChunk>(capacity: 0)
   private var sawGlobal = false
   private var sharesContainers = false
   private var opcode: UInt8 = 0
@@ -26,21 +26,38 @@ struct PickleReader: ~Copyable {
   /// Reads a whole message.
   ///
   /// - Throws: `malformedMessage` with the opcode and the offset.
-  static func read(_ bytes: [UInt8], limits: PickleLimits) throws(IPCError) -> PickleTape {
-    var reader = PickleReader()
-    let result = unsafe bytes.withUnsafeBytes { raw -> Result<PickleNode, IPCError> in
-      do throws(IPCError) { return .success(unsafe try reader.run(raw)) } catch {
-        return .failure(error)
+  mutating func read(_ bytes: [UInt8], _ limits: PickleLimits) throws(IPCError) -> PickleNode {
+    var failure: IPCError?
+    let root = unsafe bytes.withUnsafeBytes { raw -> PickleNode in
+      do throws(IPCError) { return unsafe try run(raw) } catch {
+        failure = error
+        return PickleNode(PickleOpcode.none, 0)
       }
     }
-    let root = try result.get()
-    try reader.checkShape(root, bytes, limits)
-    return reader.tape(bytes, root)
+    if let failure { throw failure }
+    try checkShape(root, bytes, limits)
+    return root
   }
 
-  private consuming func tape(_ bytes: [UInt8], _ root: PickleNode) -> PickleTape {
-    PickleTape(bytes: bytes, elements: elements, containers: containers, root: root)
+  /// Makes it ready for another message.
+  mutating func clear() {
+    stack.clear()
+    marks.clear()
+    memo.clear()
+    if !sparseMemo.isEmpty { sparseMemo = [:] }
+    elements.clear()
+    containers.clear()
+    chunks.clear()
+    sawGlobal = false
+    sharesContainers = false
   }
+
+  /// After reading: a value in a container, by its place in `PickleContainer`'s.
+  @inline(__always)
+  func element(_ place: Int) -> PickleNode { elements[place] }
+
+  @inline(__always)
+  func container(_ index: Int) -> PickleContainer { containers[index] }
 
   // The offsets used below are checked against `raw.count` before each load.
   private mutating func run(_ raw: UnsafeRawBufferPointer) throws(IPCError) -> PickleNode {
@@ -163,8 +180,8 @@ struct PickleReader: ~Copyable {
         position += 4
 
       case PickleOpcode.pop:
-        if let mark = marks.last, mark == stack.count {
-          marks.removeLast()
+        if marks.count > 0, marks[marks.count - 1] == stack.count {
+          marks.truncate(to: marks.count - 1)
         } else {
           try needOnStack(1)
           stack.truncate(to: stack.count - 1)
@@ -214,7 +231,7 @@ struct PickleReader: ~Copyable {
         guard position == end else {
           throw malformed("\(end - position) bytes after the end of the message")
         }
-        guard marks.isEmpty, stack.count == 1 else {
+        guard marks.count == 0, stack.count == 1 else {
           throw malformed(
             "\(stack.count) values and \(marks.count) marks left, where one value is the message")
         }
@@ -240,10 +257,15 @@ struct PickleReader: ~Copyable {
     }
   }
 
+  /// How many values there were at the last mark.
+  private var lastMark: Int {
+    @inline(__always) get { marks.count > 0 ? marks[marks.count - 1] : 0 }
+  }
+
   /// Values below the last mark belong to somebody else.
   @inline(__always)
   private mutating func needOnStack(_ count: Int) throws(IPCError) {
-    if stack.count - (marks.last ?? 0) < count { throw malformed("too few values before it") }
+    if stack.count - lastMark < count { throw malformed("too few values before it") }
   }
 
   private mutating func pop() -> PickleNode {
@@ -252,7 +274,9 @@ struct PickleReader: ~Copyable {
   }
 
   private mutating func popMark() throws(IPCError) -> Int {
-    guard let mark = marks.popLast() else { throw malformed("no mark before it") }
+    guard marks.count > 0 else { throw malformed("no mark before it") }
+    let mark = lastMark
+    marks.truncate(to: marks.count - 1)
     return mark
   }
 
@@ -277,7 +301,7 @@ struct PickleReader: ~Copyable {
   }
 
   private mutating func add(from first: Int, to tag: UInt8) throws(IPCError) {
-    guard first > (marks.last ?? 0) else { throw malformed("nothing before it to add to") }
+    guard first > lastMark else { throw malformed("nothing before it to add to") }
     let target = stack[first - 1]
     guard target.tag == tag else { throw malformed("what it adds to is of another kind") }
     let index = target.payload

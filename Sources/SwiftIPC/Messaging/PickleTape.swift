@@ -7,12 +7,13 @@
 
 /// A message that was read: its values in an order that can be indexed, over its bytes.
 ///
-/// It owns the bytes, so that a decoder which outlives `decode` still reads memory that is there.
+/// It owns the bytes, so that a decoder which outlives `decode` still reads memory that is there. Its
+/// memory serves one message after the other, as long as nobody keeps it.
 final class PickleTape {
-  let bytes: [UInt8]
-  let elements: PickleBuffer<PickleNode>
-  let containers: PickleBuffer<PickleContainer>
-  let root: PickleNode
+  private(set) var bytes: [UInt8] = []
+  // No access lasts while anybody else's code runs, so none meets another; checking costs a call each.
+  @exclusivity(unchecked) private var reader = PickleReader()
+  private(set) var root = PickleNode(PickleOpcode.none, 0)
 
   /// Where the last key was found: types ask for keys in the order in which they were written.
   var keyContainer = -1
@@ -23,16 +24,34 @@ final class PickleTape {
   private var byteArrays: [Int: [UInt8]] = [:]
   private var bigIntegers: [Int: BigInteger] = [:]
   private var values: [Int: MessageValue] = [:]
+  private var hasMade = false
 
-  init(
-    bytes: [UInt8], elements: consuming PickleBuffer<PickleNode>,
-    containers: consuming PickleBuffer<PickleContainer>, root: PickleNode
-  ) {
+  /// Reads a whole message.
+  ///
+  /// - Throws: `malformedMessage` with the opcode and the offset.
+  func read(_ bytes: [UInt8], _ limits: PickleLimits) throws(IPCError) {
     self.bytes = bytes
-    self.elements = elements
-    self.containers = containers
-    self.root = root
+    root = unsafe try reader.read(bytes, limits)
   }
+
+  /// Forgets the message, and keeps what little memory the next one can use.
+  func clear() {
+    bytes = []
+    unsafe reader.clear()
+    keyContainer = -1
+    if !hasMade { return }
+    hasMade = false
+    strings = [:]
+    byteArrays = [:]
+    bigIntegers = [:]
+    values = [:]
+  }
+
+  @inline(__always)
+  func element(_ place: Int) -> PickleNode { unsafe reader.element(place) }
+
+  @inline(__always)
+  func container(_ index: Int) -> PickleContainer { unsafe reader.container(index) }
 
   // MARK: Raw access. The reader checked that every operand lies within the bytes.
 
@@ -70,7 +89,7 @@ final class PickleTape {
 
   /// Where in the message the value was made, for errors.
   func offset(of node: PickleNode) -> Int {
-    if node.isContainer { return Int(containers[node.payload].offset) }
+    if node.isContainer { return Int(container(node.payload).offset) }
     return node.isElement ? node.payload : node.payload - 1
   }
 
@@ -102,7 +121,7 @@ final class PickleTape {
   /// The elements of a container: its keys and values in turn where it is a dictionary.
   @inline(__always)
   func children(of node: PickleNode) -> Range<Int> {
-    let container = containers[node.payload]
+    let container = container(node.payload)
     return Int(container.start)..<Int(container.start) + Int(container.count)
   }
 
@@ -195,6 +214,7 @@ final class PickleTape {
     if let made = bigIntegers[span.lowerBound] { return made }
     let integer = BigInteger(littleEndian: bytes[span])
     bigIntegers[span.lowerBound] = integer
+    hasMade = true
     return integer
   }
 
@@ -207,6 +227,7 @@ final class PickleTape {
     if let made = strings[span.lowerBound] { return made }
     let string = makeString(span)
     strings[span.lowerBound] = string
+    hasMade = true
     return string
   }
 
@@ -237,6 +258,7 @@ final class PickleTape {
     if let made = byteArrays[key] { return made }
     let array = makeBytes(node)
     byteArrays[key] = array
+    hasMade = true
     return array
   }
 
@@ -253,7 +275,7 @@ final class PickleTape {
   private func makeBytes(_ node: PickleNode) -> [UInt8] {
     guard node.tag == PickleNode.latin1 else { return Array(bytes[span(of: node)]) }
     guard let text = children(of: node).first else { return [] }
-    let span = span(of: elements[text])
+    let span = span(of: element(text))
     var array: [UInt8] = []
     array.reserveCapacity(span.count)
     var offset = span.lowerBound
@@ -293,10 +315,13 @@ final class PickleTape {
     default:
       if let bytes = byteArray(node) { return .bytes(bytes) }
     }
-    let isShared = containers[node.payload].isShared
+    let isShared = container(node.payload).isShared
     if isShared, let made = values[node.payload] { return made }
-    let value = try container(node)
-    if isShared { values[node.payload] = value }
+    let value = try content(node)
+    if isShared {
+      values[node.payload] = value
+      hasMade = true
+    }
     return value
   }
 
@@ -307,28 +332,28 @@ final class PickleTape {
     return .bigInteger(bigInteger(node)!)
   }
 
-  private func container(_ node: PickleNode) throws(IPCError) -> MessageValue {
+  private func content(_ node: PickleNode) throws(IPCError) -> MessageValue {
     let children = children(of: node)
     switch node.tag {
     case PickleOpcode.emptyDictionary:
       var dictionary = MessageDictionary()
       dictionary.reserveCapacity(children.count / 2)
       for key in stride(from: children.lowerBound, to: children.upperBound, by: 2) {
-        dictionary[try hashable(elements[key])] = try value(elements[key + 1])
+        dictionary[try hashable(element(key))] = try value(element(key + 1))
       }
       return .dictionary(dictionary)
     case PickleOpcode.emptySet, PickleOpcode.frozenSet:
       var set = Set<MessageValue>(minimumCapacity: children.count)
-      for child in children { set.insert(try hashable(elements[child])) }
+      for child in children { set.insert(try hashable(element(child))) }
       return node.tag == PickleOpcode.emptySet ? .set(set) : .frozenSet(set)
     case PickleNode.complex:
       return .complex(
-        real: float(elements[children.lowerBound]),
-        imaginary: float(elements[children.lowerBound + 1]))
+        real: float(element(children.lowerBound)),
+        imaginary: float(element(children.lowerBound + 1)))
     default:
       var array: [MessageValue] = []
       array.reserveCapacity(children.count)
-      for child in children { array.append(try value(elements[child])) }
+      for child in children { array.append(try value(element(child))) }
       return node.tag == PickleOpcode.emptyTuple ? .tuple(array) : .array(array)
     }
   }

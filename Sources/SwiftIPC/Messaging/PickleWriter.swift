@@ -14,17 +14,19 @@
   private var capacity: Int
   private(set) var count = 0
   /// Whether arrays of numbers are written as memory.
-  let packsNumbers: Bool
+  var packsNumbers = false
   /// Whether there is one so far, which makes it a message that Python cannot read.
   private var hasNumbers = false
 
-  init(packsNumbers: Bool = false, capacity: Int = 256) {
-    self.packsNumbers = packsNumbers
+  init(capacity: Int = 256) {
     self.capacity = capacity
     unsafe base = .allocate(byteCount: capacity, alignment: 8)
   }
 
   deinit { unsafe base.deallocate() }
+
+  /// Whether it has so much memory that it is not worth keeping.
+  var isLarge: Bool { capacity > 1 << 14 }
 
   /// What was written so far.
   func bytes() -> [UInt8] {
@@ -76,7 +78,10 @@
     put(opcode)
   }
 
-  func begin() {
+  func begin(packsNumbers: Bool) {
+    count = 0
+    hasNumbers = false
+    self.packsNumbers = packsNumbers
     reserve(2)
     put(PickleOpcode.proto)
     put(UInt8(4))
