@@ -58,7 +58,7 @@ extension Connection {
   public func send<Number: MessageNumber>(
     numbers: Span<Number>, timeout: Duration? = nil
   ) throws(IPCError) {
-    try sendBlocking(encoder.writer(of: numbers), [], timeout)
+    try sendBlocking(encoder.encode(numbers), [], timeout)
   }
 
   /// Receives an array of numbers into memory of the caller.

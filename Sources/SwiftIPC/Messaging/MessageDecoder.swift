@@ -96,7 +96,7 @@ public struct MessageDecoder: Sendable {
     _ bytes: [UInt8], _ element: PickleElement, _ buffer: UnsafeMutableRawBufferPointer
   ) -> Int? {
     unsafe bytes.withUnsafeBytes { raw -> Int? in
-      let start = 3 + PickleNumbers.headerSize
+      let start = PickleNumbers.startAlone
       guard raw.count > start, unsafe raw[0] == PickleOpcode.proto,
         unsafe raw[1] == PickleOpcode.memoryProtocol, unsafe raw[2] == PickleOpcode.numbers,
         unsafe raw[3] == element.rawValue, unsafe raw[raw.count - 1] == PickleOpcode.stop

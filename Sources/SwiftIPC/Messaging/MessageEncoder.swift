@@ -42,6 +42,15 @@ public struct MessageEncoder: Sendable {
   /// One for a process that is Swift, or may be another.
   package init(isPeerSwift: Bool) { if isPeerSwift { numberArrays = .memory } }
 
+  /// Memory is sent as it is on machines whose numbers begin with the least significant byte.
+  var packsNumbers: Bool {
+    #if _endian(little)
+      numberArrays == .memory
+    #else
+      false
+    #endif
+  }
+
   /// The bytes of a value.
   ///
   /// - Throws: `IPCError` with the code `invalidArgument` for a value that no message can hold
@@ -66,33 +75,28 @@ public struct MessageEncoder: Sendable {
   ///
   /// - Throws: `IPCError` with `unsupported` for a type that is no number of the standard library.
   public func encode<Number: MessageNumber>(_ numbers: Span<Number>) throws(IPCError) -> [UInt8] {
-    try writer(of: numbers).bytes()
-  }
-
-  func writer<Number: MessageNumber>(
-    of numbers: Span<Number>
-  ) throws(IPCError) -> PickleWriter {
-    guard let element = PickleElement(Number.self), let type = Number.self as? any PickleScalar.Type
-    else { throw IPCError(notANumber: Number.self) }
-    let size = numbers.count * MemoryLayout<Number>.stride
-    let writer = PickleWriter(capacity: size + 64)
-    writer.begin(packsNumbers: numberArrays == .memory)
-    unsafe numbers.withUnsafeBytes { bytes in
-      if writer.packsNumbers {
-        unsafe writer.numbers(element, bytes, count: numbers.count)
-      } else {
-        unsafe list(type, bytes, writer)
+    guard let element = PickleElement(Number.self) else { throw IPCError(notANumber: Number.self) }
+    return unsafe numbers.withUnsafeBytes { bytes in
+      if packsNumbers, let message = unsafe PickleNumbers.message(element, bytes) {
+        return message
       }
+      let writer = PickleWriter(capacity: 9 * numbers.count + 64)
+      writer.begin(packsNumbers: false)
+      unsafe Self.list(Number.self, bytes, writer)
+      writer.end()
+      return writer.bytes()
     }
-    writer.end()
-    return writer
   }
 
-  private func list<S: PickleScalar>(
-    _ type: S.Type, _ bytes: UnsafeRawBufferPointer, _ writer: PickleWriter
+  private static func list<Number>(
+    _ type: Number.Type, _ bytes: UnsafeRawBufferPointer, _ writer: PickleWriter
   ) {
-    // They are of this type, and aligned for it.
-    writer.list(unsafe Array(bytes.assumingMemoryBound(to: S.self)))
+    func write<S: PickleScalar>(_ type: S.Type) {
+      // They are of this type, and aligned for it.
+      let numbers = unsafe Array(bytes.assumingMemoryBound(to: S.self))
+      if let bytes = numbers as? [UInt8] { writer.bytes(bytes) } else { writer.list(numbers) }
+    }
+    if let type = type as? any PickleScalar.Type { write(type) }
   }
 
   /// The bytes of a value for a message between processes, and the descriptors that go with them;
@@ -116,7 +120,7 @@ public struct MessageEncoder: Sendable {
   ) throws -> Result {
     try MessageEncoding.with { encoding in
       encoding.context.begin(self, makesOutbox: makesOutbox, outbox)
-      encoding.writer.begin(packsNumbers: numberArrays == .memory)
+      encoding.writer.begin(packsNumbers: packsNumbers)
       do {
         try encoding.encode(value, nil, nil)
       } catch let error as EncodingError {
@@ -136,7 +140,7 @@ final class MessageEncodingContext {
 
   func begin(_ encoder: MessageEncoder, makesOutbox: Bool, _ outbox: DescriptorOutbox?) {
     given = encoder.userInfo
-    packsNumbers = encoder.numberArrays == .memory
+    packsNumbers = encoder.packsNumbers
     self.makesOutbox = makesOutbox
     self.outbox = outbox
   }

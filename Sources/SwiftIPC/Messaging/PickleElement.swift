@@ -94,6 +94,31 @@ struct PickleNumbers {
   /// Behind the opcode: the letter of the type, then the number of elements in 64 bits.
   static let headerSize = 9
 
+  /// Where they begin in a message that is nothing else.
+  static let startAlone = 3 + headerSize
+
+  /// The message of nothing but such an array, in one copy; `nil` for bytes, which Python knows, and for
+  /// no numbers at all, which are a list.
+  @unsafe static func message(
+    _ element: PickleElement, _ numbers: UnsafeRawBufferPointer
+  ) -> [UInt8]? {
+    if element == .uint8 || numbers.count == 0 { return nil }
+    return unsafe [UInt8](
+      unsafeUninitializedCapacity: startAlone + numbers.count + 1
+    ) { buffer, count in
+      count = startAlone + numbers.count + 1
+      let raw = UnsafeMutableRawBufferPointer(buffer)
+      unsafe raw[0] = PickleOpcode.proto
+      unsafe raw[1] = PickleOpcode.memoryProtocol
+      unsafe raw[2] = PickleOpcode.numbers
+      unsafe raw[3] = element.rawValue
+      unsafe raw.storeBytes(
+        of: UInt64(numbers.count / element.stride).littleEndian, toByteOffset: 4, as: UInt64.self)
+      unsafe UnsafeMutableRawBufferPointer(rebasing: raw[startAlone...]).copyMemory(from: numbers)
+      unsafe raw[count - 1] = PickleOpcode.stop
+    }
+  }
+
   /// A node for one of the elements.
   @inline(__always)
   func node(_ index: Int) -> PickleNode {
