@@ -10,7 +10,9 @@
 /// ```
 ///
 /// The bytes may come from anybody. They are data or they are refused: nothing in them is looked up
-/// or run, and what they make the decoder allocate is a small multiple of their own number. Numbers
+/// or run, and what they make the decoder allocate is a multiple of their own number: up to 40 bytes
+/// for each value, and some 60 more for each list, tuple or dictionary, empty ones of one byte
+/// included. Numbers
 /// convert strictly unless the caller says otherwise: an integer that the type cannot hold and a
 /// float where an integer is wanted are errors, which name the place in the value, what was
 /// expected and what was found:
@@ -36,7 +38,7 @@ public struct MessageDecoder: Sendable {
   public var maximumDepth = PickleLimits().depth
   /// How many values a message may be when parts that it names again are written out each time.
   ///
-  /// `nil`, the default, is 16,384 or eight times the number of bytes, whichever is more.
+  /// `nil`, the default, is 16,384 or four times the number of bytes, whichever is more.
   public var maximumValues: Int?
   /// What the types that decode themselves can look up in their decoder.
   public var userInfo: [CodingUserInfoKey: any Sendable] = [:]

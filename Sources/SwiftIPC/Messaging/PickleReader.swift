@@ -36,6 +36,12 @@ struct PickleReader: ~Copyable {
     }
     if let failure { throw failure }
     try checkShape(root, bytes, limits)
+    // What only reading needs is not to be in memory together with what is made of the message.
+    stack.clear()
+    marks.clear()
+    memo.clear()
+    if !sparseMemo.isEmpty { sparseMemo = [:] }
+    chunks.clear()
     return root
   }
 
@@ -675,6 +681,6 @@ struct PickleLimits {
     // `[[0] * 100] * 100`.
     //
     // Whatever a caller asks for, the sum of two numbers of values is an Int.
-    min(values ?? max(16_384, byteCount * 8), Int.max >> 3)
+    min(values ?? max(16_384, byteCount * 4), Int.max >> 3)
   }
 }
