@@ -214,6 +214,10 @@ import Testing
       #expect(throws: IPCError.self) { try decode(Array(good[..<count])) }
     }
     #expect(throws: IPCError.self) { try decode(good + [0]) }
+    for count in 1..<8 {
+      let longer = good.dropLast() + [UInt8](repeating: 0x4e, count: count) + [0x2e]
+      #expect(throws: IPCError.self) { try decode(longer) }
+    }
     #expect(throws: IPCError.self) { try decode(MessageEncoder().encode("text")) }
     #expect(throws: IPCError.self) { try decode(MessageEncoder().encode([1, nil])) }
     #expect(buffer == [-1, -1, -1])

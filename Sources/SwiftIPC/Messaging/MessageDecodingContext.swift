@@ -15,21 +15,26 @@ final class MessageDecodingContext {
     _ decoder: MessageDecoder, _ inbox: DescriptorInbox?,
     _ body: (MessageDecodingContext) throws -> Result
   ) throws -> Result {
-    let context = spare.take() ?? MessageDecodingContext()
-    defer { putAway(context) }
-    context.conversion = decoder.numberConversion
-    context.given = decoder.userInfo
-    context.inbox = inbox
-    return try body(context)
+    // Moved about, so that there is one reference unless somebody has kept another.
+    var context = spare.take() ?? Optional(MessageDecodingContext())
+    defer { putAway(&context) }
+    context!.begin(decoder, inbox)
+    return try body(context!)
   }
 
-  private static func putAway(_ context: consuming MessageDecodingContext) {
+  private func begin(_ decoder: MessageDecoder, _ inbox: DescriptorInbox?) {
+    conversion = decoder.numberConversion
+    given = decoder.userInfo
+    self.inbox = inbox
+  }
+
+  private static func putAway(_ context: inout MessageDecodingContext?) {
     // A type that was decoded may have kept its decoder.
-    guard isKnownUniquelyReferenced(&context) else { return }
-    context.tape.clear()
-    if !context.given.isEmpty { context.given = [:] }
-    context.inbox = nil
-    spare.keep(context)
+    guard isKnownUniquelyReferenced(&context), let mine = context.take() else { return }
+    mine.tape.clear()
+    if !mine.given.isEmpty { mine.given = [:] }
+    mine.inbox = nil
+    spare.keep(mine)
   }
 
   var userInfo: [CodingUserInfoKey: Any] {

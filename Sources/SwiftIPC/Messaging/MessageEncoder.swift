@@ -12,7 +12,9 @@
 /// What Python sees: a type with keys is a `dict` with its properties' names, an array a `list`,
 /// `nil` is `None`, `[UInt8]` is `bytes`, a dictionary with integers, text or numbers as keys a
 /// `dict` with these keys, a set of such a `set`; an enum is what Codable makes of it, a `dict` of
-/// the case's name. The bytes are pickle, protocol 4, and hold data only.
+/// the case's name. A dictionary with other keys is a list of keys and values in turn, as Codable
+/// writes it. The bytes are pickle, protocol 4, and hold data only; see `NumberArrays` for the one
+/// exception.
 ///
 /// It is a value and is safe to use from several threads. It never blocks.
 public struct MessageEncoder: Sendable {

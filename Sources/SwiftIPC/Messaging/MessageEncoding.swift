@@ -41,18 +41,21 @@ final class MessageEncoding {
   /// Runs the body with one for a message.
   @inline(__always)
   static func with<Result>(_ body: (MessageEncoding) throws -> Result) throws -> Result {
-    let encoding = spare.take() ?? MessageEncoding(MessageEncodingContext(), path: nil)
-    defer { putAway(encoding) }
-    return try body(encoding)
+    // Moved about, so that there is one reference unless somebody has kept another.
+    var encoding =
+      spare.take() ?? Optional(MessageEncoding(MessageEncodingContext(), path: nil))
+    defer { putAway(&encoding) }
+    return try body(encoding!)
   }
 
-  private static func putAway(_ encoding: consuming MessageEncoding) {
+  private static func putAway(_ encoding: inout MessageEncoding?) {
     // A type that was encoded may have kept its encoder, or a container, and a part has the context.
-    guard isKnownUniquelyReferenced(&encoding), !encoding.hadParts, !encoding.writer.isLarge
+    guard isKnownUniquelyReferenced(&encoding), let mine = encoding.take(), !mine.hadParts,
+      !mine.writer.isLarge
     else { return }
-    encoding.context.clear()
-    (encoding.kind, encoding.count) = (.nothing, 0)
-    spare.keep(encoding)
+    mine.context.clear()
+    (mine.kind, mine.count) = (.nothing, 0)
+    spare.keep(mine)
   }
 
   /// Encodes a value of any type where the writer stands.
