@@ -324,6 +324,10 @@ import Testing
     let (reader, writer) = try Connection.pipe()
     #expect(try firstBytes(writer, reader) == [0x80, 0xc4])
 
+    let (known, doubtful) = try Connection.pair(isPeerSwift: false)
+    #expect(try firstBytes(known, doubtful) == [0x80, 4])
+    #expect(try !Connection.pipe(isPeerSwift: false).writer.isPeerSwift)
+
     // Given away, it stays known.
     let (ours, theirs) = try Connection.pair()
     try first.send(theirs)

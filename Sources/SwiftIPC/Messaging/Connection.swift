@@ -46,8 +46,8 @@ public final class Connection: Sendable {
   /// Whether the other end is known to be a program with this library, which can be sent arrays of
   /// numbers as memory (`MessageEncoder.NumberArrays`).
   ///
-  /// So it is for the ends that `pair()` and `pipe()` made, here and wherever they were given; for
-  /// others where their maker says so. Receiving does not depend on it.
+  /// So it is for the ends that `pair()` and `pipe()` made, here and wherever they were given, unless
+  /// their maker says otherwise; for others where their maker says so. Receiving does not depend on it.
   public let isPeerSwift: Bool
 
   // Tasks come one at a time to the C core, which knows threads only.
@@ -68,32 +68,37 @@ public final class Connection: Sendable {
 
   /// Makes two connected ends that both send and receive.
   ///
-  /// - Parameter maximumMessageSize: the longest message that they send or receive, in bytes.
+  /// - Parameters:
+  ///   - isPeerSwift: both ends stay with programs that have this library; `false` where the descriptor
+  ///     of one goes to another program.
+  ///   - maximumMessageSize: the longest message that they send or receive, in bytes.
   /// - Throws: `IPCError` with `resourceLimit`, `outOfMemory`, or `invalidArgument` for a maximum
   ///   below 1.
   public static func pair(
-    maximumMessageSize: Int = defaultMaximumMessageSize
+    isPeerSwift: Bool = true, maximumMessageSize: Int = defaultMaximumMessageSize
   ) throws(IPCError) -> (Connection, Connection) {
-    unsafe try two(maximumMessageSize) { first, second, maximum in
+    unsafe try two(maximumMessageSize, isPeerSwift) { first, second, maximum in
       unsafe cipc_connection_pair(first, second, maximum)
     }
   }
 
   /// Makes two connected ends for one direction: what the writer sends, the reader receives.
   ///
-  /// - Parameter maximumMessageSize: the longest message, in bytes.
+  /// - Parameters:
+  ///   - isPeerSwift: as with `pair(isPeerSwift:maximumMessageSize:)`.
+  ///   - maximumMessageSize: the longest message, in bytes.
   /// - Throws: `IPCError` with `resourceLimit`, `outOfMemory`, or `invalidArgument` for a maximum
   ///   below 1.
   public static func pipe(
-    maximumMessageSize: Int = defaultMaximumMessageSize
+    isPeerSwift: Bool = true, maximumMessageSize: Int = defaultMaximumMessageSize
   ) throws(IPCError) -> (reader: Connection, writer: Connection) {
-    unsafe try two(maximumMessageSize) { first, second, maximum in
+    unsafe try two(maximumMessageSize, isPeerSwift) { first, second, maximum in
       unsafe cipc_connection_pipe(first, second, maximum)
     }
   }
 
   private static func two(
-    _ maximum: Int,
+    _ maximum: Int, _ isPeerSwift: Bool,
     _ make: (
       UnsafeMutablePointer<OpaquePointer?>, UnsafeMutablePointer<OpaquePointer?>, UInt64
     ) -> Int32
@@ -105,9 +110,9 @@ public final class Connection: Sendable {
     guard status >= 0, let first = unsafe first, let second = unsafe second else {
       throw IPCError(status: status, "connection")
     }
-    // A descriptor of theirs gets to other programs through this library alone.
     return unsafe (
-      Connection(handle: first, isPeerSwift: true), Connection(handle: second, isPeerSwift: true)
+      Connection(handle: first, isPeerSwift: isPeerSwift),
+      Connection(handle: second, isPeerSwift: isPeerSwift)
     )
   }
 

@@ -77,9 +77,14 @@ extension PickleFloat {
   private static func readInteger(
     _ node: PickleNode, _ tape: PickleTape, _ conversion: MessageDecoder.NumberConversion
   ) -> Self? {
-    var value = tape.smallInteger(node).map { Int128($0) }
-    if value == nil { value = tape.bigInteger(node).flatMap { Int128(exactly: $0) } }
-    guard let value else {
+    if let value = tape.smallInteger(node) {
+      let wide = Double(value)
+      let rounded = Self(wide)
+      // An integer says that it is exact.
+      let isExact = Int64(exactly: wide) == value && Double(rounded) == wide
+      return conversion == .strict && !isExact || rounded.isInfinite ? nil : rounded
+    }
+    guard let value = tape.bigInteger(node).flatMap({ Int128(exactly: $0) }) else {
       guard conversion == .lenient else { return nil }
       switch node.tag {
       case PickleOpcode.newTrue: return 1
@@ -87,7 +92,6 @@ extension PickleFloat {
       default: return nil
       }
     }
-    // An integer says that it is exact.
     if conversion == .strict { return Self(exactly: value) }
     let rounded = Self(value)
     return rounded.isInfinite ? nil : rounded
