@@ -306,6 +306,14 @@ import Testing
 
   // MARK: Connections
 
+  private func sockets() -> [Int32] {
+    var ends: [Int32] = [-1, -1]
+    // Other tests start processes meanwhile, which are to inherit none.
+    let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+    #expect(unsafe socketpair(AF_UNIX, type, 0, &ends) == 0)
+    return ends
+  }
+
   private func firstBytes(_ connection: Connection, _ peer: Connection) throws -> [UInt8] {
     try connection.send([1.5, 2])
     let list = try peer.receiveBytes()
@@ -336,8 +344,7 @@ import Testing
     #expect(try firstBytes(arrived, ours) == [0x80, 0xc4])
 
     // Who is at the end of a descriptor, nobody knows.
-    var ends: [Int32] = [0, 0]
-    #expect(unsafe socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0)
+    let ends = sockets()
     let unknown = try Connection(adopting: ends[0])
     let other = try Connection(adopting: ends[1], isPeerSwift: true)
     #expect(!unknown.isPeerSwift && other.isPeerSwift)
@@ -352,8 +359,7 @@ import Testing
     let (first, second) = try Connection.pair()
     try await first.send([1.5])
     #expect(try await second.receiveBytes() == packing.encode([1.5]))
-    var ends: [Int32] = [0, 0]
-    #expect(unsafe socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0)
+    let ends = sockets()
     let unknown = try Connection(adopting: ends[0])
     let other = try Connection(adopting: ends[1])
     try await unknown.send([1.5])
