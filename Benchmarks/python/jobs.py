@@ -3,6 +3,7 @@
 
     jobs.py version
     jobs.py JOB [--core N --peer-core N]
+    jobs.py echo-on-3 [--core N]            sends back what it receives on descriptor 3
 
 prints the median and the p99 of one operation in nanoseconds. Operations are timed in batches of
 20 µs or of one operation, whichever is longer, as the Swift side does. Interpreted loops cost what
@@ -10,7 +11,9 @@ they cost: that is what a Python program pays.
 """
 
 import argparse
+import array
 import multiprocessing
+import multiprocessing.connection
 import os
 import pickle
 import platform
@@ -330,6 +333,54 @@ def record_decode(_):
     return measure(run)
 
 
+def pickle_loads(_):
+    data = pickle.dumps(vars(RECORD), 4)
+
+    def run(count):
+        for _ in range(count):
+            pickle.loads(data)
+
+    return measure(run)
+
+
+def thousand():
+    return array.array("d", (i + 0.5 for i in range(1000)))
+
+
+def thousand_encode(_):
+    numbers = thousand()
+
+    def run(count):
+        for _ in range(count):
+            pickle.dumps(numbers, 4)
+
+    return measure(run)
+
+
+def thousand_decode(_):
+    data = pickle.dumps(thousand(), 4)
+
+    def run(count):
+        for _ in range(count):
+            pickle.loads(data)
+
+    return measure(run)
+
+
+def thousand_round_trip(options):
+    numbers = thousand()
+
+    def make_run(connection):
+        def run(count):
+            for _ in range(count):
+                connection.send(numbers)
+                connection.recv()
+
+        return run
+
+    return with_peer(echo, make_run, options)
+
+
 JOBS = {
     "lock": lock,
     "semaphore": semaphore,
@@ -350,17 +401,24 @@ JOBS = {
     "forkserver": lambda _: start_and_join("forkserver"),
     "record-encode": record_encode,
     "record-decode": record_decode,
+    "pickle-loads": pickle_loads,
+    "thousand-encode": thousand_encode,
+    "thousand-decode": thousand_decode,
+    "thousand-round-trip": thousand_round_trip,
 }
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("job", choices=[*JOBS, "version"])
+    parser.add_argument("job", choices=[*JOBS, "version", "echo-on-3"])
     parser.add_argument("--core", type=int)
     parser.add_argument("--peer-core", type=int)
     options = parser.parse_args()
     if options.job == "version":
         print(platform.python_version())
+        return
+    if options.job == "echo-on-3":
+        echo(multiprocessing.connection.Connection(3), options.core)
         return
     pin(options.core)
     print(*JOBS[options.job](options))

@@ -8,6 +8,7 @@ private struct ForgedTicket: Codable {
   var descriptor = 0
   var flags: UInt32 = 3
   var maximum: UInt64 = 100
+  var isPeerSwift = false
   var unread: [UInt8] = []
   var arrived: [Int] = []
   var offsets: [UInt64] = []

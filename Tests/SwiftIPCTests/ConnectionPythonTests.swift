@@ -11,7 +11,7 @@ import Testing
     duplex = Connection(3)
     assert duplex.recv() == [42, None, "hello"]
     duplex.send([42, None, "hello"])
-    for size in [0, 1, 16383, 16384, 16385, 65536, 1 << 20, 5 << 20]:
+    for size in [0, 1, 16383, 16384, 16385, 65535, 65536, 1 << 20, 5 << 20]:
         data = duplex.recv_bytes()
         assert data == bytes(i & 0xff for i in range(256)) * (size // 256) + b"x" * (size % 256), size
         duplex.send_bytes(data)
@@ -56,7 +56,7 @@ import Testing
     do {
       try duplex.send([42, nil, "hello"] as MessageValue)
       #expect(try duplex.receive() == [42, nil, "hello"])
-      for size in [0, 1, 16_383, 16_384, 16_385, 65_536, 1 << 20, 5 << 20] {
+      for size in [0, 1, 16_383, 16_384, 16_385, 65_535, 65_536, 1 << 20, 5 << 20] {
         var data: [UInt8] = []
         for _ in 0..<size / 256 { data.append(contentsOf: block) }
         data += [UInt8](repeating: UInt8(ascii: "x"), count: size % 256)

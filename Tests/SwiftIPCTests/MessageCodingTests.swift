@@ -255,6 +255,11 @@ import Testing
     #expect(throws: IPCError.self) { try decode(UInt.self, -1) }
     #expect(throws: IPCError.self) { try decode(Int64.self, MessageValue(integer: UInt64.max)) }
     #expect(throws: IPCError.self) { try decode(Float.self, 1e300) }
+    // An integer says that it is exact.
+    #expect(try decode(Double.self, MessageValue(integer: 1 << 53)) == 0x1p53)
+    #expect(throws: IPCError.self) { try decode(Double.self, MessageValue(integer: 1 << 53 + 1)) }
+    #expect(throws: IPCError.self) { try decode(Float.self, MessageValue(integer: 1 << 24 + 1)) }
+    #expect(throws: IPCError.self) { try decode(Double.self, true) }
     #expect(throws: IPCError.self) { try decode([UInt8].self, [1, 256]) }
     #expect(throws: IPCError.self) { try decode(String.self, .bytes([65])) }
   }
@@ -268,6 +273,12 @@ import Testing
       try decoder.decode([Int].self, from: MessageEncoder().encode([3.5]))
     }
     #expect(try decoder.decode(Bool.self, from: MessageEncoder().encode(1)))
+    let large = try MessageEncoder().encode([1 << 53 + 1, 1 << 70] as [Int128])
+    #expect(try decoder.decode([Double].self, from: large) == [0x1p53, 0x1p70])
+    #expect(throws: IPCError.self) { try decoder.decode([Float16].self, from: large) }
+    #expect(throws: IPCError.self) {
+      try decoder.decode([Int8].self, from: MessageEncoder().encode([128.0]))
+    }
   }
 
   @Test func errorsSayWhereAndWhat() throws {
@@ -277,13 +288,27 @@ import Testing
         == "[0].values[1]: expected Double, found a string at offset 33")
     #expect(
       error { _ = try decode([String: Reading].self, ["k": ["id": 2.5]]) }?.context
-        == "k.id: expected Int, found the float 2.5 at offset 13")
+        == "k.id: expected Int, found the float 2.5 at offset 13, which is not an integer that it can hold"
+    )
     #expect(
       error { _ = try decode(Reading.self, ["id": 300]) }?.context
         == "name: no such key in the dictionary at offset 2")
     #expect(
       error { _ = try decode(Int8.self, 300) }?.context
-        == "the message: expected Int8, found the integer 300 at offset 2")
+        == "the message: expected Int8, found the integer 300 at offset 2, which it cannot hold")
+    for (wrong, found) in [(3.0, "the float 3.0"), (true, "True")] as [(MessageValue, String)] {
+      #expect(
+        error { _ = try decode(Reading.self, ["id": wrong]) }?.context
+          == "id: expected Int, found \(found) at offset 8, "
+          + "which converts only where numberConversion is .lenient")
+    }
+    #expect(
+      error { _ = try decode([String: UInt8].self, ["a": -1]) }?.context
+        == "a: expected UInt8, found the integer -1 at offset 7, which it cannot hold")
+    #expect(
+      error { _ = try decode([UInt8: Int].self, [256: 1]) }?.context
+        == "the message: expected UInt8, found the integer 256 at offset 4, which it cannot hold, "
+        + "as a key")
     #expect(error { _ = try decode(Colour.self, "blue") }?.code == .malformedMessage)
     #expect(error { _ = try decode(Shape.self, ["square": [:]]) }?.code == .malformedMessage)
     #expect(error { _ = try decode([Int: Int].self, ["x": 1]) }?.code == .malformedMessage)

@@ -169,7 +169,14 @@ import Testing
     var tuples: [UInt8] = [0x80, 4, 0x29, 0x94]
     for level in 0..<40 { tuples += [0x30, 0x68, UInt8(level), 0x68, UInt8(level), 0x86, 0x94] }
     #expect(refusal(tuples + [0x2e])?.contains("more than 16384 values") == true)
+    // However much patience is asked for, the count does not overflow: 2^70 of them.
+    var boundless: [UInt8] = [0x80, 4, 0x29, 0x94]
+    for level in 0..<70 { boundless += [0x30, 0x68, UInt8(level), 0x68, UInt8(level), 0x86, 0x94] }
     var patient = MessageDecoder()
+    patient.maximumValues = .max
+    #expect(throws: IPCError.self) {
+      try patient.decode(MessageValue.self, from: boundless + [0x2e])
+    }
     patient.maximumValues = 100
     let square = try MessageEncoder().encode([[0, 0], [0, 0]])
     #expect(try patient.decode([[Int]].self, from: square) == [[0, 0], [0, 0]])

@@ -5,7 +5,7 @@ import SwiftIPC
 /// A child at the other end of a connection, as a program would have one.
 final class ConnectedPeer {
   enum Job: String, Codable {
-    case echo, arrayEcho, messageEcho, sink, arraySink
+    case echo, arrayEcho, messageEcho, numbersEcho, sink, arraySink
   }
 
   let connection: Connection
@@ -39,6 +39,14 @@ final class ConnectedPeer {
       }
     case .arrayEcho: while true { try connection.send(bytes: connection.receiveBytes()) }
     case .messageEcho: while true { try connection.send(connection.receive()) }
+    case .numbersEcho:
+      let numbers = UnsafeMutableBufferPointer<Double>.allocate(capacity: 1000)
+      numbers.initialize(repeating: 0)
+      while true {
+        var span = numbers.mutableSpan
+        let count = try connection.receive(into: &span)
+        try connection.send(numbers: numbers.span.extracting(first: count))
+      }
     case .sink:
       while true {
         _ = try connection.receiveBytes(into: buffer)

@@ -7,6 +7,10 @@ struct Contest: Sendable {
   var floorName = ""
   /// How far from the floor we may be; nil where no target was set.
   var target: Target?
+  /// A bound on the median of our own time, in nanoseconds, where there is no floor.
+  var medianTarget: Double?
+  /// Whether we are to be faster than Python's job, where there is no floor.
+  var isAgainstPython = false
   /// A bound on the p99 of our own time, in nanoseconds, where there is no floor.
   var p99Target: Double?
   var unit = Unit.time

@@ -7,7 +7,7 @@ struct Python {
   let version: String
 
   /// Beside the sources, since benchmarks run from a checkout.
-  private static let script =
+  static let script =
     #filePath.split(separator: "/").dropLast(3).reduce("") { "\($0)/\($1)" } + "/python/jobs.py"
 
   init?() {

@@ -46,9 +46,21 @@ final class RawPeer {
 
   /// Starts this program with arguments, and with a descriptor unless it is negative.
   static func start(_ arguments: [String], descriptor: Int32 = -1) -> pid_t {
-    var pointers = (["Bench"] + arguments).map { strdup($0) }
+    start(["Bench"] + arguments, descriptor, floor_spawn)
+  }
+
+  /// Starts another program, with a descriptor.
+  static func start(program: String, _ arguments: [String], descriptor: Int32) -> pid_t {
+    start([program] + arguments, descriptor) { floor_spawn_program(program, $0, $1) }
+  }
+
+  private static func start(
+    _ words: [String], _ descriptor: Int32,
+    _ spawn: (UnsafePointer<UnsafeMutablePointer<CChar>?>, Int32) -> pid_t
+  ) -> pid_t {
+    var pointers = words.map { strdup($0) }
     defer { for pointer in pointers { free(pointer) } }
     pointers.append(nil)
-    return floor_spawn(&pointers, descriptor)
+    return spawn(pointers, descriptor)
   }
 }

@@ -11,6 +11,7 @@ struct Line {
     if let bound = contest.p99Target {
       return "p99 ≤ \(Table.time(bound)) \(measured.ours.p99 <= bound ? "met" : "MISSED")"
     }
+    if contest.medianTarget != nil || contest.isAgainstPython { return ownVerdict }
     guard let target = contest.target, let ratio = measured.ratios?.median else { return "" }
     let met = target.isMet(by: ratio) ? "met" : "MISSED"
     return switch target {
@@ -21,6 +22,19 @@ struct Line {
 }
 
 extension Line {
+  /// Where there is no floor: against a bound, and against Python.
+  private var ownVerdict: String {
+    let ours = measured.ours.median
+    var conditions: [(String, Bool)] = []
+    if let bound = contest.medianTarget {
+      conditions.append(("≤ \(Table.time(bound))", ours <= bound))
+    }
+    if contest.isAgainstPython, let python {
+      conditions.append(("< Python", ours < python.median))
+    }
+    return conditions.map { "\($0) \($1 ? "met" : "MISSED")" }.joined(separator: ", ")
+  }
+
   /// How we stand against a further job of Python's.
   func note(on python: Runner.Summary, _ job: String) -> String {
     let times = python.median / measured.ours.median

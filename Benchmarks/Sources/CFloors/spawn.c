@@ -8,16 +8,20 @@
 #include "floors.h"
 
 pid_t floor_spawn(char *const arguments[], int fd) {
+  return floor_spawn_program("/proc/self/exe", arguments, fd);
+}
+
+pid_t floor_spawn_program(const char *program, char *const arguments[], int fd) {
   pid_t child = 0;
   int error = 0;
   if (fd < 0) {
-    error = posix_spawn(&child, "/proc/self/exe", NULL, NULL, arguments, environ);
+    error = posix_spawnp(&child, program, NULL, NULL, arguments, environ);
   } else {
     posix_spawn_file_actions_t actions;
     error = posix_spawn_file_actions_init(&actions);
     if (error == 0) error = posix_spawn_file_actions_adddup2(&actions, fd, 3);
     if (error == 0) {
-      error = posix_spawn(&child, "/proc/self/exe", &actions, NULL, arguments, environ);
+      error = posix_spawnp(&child, program, &actions, NULL, arguments, environ);
     }
     (void)posix_spawn_file_actions_destroy(&actions);
   }

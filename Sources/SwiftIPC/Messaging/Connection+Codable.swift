@@ -13,6 +13,7 @@ private struct ConnectionTicket: Codable {
   var descriptor: Int
   var flags: UInt32
   var maximum: UInt64
+  var isPeerSwift: Bool
   /// What was read of the stream and not received.
   var unread: [UInt8]
   /// Descriptors that had come with it: their indices, and where in `unread` they came.
@@ -53,6 +54,7 @@ extension Connection: Codable {
       descriptor: outbox.enclose(departing.state.descriptor, keeping: departing),
       flags: departing.state.flags,
       maximum: departing.state.maximum,
+      isPeerSwift: isPeerSwift,
       unread: Array(
         UnsafeBufferPointer(start: departing.state.unread, count: departing.state.unread_length)),
       arrived: (0..<departing.state.descriptor_count).map {
@@ -103,7 +105,7 @@ extension Connection: Codable {
       throw status == CIPC_ENOMEM.rawValue
         ? error : IPCError(.malformedMessage, errno: error.errno, context: error.context)
     }
-    unsafe self.init(handle: handle)
+    unsafe self.init(handle: handle, isPeerSwift: ticket.isPeerSwift)
   }
 
   /// A copy from malloc, as the C core takes over; never of no bytes.

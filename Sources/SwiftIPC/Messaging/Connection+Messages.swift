@@ -16,9 +16,16 @@ extension Connection {
   ///   `send(bytes:descriptors:timeout:)`. When it throws, nothing has moved.
   @available(*, noasync, message: "use 'try await send(_:)'")
   public func send<T: Encodable>(_ value: T, timeout: Duration? = nil) throws {
-    let (bytes, outbox) = try MessageEncoder().encodeWithDescriptors(value)
-    try sendBlocking(bytes, outbox?.descriptors ?? [], timeout)
-    outbox?.sent()
+    try encoder.encode(value, makesOutbox: true, nil) { encoding in
+      let outbox = encoding.context.outbox
+      let descriptors = outbox?.descriptors ?? []
+      if encoding.finishInPlace() {
+        try sendBlocking(encoding.writer, descriptors, timeout)
+      } else {
+        try sendBlocking(encoding.finish(), descriptors, timeout)
+      }
+      outbox?.sent()
+    }
   }
 
   /// Sends a value as one message; suspends while the peer is behind with receiving.
@@ -26,9 +33,55 @@ extension Connection {
   /// As the blocking form; also throws `cancelled` when the task is cancelled: like a timeout, that
   /// closes the connection if part of the message was out.
   public func send<T: Encodable>(_ value: T, timeout: Duration? = nil) async throws {
-    let (bytes, outbox) = try MessageEncoder().encodeWithDescriptors(value)
+    let (bytes, outbox) = try encoder.encodeWithDescriptors(value)
     try await send(bytes: bytes, descriptors: outbox?.descriptors ?? [], timeout: timeout)
     outbox?.sent()
+  }
+
+  /// Whether arrays of numbers are sent as memory is not up to the caller: a peer that is not known to
+  /// understand them never gets them.
+  private var encoder: MessageEncoder { MessageEncoder(isPeerSwift: isPeerSwift) }
+
+  /// Sends an array of numbers as one message, from where they are.
+  ///
+  /// Blocks while the peer is behind with receiving, also in asynchronous code.
+  ///
+  /// ```swift
+  /// try connection.send(numbers: samples.span)
+  /// ```
+  ///
+  /// The peer receives it as any array: as memory where it is Swift, a `list` in Python.
+  ///
+  /// - Parameter timeout: how long to wait; zero or less does not wait.
+  /// - Throws: `IPCError` as `send(bytes:descriptors:timeout:)`, and `unsupported` for a type that is no
+  ///   number of the standard library.
+  public func send<Number: MessageNumber>(
+    numbers: Span<Number>, timeout: Duration? = nil
+  ) throws(IPCError) {
+    try sendBlocking(encoder.encode(numbers), [], timeout)
+  }
+
+  /// Receives an array of numbers into memory of the caller.
+  ///
+  /// Blocks until there is a message, also in asynchronous code.
+  ///
+  /// ```swift
+  /// var samples = [Double](repeating: 0, count: 1000)
+  /// var span = samples.mutableSpan
+  /// let count = try connection.receive(into: &span)
+  /// ```
+  ///
+  /// - Returns: how many numbers there were; what is behind them in the buffer is left alone.
+  /// - Throws: `IPCError` with `messageTooLong` for more numbers than fit, `malformedMessage` for
+  ///   anything but numbers that the type can hold: the message is gone then, the buffer untouched, and
+  ///   the connection goes on. Otherwise as `receiveBytes(timeout:)`.
+  public func receive<Number: MessageNumber>(
+    into numbers: inout MutableSpan<Number>, timeout: Duration? = nil
+  ) throws -> Int {
+    var message = Arrival()
+    let status = take(&message, withDescriptors: false, until: Deadline.after(timeout))
+    try check(status, wake: waitingToReceive)
+    return try MessageDecoder().decode(into: &numbers, from: message.bytes)
   }
 
   /// Receives one message as a value of a type.

@@ -81,6 +81,18 @@ extension Connection {
     try check(status, wake: waitingToSend)
   }
 
+  /// Sends what a writer holds, from where it is.
+  func sendBlocking(
+    _ writer: PickleWriter, _ descriptors: [Int32], _ timeout: Duration?
+  ) throws(IPCError) {
+    let deadline = Deadline.after(timeout)
+    let status = unsafe writer.withBytes { bytes in
+      unsafe cipc_connection_send(
+        handle, bytes.baseAddress, bytes.count, descriptors, descriptors.count, deadline)
+    }
+    try check(status, wake: waitingToSend)
+  }
+
   /// Sends bytes as one message; suspends while the peer is behind with receiving.
   ///
   /// Parameters and errors as in the blocking form; also `cancelled` when the task is cancelled: like

@@ -43,6 +43,13 @@ public final class Connection: Sendable {
   /// Owned; the C functions serve any number of threads.
   nonisolated(unsafe) let handle: OpaquePointer
 
+  /// Whether the other end is known to be a program with this library, which can be sent arrays of
+  /// numbers as memory (`MessageEncoder.NumberArrays`).
+  ///
+  /// So it is for the ends that `pair()` and `pipe()` made, here and wherever they were given, unless
+  /// their maker says otherwise; for others where their maker says so. Receiving does not depend on it.
+  public let isPeerSwift: Bool
+
   // Tasks come one at a time to the C core, which knows threads only.
   let asyncSenders = SuspensionQueue()
   let asyncReceivers = SuspensionQueue()
@@ -50,8 +57,9 @@ public final class Connection: Sendable {
   let waitingToReceive = SuspensionSet()
 
   /// Takes over a connection of the C core.
-  init(handle: OpaquePointer) {
+  init(handle: OpaquePointer, isPeerSwift: Bool = false) {
     unsafe self.handle = unsafe handle
+    self.isPeerSwift = isPeerSwift
   }
 
   deinit { unsafe cipc_connection_free(handle) }
@@ -60,32 +68,37 @@ public final class Connection: Sendable {
 
   /// Makes two connected ends that both send and receive.
   ///
-  /// - Parameter maximumMessageSize: the longest message that they send or receive, in bytes.
+  /// - Parameters:
+  ///   - isPeerSwift: both ends stay with programs that have this library; `false` where the descriptor
+  ///     of one goes to another program.
+  ///   - maximumMessageSize: the longest message that they send or receive, in bytes.
   /// - Throws: `IPCError` with `resourceLimit`, `outOfMemory`, or `invalidArgument` for a maximum
   ///   below 1.
   public static func pair(
-    maximumMessageSize: Int = defaultMaximumMessageSize
+    isPeerSwift: Bool = true, maximumMessageSize: Int = defaultMaximumMessageSize
   ) throws(IPCError) -> (Connection, Connection) {
-    unsafe try two(maximumMessageSize) { first, second, maximum in
+    unsafe try two(maximumMessageSize, isPeerSwift) { first, second, maximum in
       unsafe cipc_connection_pair(first, second, maximum)
     }
   }
 
   /// Makes two connected ends for one direction: what the writer sends, the reader receives.
   ///
-  /// - Parameter maximumMessageSize: the longest message, in bytes.
+  /// - Parameters:
+  ///   - isPeerSwift: as with `pair(isPeerSwift:maximumMessageSize:)`.
+  ///   - maximumMessageSize: the longest message, in bytes.
   /// - Throws: `IPCError` with `resourceLimit`, `outOfMemory`, or `invalidArgument` for a maximum
   ///   below 1.
   public static func pipe(
-    maximumMessageSize: Int = defaultMaximumMessageSize
+    isPeerSwift: Bool = true, maximumMessageSize: Int = defaultMaximumMessageSize
   ) throws(IPCError) -> (reader: Connection, writer: Connection) {
-    unsafe try two(maximumMessageSize) { first, second, maximum in
+    unsafe try two(maximumMessageSize, isPeerSwift) { first, second, maximum in
       unsafe cipc_connection_pipe(first, second, maximum)
     }
   }
 
   private static func two(
-    _ maximum: Int,
+    _ maximum: Int, _ isPeerSwift: Bool,
     _ make: (
       UnsafeMutablePointer<OpaquePointer?>, UnsafeMutablePointer<OpaquePointer?>, UInt64
     ) -> Int32
@@ -97,7 +110,10 @@ public final class Connection: Sendable {
     guard status >= 0, let first = unsafe first, let second = unsafe second else {
       throw IPCError(status: status, "connection")
     }
-    return unsafe (Connection(handle: first), Connection(handle: second))
+    return unsafe (
+      Connection(handle: first, isPeerSwift: isPeerSwift),
+      Connection(handle: second, isPeerSwift: isPeerSwift)
+    )
   }
 
   private static func check(_ maximum: Int) throws(IPCError) -> UInt64 {
@@ -122,11 +138,13 @@ public final class Connection: Sendable {
   ///   - descriptor: an open one that nobody else uses.
   ///   - isShared: other processes read from the same end, one at a time. Then nothing is read ahead, so
   ///     that the next one finds the next message; that costs a system call for each message.
+  ///   - isPeerSwift: the program at the other end has this library as well. Then arrays of numbers are
+  ///     sent as memory, which Python, for one, cannot read.
   ///   - maximumMessageSize: the longest message, in bytes.
   /// - Throws: `IPCError` with `unsupported` for another kind of descriptor, `system` for one that is
   ///   not open, `outOfMemory`, `invalidArgument` for a maximum below 1.
   public init(
-    adopting descriptor: Int32, isShared: Bool = false,
+    adopting descriptor: Int32, isShared: Bool = false, isPeerSwift: Bool = false,
     maximumMessageSize: Int = defaultMaximumMessageSize
   ) throws(IPCError) {
     var handle: OpaquePointer?
@@ -137,6 +155,7 @@ public final class Connection: Sendable {
       throw IPCError(status: status, "connection of descriptor \(descriptor)")
     }
     unsafe self.handle = unsafe handle
+    self.isPeerSwift = isPeerSwift
   }
 
   /// Makes a second connection for the same end, to keep one when the other is given away.
@@ -157,7 +176,7 @@ public final class Connection: Sendable {
         .unsupported, context: "duplicating a connection in the middle of a message or receive")
     }
     guard status >= 0, let copy = unsafe copy else { throw IPCError(status: status, "connection") }
-    return unsafe Connection(handle: copy)
+    return unsafe Connection(handle: copy, isPeerSwift: isPeerSwift)
   }
 
   // MARK: - Properties

@@ -24,11 +24,17 @@ struct MessageDecoding: Decoder, SingleValueDecodingContainer {
     let offset = tape.offset(of: node)
     if let elements = tape.sequence(node) {
       return MessageUnkeyedDecodingContainer(
-        context: context, elements: elements, areBytes: false, offset: offset, path: path)
+        context: context, elements: .values(elements), offset: offset, path: path)
+    }
+    if let numbers = tape.numbers(node) {
+      return MessageUnkeyedDecodingContainer(
+        context: context, elements: .numbers(numbers), offset: offset, path: path)
     }
     if tape.isBytes(node), node.tag != PickleNode.latin1 {
+      let span = tape.span(of: node)
+      let numbers = PickleNumbers(element: .uint8, start: span.lowerBound, count: span.count)
       return MessageUnkeyedDecodingContainer(
-        context: context, elements: tape.span(of: node), areBytes: true, offset: offset, path: path)
+        context: context, elements: .numbers(numbers), offset: offset, path: path)
     }
     throw tape.mismatch(node, expected: "a list", path)
   }

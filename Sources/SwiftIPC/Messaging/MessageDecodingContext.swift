@@ -2,19 +2,39 @@
 
 /// What all parts of one message being decoded have in common.
 final class MessageDecodingContext {
-  let tape: PickleTape
-  let conversion: MessageDecoder.NumberConversion
-  private let given: [CodingUserInfoKey: any Sendable]
-  private let inbox: DescriptorInbox?
+  let tape = PickleTape()
+  private(set) var conversion = MessageDecoder.NumberConversion.strict
+  private var given: [CodingUserInfoKey: any Sendable] = [:]
+  private var inbox: DescriptorInbox?
 
-  init(
-    _ tape: PickleTape, _ conversion: MessageDecoder.NumberConversion,
-    _ userInfo: [CodingUserInfoKey: any Sendable], _ inbox: DescriptorInbox?
-  ) {
-    self.tape = tape
-    self.conversion = conversion
-    given = userInfo
+  private static let spare = Spare<MessageDecodingContext>()
+
+  /// Runs the body with a context for one message.
+  @inline(__always)
+  static func with<Result>(
+    _ decoder: MessageDecoder, _ inbox: DescriptorInbox?,
+    _ body: (MessageDecodingContext) throws -> Result
+  ) throws -> Result {
+    // Moved about, so that there is one reference unless somebody has kept another.
+    var context = spare.take() ?? Optional(MessageDecodingContext())
+    defer { putAway(&context) }
+    context!.begin(decoder, inbox)
+    return try body(context!)
+  }
+
+  private func begin(_ decoder: MessageDecoder, _ inbox: DescriptorInbox?) {
+    conversion = decoder.numberConversion
+    given = decoder.userInfo
     self.inbox = inbox
+  }
+
+  private static func putAway(_ context: inout MessageDecodingContext?) {
+    // A type that was decoded may have kept its decoder.
+    guard isKnownUniquelyReferenced(&context), let mine = context.take() else { return }
+    mine.tape.clear()
+    if !mine.given.isEmpty { mine.given = [:] }
+    mine.inbox = nil
+    spare.keep(mine)
   }
 
   var userInfo: [CodingUserInfoKey: Any] {
@@ -29,7 +49,7 @@ final class MessageDecodingContext {
     _ key: @autoclosure () -> (any CodingKey)?
   ) throws(IPCError) -> S {
     guard let value = S.read(node, tape, conversion) else {
-      throw tape.mismatch(node, expected: "\(S.self)", path, key())
+      throw tape.mismatch(node, type, conversion, path, key())
     }
     return value
   }
@@ -40,21 +60,49 @@ final class MessageDecodingContext {
     _ key: @autoclosure () -> (any CodingKey)?
   ) throws(IPCError) -> [S] {
     guard let children = tape.sequence(node) else {
+      if let numbers = tape.numbers(node) { return try array(type, numbers, path, key()) }
       throw tape.mismatch(node, expected: "a list", path, key())
     }
     var array: [S] = []
     array.reserveCapacity(children.count)
     for child in children {
-      if S.self == Double.self, tape.elements[child].tag == PickleOpcode.binFloat {
+      if S.self == Double.self, tape.element(child).tag == PickleOpcode.binFloat {
         // Without a call for each of the usual list of floats.
-        array.append(cast(tape.float(tape.elements[child]), type))
+        array.append(cast(tape.float(tape.element(child)), type))
         continue
       }
-      guard let value = S.read(tape.elements[child], tape, conversion) else {
+      guard let value = S.read(tape.element(child), tape, conversion) else {
         let outer = key().map { MessageCodingPath(path, $0) } ?? path
         throw tape.mismatch(
-          tape.elements[child], expected: "\(S.self)", outer,
+          tape.element(child), type, conversion, outer,
           MessageIndexKey(child - children.lowerBound))
+      }
+      array.append(value)
+    }
+    return array
+  }
+
+  /// An array of numbers as memory: as it is when the type is the one that was sent, otherwise
+  /// number by number, as a list of them would be.
+  private func array<S: PickleScalar>(
+    _ type: S.Type, _ numbers: PickleNumbers, _ path: MessageCodingPath?,
+    _ key: @autoclosure () -> (any CodingKey)?
+  ) throws(IPCError) -> [S] {
+    #if _endian(little)
+      if PickleElement(type) == numbers.element {
+        return unsafe [S](unsafeUninitializedCapacity: numbers.count) { buffer, count in
+          unsafe tape.copy(numbers, to: UnsafeMutableRawBufferPointer(buffer))
+          count = numbers.count
+        }
+      }
+    #endif
+    var array: [S] = []
+    array.reserveCapacity(numbers.count)
+    for index in 0..<numbers.count {
+      let node = numbers.node(index)
+      guard let value = S.read(node, tape, conversion) else {
+        let outer = key().map { MessageCodingPath(path, $0) } ?? path
+        throw tape.mismatch(node, type, conversion, outer, MessageIndexKey(index))
       }
       array.append(value)
     }
@@ -70,13 +118,38 @@ final class MessageDecodingContext {
   }
 
   /// Decodes a value of any type.
+  ///
+  /// One long function, since one that says whether it did would return an optional of a type that is
+  /// looked up at each call.
   func decode<T: Decodable>(
     _ type: T.Type, _ node: PickleNode, _ path: MessageCodingPath?,
     _ key: @autoclosure () -> (any CodingKey)?
   ) throws -> T {
     // Arrays, dictionaries and sets are one word, so most structs are done with this test.
     if MemoryLayout<T>.size == MemoryLayout<Int>.size {
-      if let value = try word(type, node, path, key()) { return value }
+      if T.self == Int.self { return cast(try scalar(Int.self, node, path, key()), type) }
+      if T.self == Double.self { return cast(try scalar(Double.self, node, path, key()), type) }
+      if T.self == [Double].self { return cast(try array(Double.self, node, path, key()), type) }
+      if T.self == [UInt8].self { return cast(try bytes(node, path, key()), type) }
+      if T.self == [String].self { return cast(try array(String.self, node, path, key()), type) }
+      if T.self == [Int].self { return cast(try array(Int.self, node, path, key()), type) }
+      if T.self == [Float].self { return cast(try array(Float.self, node, path, key()), type) }
+      if T.self == [Bool].self { return cast(try array(Bool.self, node, path, key()), type) }
+      if T.self == [Int8].self { return cast(try array(Int8.self, node, path, key()), type) }
+      if T.self == [Int16].self { return cast(try array(Int16.self, node, path, key()), type) }
+      if T.self == [Int32].self { return cast(try array(Int32.self, node, path, key()), type) }
+      if T.self == [Int64].self { return cast(try array(Int64.self, node, path, key()), type) }
+      if T.self == [UInt].self { return cast(try array(UInt.self, node, path, key()), type) }
+      if T.self == [UInt16].self { return cast(try array(UInt16.self, node, path, key()), type) }
+      if T.self == [UInt32].self { return cast(try array(UInt32.self, node, path, key()), type) }
+      if T.self == [UInt64].self { return cast(try array(UInt64.self, node, path, key()), type) }
+      if T.self == [Float16].self { return cast(try array(Float16.self, node, path, key()), type) }
+      if T.self == [Int128].self { return cast(try array(Int128.self, node, path, key()), type) }
+      if T.self == [UInt128].self { return cast(try array(UInt128.self, node, path, key()), type) }
+      if let collection = type as? any PickleReadable.Type {
+        let inner = key().map { MessageCodingPath(path, $0) } ?? path
+        return try read(collection, node, inner, as: type)
+      }
     } else if T.self == String.self {
       return cast(try scalar(String.self, node, path, key()), type)
     } else if T.self == MessageValue.self {
@@ -86,36 +159,11 @@ final class MessageDecodingContext {
     return try T(from: MessageDecoding(context: self, node: node, path: inner))
   }
 
-  private func word<T: Decodable>(
-    _ type: T.Type, _ node: PickleNode, _ path: MessageCodingPath?,
-    _ key: @autoclosure () -> (any CodingKey)?
-  ) throws -> T? {
-    if T.self == Int.self { return cast(try scalar(Int.self, node, path, key()), type) }
-    if T.self == Double.self { return cast(try scalar(Double.self, node, path, key()), type) }
-    if T.self == [Double].self { return cast(try array(Double.self, node, path, key()), type) }
-    if T.self == [UInt8].self { return cast(try bytes(node, path, key()), type) }
-    if T.self == [String].self { return cast(try array(String.self, node, path, key()), type) }
-    if T.self == [Int].self { return cast(try array(Int.self, node, path, key()), type) }
-    if T.self == [Float].self { return cast(try array(Float.self, node, path, key()), type) }
-    if T.self == [Bool].self { return cast(try array(Bool.self, node, path, key()), type) }
-    if T.self == [Int8].self { return cast(try array(Int8.self, node, path, key()), type) }
-    if T.self == [Int16].self { return cast(try array(Int16.self, node, path, key()), type) }
-    if T.self == [Int32].self { return cast(try array(Int32.self, node, path, key()), type) }
-    if T.self == [Int64].self { return cast(try array(Int64.self, node, path, key()), type) }
-    if T.self == [UInt].self { return cast(try array(UInt.self, node, path, key()), type) }
-    if T.self == [UInt16].self { return cast(try array(UInt16.self, node, path, key()), type) }
-    if T.self == [UInt32].self { return cast(try array(UInt32.self, node, path, key()), type) }
-    if T.self == [UInt64].self { return cast(try array(UInt64.self, node, path, key()), type) }
-    if let dictionary = type as? any PickleReadableDictionary.Type {
-      let inner = key().map { MessageCodingPath(path, $0) } ?? path
-      let decoder = MessageDecoding(context: self, node: node, path: inner)
-      return try dictionary.read(node, decoder) as? T
-    }
-    if let set = type as? any PickleSet.Type {
-      let inner = key().map { MessageCodingPath(path, $0) } ?? path
-      return try set.read(node, MessageDecoding(context: self, node: node, path: inner)) as? T
-    }
-    return nil
+  private func read<Collection: PickleReadable, T>(
+    _ collection: Collection.Type, _ node: PickleNode, _ path: MessageCodingPath?, as type: T.Type
+  ) throws -> T {
+    cast(
+      try collection.read(node, MessageDecoding(context: self, node: node, path: path)), type)
   }
 
   /// The value as the type that the caller has found it to have.

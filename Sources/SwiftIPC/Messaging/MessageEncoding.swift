@@ -24,6 +24,7 @@ final class MessageEncoding {
   private var lastSerial = 0
   private var depth: Int
   private var parts: [(offset: Int, encoding: MessageEncoding)] = []
+  private var hadParts = false
 
   init(
     _ context: MessageEncodingContext, path: MessageCodingPath?, depth: Int = 0, capacity: Int = 256
@@ -32,6 +33,29 @@ final class MessageEncoding {
     self.path = path
     self.depth = depth
     writer = PickleWriter(capacity: capacity)
+    writer.packsNumbers = context.packsNumbers
+  }
+
+  private static let spare = Spare<MessageEncoding>()
+
+  /// Runs the body with one for a message.
+  @inline(__always)
+  static func with<Result>(_ body: (MessageEncoding) throws -> Result) throws -> Result {
+    // Moved about, so that there is one reference unless somebody has kept another.
+    var encoding =
+      spare.take() ?? Optional(MessageEncoding(MessageEncodingContext(), path: nil))
+    defer { putAway(&encoding) }
+    return try body(encoding!)
+  }
+
+  private static func putAway(_ encoding: inout MessageEncoding?) {
+    // A type that was encoded may have kept its encoder, or a container, and a part has the context.
+    guard isKnownUniquelyReferenced(&encoding), let mine = encoding.take(), !mine.hadParts,
+      !mine.writer.isLarge
+    else { return }
+    mine.context.clear()
+    (mine.kind, mine.count) = (.nothing, 0)
+    spare.keep(mine)
   }
 
   /// Encodes a value of any type where the writer stands.
@@ -78,18 +102,33 @@ final class MessageEncoding {
   func makePart(_ path: MessageCodingPath?, _ kind: Kind) -> MessageEncoding {
     let part = MessageEncoding(context, path: path, depth: depth + 1, capacity: 64)
     parts.append((writer.count, part))
+    hadParts = true
     if kind != .nothing { part.open(kind) }
     return part
   }
 
-  /// The bytes, with all parts in their places.
+  /// Ends the message where it is; false when there are parts to be inserted.
+  func finishInPlace() -> Bool {
+    if !parts.isEmpty { return false }
+    writer.end()
+    return true
+  }
+
+  /// The bytes of the message.
   func finish() -> [UInt8] {
-    if parts.isEmpty { return writer.bytes() }
-    return writer.inserting(
-      parts.map { part in
-        part.encoding.close()
-        return (part.offset, part.encoding.finish())
-      })
+    let parts = finishedParts()
+    writer.end()
+    return parts.isEmpty ? writer.bytes() : writer.inserting(parts)
+  }
+
+  private func finishedParts() -> [(offset: Int, bytes: [UInt8])] {
+    parts.map { part in
+      part.encoding.close()
+      let inner = part.encoding.finishedParts()
+      let writer = part.encoding.writer
+      self.writer.takeNote(of: writer)
+      return (part.offset, inner.isEmpty ? writer.bytes() : writer.inserting(inner))
+    }
   }
 
   // MARK: Containers
@@ -191,6 +230,12 @@ final class MessageEncoding {
       writer.list(cast(value, to: [UInt32].self))
     } else if T.self == [UInt64].self {
       writer.list(cast(value, to: [UInt64].self))
+    } else if T.self == [Float16].self {
+      writer.list(cast(value, to: [Float16].self))
+    } else if T.self == [Int128].self {
+      writer.list(cast(value, to: [Int128].self))
+    } else if T.self == [UInt128].self {
+      writer.list(cast(value, to: [UInt128].self))
     } else if let dictionary = value as? any PickleDictionary {
       depth += 1
       defer { depth -= 1 }
@@ -226,7 +271,7 @@ extension MessageEncoding {
   /// A part of nothing, on which every `encode` throws.
   static func unusable(_ path: MessageCodingPath) -> MessageEncoding {
     let encoding = MessageEncoding(
-      MessageEncodingContext([:], makesOutbox: false), path: path, capacity: 16)
+      MessageEncodingContext(), path: path, capacity: 16)
     encoding.serial = -1
     return encoding
   }

@@ -17,7 +17,7 @@ struct MessageKeyedDecodingContainer<Key: CodingKey>: KeyedDecodingContainerProt
   var allKeys: [Key] {
     let tape = context.tape
     return stride(from: children.lowerBound, to: children.upperBound, by: 2).compactMap { place in
-      let node = tape.elements[place]
+      let node = tape.element(place)
       if let text = tape.string(node) { return Key(stringValue: text) }
       return tape.smallInteger(node).flatMap { Key(intValue: Int($0)) }
     }
@@ -36,7 +36,7 @@ struct MessageKeyedDecodingContainer<Key: CodingKey>: KeyedDecodingContainerProt
       var place = hint
       for _ in 0..<children.count / 2 {
         if place >= children.upperBound { place = children.lowerBound }
-        if unsafe tape.isString(tape.elements[place], utf8) { return place + 1 }
+        if unsafe tape.isString(tape.element(place), utf8) { return place + 1 }
         place += 2
       }
       return nil
@@ -54,7 +54,7 @@ struct MessageKeyedDecodingContainer<Key: CodingKey>: KeyedDecodingContainerProt
     guard let wanted = key.intValue else { return nil }
     let tape = context.tape
     for place in stride(from: children.lowerBound, to: children.upperBound, by: 2)
-    where tape.smallInteger(tape.elements[place]) == Int64(wanted) {
+    where tape.smallInteger(tape.element(place)) == Int64(wanted) {
       return place + 1
     }
     return nil
@@ -65,16 +65,16 @@ struct MessageKeyedDecodingContainer<Key: CodingKey>: KeyedDecodingContainerProt
       .malformedMessage,
       context:
         "\(MessageCodingPath.describe(path, key)): no such key in the dictionary at offset "
-        + "\(context.tape.containers[container].offset)"
+        + "\(context.tape.container(container).offset)"
     )
   }
 
   @inline(__always)
   private func scalar<S: PickleScalar>(_ type: S.Type, _ key: Key) throws(IPCError) -> S {
     guard let place = find(key) else { throw missing(key) }
-    let node = context.tape.elements[place]
+    let node = context.tape.element(place)
     guard let value = S.read(node, context.tape, context.conversion) else {
-      throw context.tape.mismatch(node, expected: "\(S.self)", path, key)
+      throw context.tape.mismatch(node, type, context.conversion, path, key)
     }
     return value
   }
@@ -82,17 +82,17 @@ struct MessageKeyedDecodingContainer<Key: CodingKey>: KeyedDecodingContainerProt
   @inline(__always)
   private func optional<S: PickleScalar>(_ type: S.Type, _ key: Key) throws(IPCError) -> S? {
     guard let place = find(key) else { return nil }
-    let node = context.tape.elements[place]
+    let node = context.tape.element(place)
     if node.tag == PickleOpcode.none { return nil }
     guard let value = S.read(node, context.tape, context.conversion) else {
-      throw context.tape.mismatch(node, expected: "\(S.self) or None", path, key)
+      throw context.tape.mismatch(node, type, orNone: true, context.conversion, path, key)
     }
     return value
   }
 
   func decodeNil(forKey key: Key) throws -> Bool {
     guard let place = find(key) else { throw missing(key) }
-    return context.tape.elements[place].tag == PickleOpcode.none
+    return context.tape.element(place).tag == PickleOpcode.none
   }
 
   func decode(_ type: Bool.Type, forKey key: Key) throws -> Bool { try scalar(type, key) }
@@ -167,14 +167,14 @@ struct MessageKeyedDecodingContainer<Key: CodingKey>: KeyedDecodingContainerProt
   }
 
   func decodeIfPresent<T: Decodable>(_ type: T.Type, forKey key: Key) throws -> T? {
-    guard let place = find(key), context.tape.elements[place].tag != PickleOpcode.none else {
+    guard let place = find(key), context.tape.element(place).tag != PickleOpcode.none else {
       return nil
     }
     return try decode(type, place, key)
   }
 
   private func decode<T: Decodable>(_ type: T.Type, _ place: Int, _ key: Key) throws -> T {
-    let value = try context.decode(type, context.tape.elements[place], path, key)
+    let value = try context.decode(type, context.tape.element(place), path, key)
     // The value may have looked for keys of its own.
     context.tape.keyContainer = container
     context.tape.nextKey = place + 1
@@ -184,7 +184,7 @@ struct MessageKeyedDecodingContainer<Key: CodingKey>: KeyedDecodingContainerProt
   private func decoder(_ key: some CodingKey) throws(IPCError) -> MessageDecoding {
     guard let place = find(key) else { throw missing(key) }
     return MessageDecoding(
-      context: context, node: context.tape.elements[place], path: MessageCodingPath(path, key))
+      context: context, node: context.tape.element(place), path: MessageCodingPath(path, key))
   }
 
   func nestedContainer<Nested: CodingKey>(

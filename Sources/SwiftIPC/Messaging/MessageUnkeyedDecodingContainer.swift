@@ -3,48 +3,58 @@
 /// A `list`, `tuple`, `set` or `bytes` that is being read.
 struct MessageUnkeyedDecodingContainer: UnkeyedDecodingContainer {
   let context: MessageDecodingContext
-  /// The elements: places in the tape, or offsets in the message where they are bytes.
-  let elements: Range<Int>
-  let areBytes: Bool
+  let elements: Elements
+  let count: Int?
   let offset: Int
   let path: MessageCodingPath?
   private(set) var currentIndex = 0
 
+  enum Elements {
+    /// Places in the tape.
+    case values(Range<Int>)
+    /// Bytes, or an array as memory.
+    case numbers(PickleNumbers)
+  }
+
   init(
-    context: MessageDecodingContext, elements: Range<Int>, areBytes: Bool, offset: Int,
-    path: MessageCodingPath?
+    context: MessageDecodingContext, elements: Elements, offset: Int, path: MessageCodingPath?
   ) {
     self.context = context
     self.elements = elements
-    self.areBytes = areBytes
     self.offset = offset
     self.path = path
+    count =
+      switch elements {
+      case .values(let places): places.count
+      case .numbers(let numbers): numbers.count
+      }
   }
 
   var codingPath: [any CodingKey] { MessageCodingPath.keys(path) }
-  var count: Int? { elements.count }
-  var isAtEnd: Bool { currentIndex >= elements.count }
+  var isAtEnd: Bool { currentIndex >= count! }
 
   @inline(__always)
   private func next() throws(IPCError) -> PickleNode {
-    guard currentIndex < elements.count else {
+    guard currentIndex < count! else {
       throw IPCError(
         .malformedMessage,
         context:
           "\(MessageCodingPath.describe(path)): element \(currentIndex) wanted "
-          + "of the \(elements.count) at offset \(offset)"
+          + "of the \(count!) at offset \(offset)"
       )
     }
-    let place = elements.lowerBound + currentIndex
-    // A byte reads like an integer of one byte.
-    return areBytes ? PickleNode(PickleOpcode.binInt1, place) : context.tape.elements[place]
+    return switch elements {
+    case .values(let places): context.tape.element(places.lowerBound + currentIndex)
+    case .numbers(let numbers): numbers.node(currentIndex)
+    }
   }
 
   @inline(__always)
   private mutating func scalar<S: PickleScalar>(_ type: S.Type) throws(IPCError) -> S {
     let node = try next()
     guard let value = S.read(node, context.tape, context.conversion) else {
-      throw context.tape.mismatch(node, expected: "\(S.self)", path, MessageIndexKey(currentIndex))
+      throw context.tape.mismatch(
+        node, type, context.conversion, path, MessageIndexKey(currentIndex))
     }
     currentIndex += 1
     return value

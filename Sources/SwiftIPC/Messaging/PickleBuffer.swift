@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
 
 /// A growing list of plain values with one owner.
 ///
 /// An array would ask at each append whether it is shared; reading a message is mostly appends.
 @safe struct PickleBuffer<Element: BitwiseCopyable>: ~Copyable {
+  /// Of malloc, since realloc moves the pages of what is large and needs them once.
   private var base: UnsafeMutablePointer<Element>
   private var capacity: Int
   private(set) var count = 0
@@ -14,11 +20,20 @@
     // The pointer of an empty list is never followed.
     unsafe base =
       capacity > 0
-      ? .allocate(capacity: capacity)
+      ? Self.allocate(nil, capacity)
       : UnsafeMutablePointer(bitPattern: MemoryLayout<Element>.alignment)!
   }
 
-  deinit { if capacity > 0 { unsafe base.deallocate() } }
+  deinit { if capacity > 0 { unsafe free(base) } }
+
+  private static func allocate(
+    _ old: UnsafeMutablePointer<Element>?, _ capacity: Int
+  ) -> UnsafeMutablePointer<Element> {
+    guard let memory = unsafe realloc(old, capacity * MemoryLayout<Element>.stride) else {
+      fatalError("no memory for \(capacity) values of a message")
+    }
+    return unsafe memory.assumingMemoryBound(to: Element.self)
+  }
 
   @inline(__always)
   mutating func append(_ element: Element) {
@@ -44,6 +59,18 @@
     self.count = count
   }
 
+  /// Drops all elements, and the memory where it is more than a message mostly needs.
+  @inline(__always)
+  mutating func clear() {
+    count = 0
+    if capacity > Self.kept { shrink() }
+  }
+
+  private static var kept: Int { 1024 }
+
+  @inline(never)
+  private mutating func shrink() { self = PickleBuffer(capacity: 32) }
+
   @inline(__always)
   subscript(index: Int) -> Element {
     get {
@@ -59,10 +86,7 @@
   @inline(never)
   private mutating func grow(by added: Int) {
     let larger = max(capacity * 2, count + added, 8)
-    let new = UnsafeMutablePointer<Element>.allocate(capacity: larger)
-    unsafe new.update(from: base, count: count)
-    if capacity > 0 { unsafe base.deallocate() }
-    unsafe base = new
+    unsafe base = Self.allocate(capacity > 0 ? base : nil, larger)
     capacity = larger
   }
 }

@@ -6,13 +6,13 @@ protocol PickleDictionary {
   func write(to encoding: MessageEncoding, _ path: MessageCodingPath?) throws
 }
 
-protocol PickleReadableDictionary {
-  static func read(_ node: PickleNode, _ decoder: MessageDecoding) throws -> Self
-}
-
 /// A set whose elements are one opcode each: a `set` in Python.
 protocol PickleSet {
   func write(to writer: PickleWriter)
+}
+
+/// Either of them, which is read without its own `init(from:)`.
+protocol PickleReadable {
   static func read(_ node: PickleNode, _ decoder: MessageDecoding) throws -> Self
 }
 
@@ -30,7 +30,7 @@ extension Dictionary: PickleDictionary where Key: PickleScalar, Value: Encodable
   }
 }
 
-extension Dictionary: PickleReadableDictionary where Key: PickleScalar, Value: Decodable {
+extension Dictionary: PickleReadable where Key: PickleScalar, Value: Decodable {
   static func read(_ node: PickleNode, _ decoder: MessageDecoding) throws -> [Key: Value] {
     let tape = decoder.context.tape
     guard node.tag == PickleOpcode.emptyDictionary else {
@@ -40,12 +40,14 @@ extension Dictionary: PickleReadableDictionary where Key: PickleScalar, Value: D
     var result: [Key: Value] = [:]
     result.reserveCapacity(children.count / 2)
     for child in stride(from: children.lowerBound, to: children.upperBound, by: 2) {
-      guard let key = Key.read(tape.elements[child], tape, decoder.context.conversion) else {
-        throw tape.mismatch(
-          tape.elements[child], expected: "a key of type \(Key.self)", decoder.path)
+      guard let key = Key.read(tape.element(child), tape, decoder.context.conversion) else {
+        var error = tape.mismatch(
+          tape.element(child), Key.self, decoder.context.conversion, decoder.path)
+        error.context += ", as a key"
+        throw error
       }
       result[key] = try decoder.context.decode(
-        Value.self, tape.elements[child + 1], decoder.path, MessageIndexKey(stringValue: "\(key)"))
+        Value.self, tape.element(child + 1), decoder.path, MessageIndexKey(stringValue: "\(key)"))
     }
     return result
   }
@@ -59,7 +61,9 @@ extension Set: PickleSet where Element: PickleScalar {
     for element in self { element.write(to: writer) }
     writer.opcode(PickleOpcode.addItems)
   }
+}
 
+extension Set: PickleReadable where Element: PickleScalar {
   static func read(_ node: PickleNode, _ decoder: MessageDecoding) throws -> Set<Element> {
     Set(try decoder.context.array(Element.self, node, decoder.path, nil))
   }

@@ -44,6 +44,10 @@ struct PickleNode {
     }
   }
 
+  /// Whether it stands for one element of an array as memory; see `PickleElement.tag`.
+  @inline(__always)
+  var isElement: Bool { tag & 0xf0 == 0xe0 }
+
   /// Two tags that no opcode has: a complex number (two floats), and bytes spelled as Latin-1 text
   /// (one string).
   static let complex: UInt8 = 0xf0

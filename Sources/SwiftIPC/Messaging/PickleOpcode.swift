@@ -47,6 +47,15 @@ enum PickleOpcode {
   static let frame: UInt8 = 0x95
   static let byteArray8: UInt8 = 0x96
 
+  // Not Python's, and so that a decoder which does not know it stops at the second byte: "unsupported
+  // pickle protocol: 196" there, "protocol 196 at offset 1" here.
+
+  /// The protocol of a message that holds arrays as memory: protocol 4, and `numbers`.
+  static let memoryProtocol: UInt8 = 0xc4
+  /// An array of numbers as memory: the letter of their type, their number in 64 bits, then the
+  /// numbers, all with the least significant byte first.
+  static let numbers: UInt8 = 0xf2
+
   /// The opcode as an error shows it: `0x52 (REDUCE)`.
   static func describe(_ opcode: UInt8) -> String {
     let digits = String(opcode, radix: 16)
@@ -121,6 +130,7 @@ enum PickleOpcode {
     case memoize: "MEMOIZE"
     case frame: "FRAME"
     case byteArray8: "BYTEARRAY8"
+    case numbers: "NUMBERS"
     case 0x97: "NEXT_BUFFER"
     case 0x98: "READONLY_BUFFER"
     default: "not an opcode"

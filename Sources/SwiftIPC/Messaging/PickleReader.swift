@@ -6,13 +6,13 @@
 /// follows them once, from front to back, without recursion.
 struct PickleReader: ~Copyable {
   private var stack = PickleBuffer<PickleNode>(capacity: 32)
-  private var marks: [Int] = []
+  private var marks = PickleBuffer<Int>(capacity: 8)
   private var memo = PickleBuffer<PickleNode>(capacity: 0)
   /// Memo entries beyond the dense ones, so that an index of 4 billion costs one entry.
   private var sparseMemo: [UInt32: PickleNode] = [:]
   private var elements = PickleBuffer<PickleNode>(capacity: 32)
-  private var containers = PickleBuffer<PickleContainer>(capacity: 4)
-  private var chunks: [PickleChunk] = []
+  private var containers = PickleBuffer<PickleContainer>(capacity: 8)
+  private var chunks = PickleBuffer<PickleChunk>(capacity: 0)
   private var sawGlobal = false
   private var sharesContainers = false
   private var opcode: UInt8 = 0
@@ -26,21 +26,44 @@ struct PickleReader: ~Copyable {
   /// Reads a whole message.
   ///
   /// - Throws: `malformedMessage` with the opcode and the offset.
-  static func read(_ bytes: [UInt8], limits: PickleLimits) throws(IPCError) -> PickleTape {
-    var reader = PickleReader()
-    let result = unsafe bytes.withUnsafeBytes { raw -> Result<PickleNode, IPCError> in
-      do throws(IPCError) { return .success(unsafe try reader.run(raw)) } catch {
-        return .failure(error)
+  mutating func read(_ bytes: [UInt8], _ limits: PickleLimits) throws(IPCError) -> PickleNode {
+    var failure: IPCError?
+    let root = unsafe bytes.withUnsafeBytes { raw -> PickleNode in
+      do throws(IPCError) { return unsafe try run(raw) } catch {
+        failure = error
+        return PickleNode(PickleOpcode.none, 0)
       }
     }
-    let root = try result.get()
-    try reader.checkShape(root, byteCount: bytes.count, limits: limits)
-    return reader.tape(bytes, root)
+    if let failure { throw failure }
+    try checkShape(root, bytes, limits)
+    // What only reading needs is not to be in memory together with what is made of the message.
+    stack.clear()
+    marks.clear()
+    memo.clear()
+    if !sparseMemo.isEmpty { sparseMemo = [:] }
+    chunks.clear()
+    return root
   }
 
-  private consuming func tape(_ bytes: [UInt8], _ root: PickleNode) -> PickleTape {
-    PickleTape(bytes: bytes, elements: elements, containers: containers, root: root)
+  /// Makes it ready for another message.
+  mutating func clear() {
+    stack.clear()
+    marks.clear()
+    memo.clear()
+    if !sparseMemo.isEmpty { sparseMemo = [:] }
+    elements.clear()
+    containers.clear()
+    chunks.clear()
+    sawGlobal = false
+    sharesContainers = false
   }
+
+  /// After reading: a value in a container, by its place in `PickleContainer`'s.
+  @inline(__always)
+  func element(_ place: Int) -> PickleNode { elements[place] }
+
+  @inline(__always)
+  func container(_ index: Int) -> PickleContainer { containers[index] }
 
   // The offsets used below are checked against `raw.count` before each load.
   private mutating func run(_ raw: UnsafeRawBufferPointer) throws(IPCError) -> PickleNode {
@@ -51,7 +74,8 @@ struct PickleReader: ~Copyable {
         context: end == 0
           ? "no bytes" : "offset 0: not a message of Python's: it does not begin with PROTO")
     }
-    guard unsafe 3...5 ~= raw[1] else {
+    let hasNumbers = unsafe raw[1] == PickleOpcode.memoryProtocol
+    guard unsafe hasNumbers || 3...5 ~= raw[1] else {
       throw unsafe IPCError(
         .malformedMessage, context: "protocol \(raw[1]) at offset 1: 3, 4 and 5 are read")
     }
@@ -162,8 +186,8 @@ struct PickleReader: ~Copyable {
         position += 4
 
       case PickleOpcode.pop:
-        if let mark = marks.last, mark == stack.count {
-          marks.removeLast()
+        if marks.count > 0, marks[marks.count - 1] == stack.count {
+          marks.truncate(to: marks.count - 1)
         } else {
           try needOnStack(1)
           stack.truncate(to: stack.count - 1)
@@ -180,6 +204,20 @@ struct PickleReader: ~Copyable {
           .littleEndian
         try need(Int(clamping: claimed), position + 8, end)
         position += 8
+
+      case PickleOpcode.numbers where hasNumbers:
+        try need(PickleNumbers.headerSize, position, end)
+        guard let element = unsafe PickleElement(rawValue: raw[position]) else {
+          throw malformed("no such type of number")
+        }
+        let claimed = unsafe raw.loadUnaligned(fromByteOffset: position + 1, as: UInt64.self)
+          .littleEndian
+        let start = position + PickleNumbers.headerSize
+        // What does not fit 64 bits when multiplied is beyond any message.
+        let (size, overflow) = claimed.multipliedReportingOverflow(by: UInt64(element.stride))
+        try need(overflow ? .max : Int(clamping: size), start, end)
+        stack.append(PickleNode(opcode, position))
+        position = start + Int(size)
 
       case PickleOpcode.global:
         let module = unsafe try line(raw, &position)
@@ -199,7 +237,7 @@ struct PickleReader: ~Copyable {
         guard position == end else {
           throw malformed("\(end - position) bytes after the end of the message")
         }
-        guard marks.isEmpty, stack.count == 1 else {
+        guard marks.count == 0, stack.count == 1 else {
           throw malformed(
             "\(stack.count) values and \(marks.count) marks left, where one value is the message")
         }
@@ -225,10 +263,15 @@ struct PickleReader: ~Copyable {
     }
   }
 
+  /// How many values there were at the last mark.
+  private var lastMark: Int {
+    @inline(__always) get { marks.count > 0 ? marks[marks.count - 1] : 0 }
+  }
+
   /// Values below the last mark belong to somebody else.
   @inline(__always)
   private mutating func needOnStack(_ count: Int) throws(IPCError) {
-    if stack.count - (marks.last ?? 0) < count { throw malformed("too few values before it") }
+    if stack.count - lastMark < count { throw malformed("too few values before it") }
   }
 
   private mutating func pop() -> PickleNode {
@@ -237,7 +280,9 @@ struct PickleReader: ~Copyable {
   }
 
   private mutating func popMark() throws(IPCError) -> Int {
-    guard let mark = marks.popLast() else { throw malformed("no mark before it") }
+    guard marks.count > 0 else { throw malformed("no mark before it") }
+    let mark = lastMark
+    marks.truncate(to: marks.count - 1)
     return mark
   }
 
@@ -262,7 +307,7 @@ struct PickleReader: ~Copyable {
   }
 
   private mutating func add(from first: Int, to tag: UInt8) throws(IPCError) {
-    guard first > (marks.last ?? 0) else { throw malformed("nothing before it to add to") }
+    guard first > lastMark else { throw malformed("nothing before it to add to") }
     let target = stack[first - 1]
     guard target.tag == tag else { throw malformed("what it adds to is of another kind") }
     let index = target.payload
@@ -318,6 +363,8 @@ struct PickleReader: ~Copyable {
       sharesContainers = true
     } else {
       node.markShared()
+      // As good as a container: it is many values.
+      if node.tag == PickleOpcode.numbers { sharesContainers = true }
     }
     stack.append(node)
   }
@@ -387,7 +434,7 @@ struct PickleReader: ~Copyable {
     case (.byteArray, 1):
       switch argument(0).tag {
       case PickleOpcode.shortBinBytes, PickleOpcode.binBytes, PickleOpcode.binBytes8,
-        PickleOpcode.byteArray8:
+        PickleOpcode.byteArray8, PickleNode.latin1:
         stack.append(argument(0))
       default: throw malformed("a bytearray is made of bytes")
       }
@@ -475,9 +522,14 @@ struct PickleReader: ~Copyable {
   /// Refuses cycles, depth, too many values once shared parts are written out, and names left over;
   /// then puts the elements of every container next to each other.
   private mutating func checkShape(
-    _ root: PickleNode, byteCount: Int, limits: PickleLimits
+    _ root: PickleNode, _ bytes: [UInt8], _ limits: PickleLimits
   ) throws(IPCError) {
+    let byteCount = bytes.count
     if root.tag == PickleOpcode.global { throw leftOver() }
+    if root.tag == PickleOpcode.numbers {
+      let maximum = limits.values(byteCount: bytes.count)
+      if PickleTape.numbers(root, in: bytes).count >= maximum { throw tooMany(maximum) }
+    }
     guard root.isContainer else { return }
     // The usual message: without sharing there is no cycle and nothing to write out twice, and so
     // few containers cannot be nested too deep.
@@ -529,8 +581,12 @@ struct PickleReader: ~Copyable {
         visited += 1
         if !node.isContainer {
           if node.tag == PickleOpcode.global { throw leftOver() }
-          // A shared long integer is copied each time.
-          visit.size += node.tag == PickleOpcode.long4 && node.isShared ? 1 + byteCount / 8 : 1
+          visit.size += 1
+          if node.tag == PickleOpcode.numbers {
+            // No overflow: a message has fewer numbers than bytes, and no container as many elements.
+            visit.size += PickleTape.numbers(node, in: bytes).count
+            if visit.size > maximum { throw tooMany(maximum) }
+          }
           continue
         }
         let size = sizes[node.payload]
@@ -623,6 +679,8 @@ struct PickleLimits {
   func values(byteCount: Int) -> Int {
     // Without sharing there are never more values than bytes. 16,384 lets a short message say
     // `[[0] * 100] * 100`.
-    values ?? max(16_384, byteCount * 8)
+    //
+    // Whatever a caller asks for, the sum of two numbers of values is an Int.
+    min(values ?? max(16_384, byteCount * 4), Int.max >> 3)
   }
 }

@@ -12,7 +12,9 @@ protocol PickleScalar: Codable, Hashable {
     -> Self?
 }
 
-protocol PickleInteger: PickleScalar, FixedWidthInteger {}
+protocol PickleNumber: PickleScalar {}
+
+protocol PickleInteger: PickleNumber, FixedWidthInteger {}
 
 extension PickleInteger {
   @inline(__always)
@@ -33,10 +35,9 @@ extension PickleInteger {
     if let value = tape.bigInteger(node) { return Self(exactly: value) }
     guard conversion == .lenient else { return nil }
     switch node.tag {
-    case PickleOpcode.binFloat: return Self(exactly: tape.float(node))
     case PickleOpcode.newTrue: return 1
     case PickleOpcode.newFalse: return 0
-    default: return nil
+    default: return tape.floatingPoint(node).flatMap { Self(exactly: $0) }
     }
   }
 }
@@ -54,35 +55,52 @@ extension UInt32: PickleInteger {}
 extension UInt64: PickleInteger {}
 extension UInt128: PickleInteger {}
 
-extension Double: PickleScalar {
-  @inline(__always)
-  func write(to writer: PickleWriter) { writer.float(self) }
+/// A floating-point type: one that any float decodes as, rounded to what it can hold.
+protocol PickleFloat: PickleNumber, BinaryFloatingPoint {}
 
-  @inline(__always)
-  static func read(
-    _ node: PickleNode, _ tape: PickleTape, _ conversion: MessageDecoder.NumberConversion
-  ) -> Double? {
-    if node.tag == PickleOpcode.binFloat { return tape.float(node) }
-    // Whoever writes a list of floats in Python writes `[1, 2.5]`.
-    if let value = tape.smallInteger(node) { return Double(value) }
-    return tape.bigInteger(node).flatMap { Int128(exactly: $0) }.map { Double($0) }
-  }
-}
-
-extension Float: PickleScalar {
+extension PickleFloat {
   @inline(__always)
   func write(to writer: PickleWriter) { writer.float(Double(self)) }
 
   @inline(__always)
   static func read(
     _ node: PickleNode, _ tape: PickleTape, _ conversion: MessageDecoder.NumberConversion
-  ) -> Float? {
-    guard let value = Double.read(node, tape, conversion) else { return nil }
-    let rounded = Float(value)
-    // Rounding is what a Float is for; turning a number into infinity is not.
+  ) -> Self? {
+    guard let value = tape.floatingPoint(node) else { return readInteger(node, tape, conversion) }
+    let rounded = Self(value)
+    // Rounding is what a small float is for; turning a number into infinity is not.
     return rounded.isInfinite && !value.isInfinite ? nil : rounded
   }
+
+  /// Whoever writes a list of floats in Python writes `[1, 2.5]`.
+  @inline(never)
+  private static func readInteger(
+    _ node: PickleNode, _ tape: PickleTape, _ conversion: MessageDecoder.NumberConversion
+  ) -> Self? {
+    if let value = tape.smallInteger(node) {
+      let wide = Double(value)
+      let rounded = Self(wide)
+      // An integer says that it is exact.
+      let isExact = Int64(exactly: wide) == value && Double(rounded) == wide
+      return conversion == .strict && !isExact || rounded.isInfinite ? nil : rounded
+    }
+    guard let value = tape.bigInteger(node).flatMap({ Int128(exactly: $0) }) else {
+      guard conversion == .lenient else { return nil }
+      switch node.tag {
+      case PickleOpcode.newTrue: return 1
+      case PickleOpcode.newFalse: return 0
+      default: return nil
+      }
+    }
+    if conversion == .strict { return Self(exactly: value) }
+    let rounded = Self(value)
+    return rounded.isInfinite ? nil : rounded
+  }
 }
+
+extension Double: PickleFloat {}
+extension Float: PickleFloat {}
+extension Float16: PickleFloat {}
 
 extension Bool: PickleScalar {
   @inline(__always)

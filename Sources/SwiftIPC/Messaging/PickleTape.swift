@@ -7,12 +7,13 @@
 
 /// A message that was read: its values in an order that can be indexed, over its bytes.
 ///
-/// It owns the bytes, so that a decoder which outlives `decode` still reads memory that is there.
+/// It owns the bytes, so that a decoder which outlives `decode` still reads memory that is there. Its
+/// memory serves one message after the other, as long as nobody keeps it.
 final class PickleTape {
-  let bytes: [UInt8]
-  let elements: PickleBuffer<PickleNode>
-  let containers: PickleBuffer<PickleContainer>
-  let root: PickleNode
+  private(set) var bytes: [UInt8] = []
+  // No access lasts while anybody else's code runs, so none meets another; checking costs a call each.
+  @exclusivity(unchecked) private var reader = PickleReader()
+  private(set) var root = PickleNode(PickleOpcode.none, 0)
 
   /// Where the last key was found: types ask for keys in the order in which they were written.
   var keyContainer = -1
@@ -21,17 +22,36 @@ final class PickleTape {
   /// Values that the message spells once and uses often are made once.
   private var strings: [Int: String] = [:]
   private var byteArrays: [Int: [UInt8]] = [:]
+  private var bigIntegers: [Int: BigInteger] = [:]
   private var values: [Int: MessageValue] = [:]
+  private var hasMade = false
 
-  init(
-    bytes: [UInt8], elements: consuming PickleBuffer<PickleNode>,
-    containers: consuming PickleBuffer<PickleContainer>, root: PickleNode
-  ) {
+  /// Reads a whole message.
+  ///
+  /// - Throws: `malformedMessage` with the opcode and the offset.
+  func read(_ bytes: [UInt8], _ limits: PickleLimits) throws(IPCError) {
     self.bytes = bytes
-    self.elements = elements
-    self.containers = containers
-    self.root = root
+    root = unsafe try reader.read(bytes, limits)
   }
+
+  /// Forgets the message, and keeps what little memory the next one can use.
+  func clear() {
+    bytes = []
+    unsafe reader.clear()
+    keyContainer = -1
+    if !hasMade { return }
+    hasMade = false
+    strings = [:]
+    byteArrays = [:]
+    bigIntegers = [:]
+    values = [:]
+  }
+
+  @inline(__always)
+  func element(_ place: Int) -> PickleNode { unsafe reader.element(place) }
+
+  @inline(__always)
+  func container(_ index: Int) -> PickleContainer { unsafe reader.container(index) }
 
   // MARK: Raw access. The reader checked that every operand lies within the bytes.
 
@@ -69,13 +89,39 @@ final class PickleTape {
 
   /// Where in the message the value was made, for errors.
   func offset(of node: PickleNode) -> Int {
-    node.isContainer ? Int(containers[node.payload].offset) : node.payload - 1
+    if node.isContainer { return Int(container(node.payload).offset) }
+    return node.isElement ? node.payload : node.payload - 1
+  }
+
+  /// The numbers of an array as memory, or `nil`.
+  @inline(__always)
+  func numbers(_ node: PickleNode) -> PickleNumbers? {
+    node.tag == PickleOpcode.numbers ? PickleTape.numbers(node, in: bytes) : nil
+  }
+
+  /// Copies the numbers, all of them, to memory that is big enough.
+  @unsafe func copy(_ numbers: PickleNumbers, to buffer: UnsafeMutableRawBufferPointer) {
+    if numbers.count == 0 { return }
+    unsafe bytes.withUnsafeBytes { raw in
+      let end = numbers.start + numbers.count * numbers.element.stride
+      unsafe buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: raw[numbers.start..<end]))
+    }
+  }
+
+  static func numbers(_ node: PickleNode, in bytes: [UInt8]) -> PickleNumbers {
+    let count = unsafe bytes.withUnsafeBytes {
+      unsafe $0.loadUnaligned(fromByteOffset: node.payload + 1, as: UInt64.self).littleEndian
+    }
+    return PickleNumbers(
+      // The reader let no other letter pass.
+      element: PickleElement(rawValue: bytes[node.payload])!,
+      start: node.payload + PickleNumbers.headerSize, count: Int(count))
   }
 
   /// The elements of a container: its keys and values in turn where it is a dictionary.
   @inline(__always)
   func children(of node: PickleNode) -> Range<Int> {
-    let container = containers[node.payload]
+    let container = container(node.payload)
     return Int(container.start)..<Int(container.start) + Int(container.count)
   }
 
@@ -101,6 +147,41 @@ final class PickleTape {
     case PickleOpcode.binInt: Int64(load(node.payload, as: Int32.self))
     case PickleOpcode.long1: longInteger(node)
     case PickleOpcode.long4: bigInteger(node)?.asInt64
+    default: node.isElement ? elementInteger(node) : nil
+    }
+  }
+
+  /// The same of an element of an array as memory.
+  private func elementInteger(_ node: PickleNode) -> Int64? {
+    let offset = node.payload
+    return switch node.tag {
+    case PickleElement.int8.tag: Int64(load(offset, as: Int8.self))
+    case PickleElement.uint8.tag: Int64(load(offset, as: UInt8.self))
+    case PickleElement.int16.tag: Int64(load(offset, as: Int16.self))
+    case PickleElement.uint16.tag: Int64(load(offset, as: UInt16.self))
+    case PickleElement.int32.tag: Int64(load(offset, as: Int32.self))
+    case PickleElement.uint32.tag: Int64(load(offset, as: UInt32.self))
+    case PickleElement.int64.tag: load(offset, as: Int64.self)
+    case PickleElement.uint64.tag: Int64(exactly: load(offset, as: UInt64.self))
+    case PickleElement.int128.tag: Int64(exactly: load(offset, as: Int128.self))
+    case PickleElement.uint128.tag: Int64(exactly: load(offset, as: UInt128.self))
+    default: nil
+    }
+  }
+
+  /// A floating-point number, as a `Double`, which holds all that there are in messages.
+  @inline(__always)
+  func floatingPoint(_ node: PickleNode) -> Double? {
+    if node.tag == PickleOpcode.binFloat { return float(node) }
+    return node.isElement ? elementFloat(node) : nil
+  }
+
+  private func elementFloat(_ node: PickleNode) -> Double? {
+    let offset = node.payload
+    return switch node.tag {
+    case PickleElement.double.tag: Double(bitPattern: load(offset, as: UInt64.self))
+    case PickleElement.float.tag: Double(Float(bitPattern: load(offset, as: UInt32.self)))
+    case PickleElement.half.tag: Double(Float16(bitPattern: load(offset, as: UInt16.self)))
     default: nil
     }
   }
@@ -119,10 +200,22 @@ final class PickleTape {
     switch node.tag {
     case PickleOpcode.binInt1, PickleOpcode.binInt2, PickleOpcode.binInt:
       BigInteger(smallInteger(node)!)
-    case PickleOpcode.long1, PickleOpcode.long4:
-      BigInteger(littleEndian: bytes[span(of: node)])
-    default: nil
+    case PickleOpcode.long1, PickleOpcode.long4: longInteger(span(of: node), node.isShared)
+    case PickleElement.uint64.tag: BigInteger(load(node.payload, as: UInt64.self))
+    case PickleElement.int128.tag: BigInteger(load(node.payload, as: Int128.self))
+    case PickleElement.uint128.tag: BigInteger(load(node.payload, as: UInt128.self))
+    default: node.isElement ? elementInteger(node).map { BigInteger($0) } : nil
     }
+  }
+
+  /// One that the message spells once and names again has storage once.
+  private func longInteger(_ span: Range<Int>, _ isShared: Bool) -> BigInteger {
+    guard isShared else { return BigInteger(littleEndian: bytes[span]) }
+    if let made = bigIntegers[span.lowerBound] { return made }
+    let integer = BigInteger(littleEndian: bytes[span])
+    bigIntegers[span.lowerBound] = integer
+    hasMade = true
+    return integer
   }
 
   /// A string; `nil` for what is no string.
@@ -134,6 +227,7 @@ final class PickleTape {
     if let made = strings[span.lowerBound] { return made }
     let string = makeString(span)
     strings[span.lowerBound] = string
+    hasMade = true
     return string
   }
 
@@ -164,6 +258,7 @@ final class PickleTape {
     if let made = byteArrays[key] { return made }
     let array = makeBytes(node)
     byteArrays[key] = array
+    hasMade = true
     return array
   }
 
@@ -180,7 +275,7 @@ final class PickleTape {
   private func makeBytes(_ node: PickleNode) -> [UInt8] {
     guard node.tag == PickleNode.latin1 else { return Array(bytes[span(of: node)]) }
     guard let text = children(of: node).first else { return [] }
-    let span = span(of: elements[text])
+    let span = span(of: element(text))
     var array: [UInt8] = []
     array.reserveCapacity(span.count)
     var offset = span.lowerBound
@@ -214,38 +309,51 @@ final class PickleTape {
     case PickleOpcode.binFloat: return .double(float(node))
     case PickleOpcode.shortBinUnicode, PickleOpcode.binUnicode, PickleOpcode.binUnicode8:
       return .string(string(node)!)
+    case PickleOpcode.numbers:
+      let numbers = numbers(node)!
+      return .array((0..<numbers.count).map { number(numbers.node($0)) })
     default:
       if let bytes = byteArray(node) { return .bytes(bytes) }
     }
-    let isShared = containers[node.payload].isShared
+    let isShared = container(node.payload).isShared
     if isShared, let made = values[node.payload] { return made }
-    let value = try container(node)
-    if isShared { values[node.payload] = value }
+    let value = try content(node)
+    if isShared {
+      values[node.payload] = value
+      hasMade = true
+    }
     return value
   }
 
-  private func container(_ node: PickleNode) throws(IPCError) -> MessageValue {
+  /// An element of an array as memory.
+  private func number(_ node: PickleNode) -> MessageValue {
+    if let value = smallInteger(node) { return .integer(value) }
+    if let value = elementFloat(node) { return .double(value) }
+    return .bigInteger(bigInteger(node)!)
+  }
+
+  private func content(_ node: PickleNode) throws(IPCError) -> MessageValue {
     let children = children(of: node)
     switch node.tag {
     case PickleOpcode.emptyDictionary:
       var dictionary = MessageDictionary()
       dictionary.reserveCapacity(children.count / 2)
       for key in stride(from: children.lowerBound, to: children.upperBound, by: 2) {
-        dictionary[try hashable(elements[key])] = try value(elements[key + 1])
+        dictionary[try hashable(element(key))] = try value(element(key + 1))
       }
       return .dictionary(dictionary)
     case PickleOpcode.emptySet, PickleOpcode.frozenSet:
       var set = Set<MessageValue>(minimumCapacity: children.count)
-      for child in children { set.insert(try hashable(elements[child])) }
+      for child in children { set.insert(try hashable(element(child))) }
       return node.tag == PickleOpcode.emptySet ? .set(set) : .frozenSet(set)
     case PickleNode.complex:
       return .complex(
-        real: float(elements[children.lowerBound]),
-        imaginary: float(elements[children.lowerBound + 1]))
+        real: float(element(children.lowerBound)),
+        imaginary: float(element(children.lowerBound + 1)))
     default:
       var array: [MessageValue] = []
       array.reserveCapacity(children.count)
-      for child in children { array.append(try value(elements[child])) }
+      for child in children { array.append(try value(element(child))) }
       return node.tag == PickleOpcode.emptyTuple ? .tuple(array) : .array(array)
     }
   }
@@ -276,12 +384,20 @@ final class PickleTape {
         span(of: node).count > 64
           ? "an integer of \(span(of: node).count) bytes" : "the integer \(bigInteger(node)!)"
       case PickleOpcode.binFloat: "the float \(float(node))"
+      case PickleOpcode.numbers: "an array of numbers"
       case PickleOpcode.emptyList: "a list"
       case PickleOpcode.emptyTuple: "a tuple"
       case PickleOpcode.emptyDictionary: "a dictionary"
       case PickleOpcode.emptySet, PickleOpcode.frozenSet: "a set"
       case PickleNode.complex: "a complex number"
-      default: node.isString ? "a string" : "bytes"
+      default:
+        if let value = elementFloat(node) {
+          "the float \(value)"
+        } else if node.isElement {
+          "the integer \(bigInteger(node)!)"
+        } else {
+          node.isString ? "a string" : "bytes"
+        }
       }
     return "\(what) at offset \(offset(of: node))"
   }
@@ -293,5 +409,24 @@ final class PickleTape {
       .malformedMessage,
       context:
         "\(MessageCodingPath.describe(path, key)): expected \(expected), found \(describe(node))")
+  }
+
+  /// The error for a scalar that a type does not take, and why.
+  func mismatch<S: PickleScalar>(
+    _ node: PickleNode, _ type: S.Type, orNone: Bool = false,
+    _ conversion: MessageDecoder.NumberConversion, _ path: MessageCodingPath?,
+    _ key: (any CodingKey)? = nil
+  ) -> IPCError {
+    var error = mismatch(node, expected: orNone ? "\(type) or None" : "\(type)", path, key)
+    if conversion == .strict, S.read(node, self, .lenient) != nil {
+      error.context += ", which converts only where numberConversion is .lenient"
+    } else if S.self is any PickleNumber.Type, bigInteger(node) != nil {
+      error.context += ", which it cannot hold"
+    } else if S.self is any PickleInteger.Type, floatingPoint(node) != nil {
+      error.context += ", which is not an integer that it can hold"
+    } else if S.self is any PickleNumber.Type, floatingPoint(node) != nil {
+      error.context += ", which it cannot hold"
+    }
+    return error
   }
 }

@@ -13,6 +13,10 @@
   private var base: UnsafeMutableRawPointer
   private var capacity: Int
   private(set) var count = 0
+  /// Whether arrays of numbers are written as memory.
+  var packsNumbers = false
+  /// Whether there is one so far, which makes it a message that Python cannot read.
+  private var hasNumbers = false
 
   init(capacity: Int = 256) {
     self.capacity = capacity
@@ -21,9 +25,17 @@
 
   deinit { unsafe base.deallocate() }
 
+  /// Whether it has so much memory that it is not worth keeping.
+  var isLarge: Bool { capacity > 1 << 14 }
+
   /// What was written so far.
   func bytes() -> [UInt8] {
     unsafe Array(UnsafeRawBufferPointer(start: base, count: count))
+  }
+
+  /// Runs the body with what was written so far.
+  @unsafe func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+    unsafe body(UnsafeRawBufferPointer(start: base, count: count))
   }
 
   /// Takes back what was written after `count` bytes.
@@ -66,11 +78,25 @@
     put(opcode)
   }
 
-  func begin() {
+  func begin(packsNumbers: Bool) {
+    count = 0
+    hasNumbers = false
+    self.packsNumbers = packsNumbers
     reserve(2)
     put(PickleOpcode.proto)
     put(UInt8(4))
   }
+
+  /// Ends the message, and says at its beginning what it holds.
+  func end() {
+    opcode(PickleOpcode.stop)
+    if hasNumbers {
+      unsafe base.storeBytes(of: PickleOpcode.memoryProtocol, toByteOffset: 1, as: UInt8.self)
+    }
+  }
+
+  /// Takes note of what a part holds that will be inserted here.
+  func takeNote(of part: PickleWriter) { hasNumbers = hasNumbers || part.hasNumbers }
 
   @inline(__always)
   func bool(_ value: Bool) { opcode(value ? PickleOpcode.newTrue : PickleOpcode.newFalse) }
@@ -177,6 +203,10 @@
   }
 
   func list(_ values: [Double]) {
+    if packsNumbers {
+      unsafe values.withUnsafeBytes { unsafe numbers(.double, $0, count: values.count) }
+      return
+    }
     list(values.isEmpty) {
       reserve(9 * values.count)
       for value in values {
@@ -188,7 +218,22 @@
 
   @inline(__always)
   func list<S: PickleScalar>(_ values: [S]) {
+    if packsNumbers, let element = PickleElement(S.self) {
+      unsafe values.withUnsafeBytes { unsafe numbers(element, $0, count: values.count) }
+      return
+    }
     list(values.isEmpty) { for value in values { value.write(to: self) } }
+  }
+
+  /// An array of numbers as memory.
+  @unsafe func numbers(_ element: PickleElement, _ bytes: UnsafeRawBufferPointer, count: Int) {
+    if count == 0 { return opcode(PickleOpcode.emptyList) }
+    reserve(1 + PickleNumbers.headerSize + bytes.count)
+    put(PickleOpcode.numbers)
+    put(element.rawValue)
+    put(UInt64(count))
+    unsafe put(bytes)
+    hasNumbers = true
   }
 
   /// Inserts what others wrote at the offsets given, which ascend.

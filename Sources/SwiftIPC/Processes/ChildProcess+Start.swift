@@ -157,7 +157,10 @@ extension ChildProcess {
   ) throws(IPCError) -> ChildProcess {
     var message: (bytes: [UInt8], outbox: DescriptorOutbox?) = ([], nil)
     do {
-      if header.hasArguments { message = try MessageEncoder().encodeWithDescriptors(arguments) }
+      if header.hasArguments {
+        // The child is this program.
+        message = try MessageEncoder(isPeerSwift: true).encodeWithDescriptors(arguments)
+      }
     } catch {
       throw error as? IPCError
         ?? IPCError(.notTransferable, context: "an argument of the child: \(error)")

@@ -27,7 +27,8 @@ func serverWarmUp(_ isSpare: Int32) {
   })
   if let location = try? function.location(), let number = try? TypeName(of: Int.self),
     let text = try? TypeName(of: String.self), let list = try? TypeName(of: [Double].self),
-    let arguments = try? MessageEncoder().encodeWithDescriptors(OutgoingArguments(1, "two", [3]))
+    let arguments = try? MessageEncoder(isPeerSwift: true).encodeWithDescriptors(
+      OutgoingArguments(1, "two", [3]))
   {
     let work = TaskHeader.Work.closure(
       location, .function, arguments: [number, text, list], output: number)

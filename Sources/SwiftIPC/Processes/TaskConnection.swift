@@ -70,7 +70,7 @@ internal import CIPC
   ///
   /// - Throws: what the value's `encode(to:)` does, and `messageTooLong`; not when the parent is gone.
   func sendValue(_ value: any Encodable) throws {
-    let (bytes, outbox) = try MessageEncoder().encodeWithDescriptors(value)
+    let (bytes, outbox) = try MessageEncoder(isPeerSwift: true).encodeWithDescriptors(value)
     try sendOutcome(bytes, outbox)
   }
 

@@ -9,7 +9,7 @@ extension Contest {
     + barriers + conditions
     + negations + [spanNegation, copyOut]
     + roundTrips + [typedRoundTrip] + mebibytes
-    + [encoding, decoding]
+    + coding
     + [spawn] + forkServer + [fork] + startsWithMemory + startsWithFiles
     // Last: they leave threads behind, and who has any cannot be forked.
     + recoveries

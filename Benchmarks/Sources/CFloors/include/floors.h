@@ -75,6 +75,8 @@ void floor_sink(int fd, void *buffer, size_t size);
 /// Starts this program's own file with the arguments given (NULL at the end). `fd` is descriptor 3
 /// there, unless it is negative.
 pid_t floor_spawn(char *const arguments[], int fd);
+/// The same with another program, which is looked for where PATH says.
+pid_t floor_spawn_program(const char *program, char *const arguments[], int fd);
 /// Waits for the end of a child; exits with a message if it did not end with status 0.
 void floor_wait(pid_t child);
 

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Synchronization
+
+/// Keeps one object that was used, for whoever needs one next.
+///
+/// Coding a short message takes as long as making a few objects does. A second thread that comes at
+/// the same time finds none, and makes one.
+@safe struct Spare<Object: AnyObject>: ~Copyable, @unchecked Sendable {
+  // Owns what it points to. Exchanged only, so that each object has one owner.
+  private let slot = unsafe Atomic<UnsafeMutableRawPointer?>(nil)
+
+  /// The object, which is the caller's alone.
+  @inline(__always)
+  borrowing func take() -> Object? {
+    guard let object = unsafe slot.exchange(nil, ordering: .acquiring) else { return nil }
+    return unsafe Unmanaged<Object>.fromOpaque(object).takeRetainedValue()
+  }
+
+  /// Keeps an object that nobody else has a reference to.
+  @inline(__always)
+  borrowing func keep(_ object: consuming Object) {
+    let object = unsafe Unmanaged.passRetained(object).toOpaque()
+    guard let other = unsafe slot.exchange(object, ordering: .acquiringAndReleasing) else { return }
+    unsafe Unmanaged<Object>.fromOpaque(other).release()
+  }
+}
