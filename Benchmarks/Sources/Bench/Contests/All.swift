@@ -10,6 +10,7 @@ extension Contest {
     + negations + [spanNegation, copyOut]
     + roundTrips + [typedRoundTrip] + mebibytes
     + [encoding, decoding]
+    + ringStreams + ringPingPongs + ringCopies + ringsAlone + [ringWaiters]
     + [spawn] + forkServer + [fork] + startsWithMemory + startsWithFiles
     // Last: they leave threads behind, and who has any cannot be forked.
     + recoveries
