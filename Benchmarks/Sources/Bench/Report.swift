@@ -54,10 +54,15 @@ extension Line {
       return ["\"\(name)_median\":\(summary.median)", "\"\(name)_p99\":\(summary.p99)"]
     }
     // Names are ours and hold no quotes but those of literals.
-    let name = contest.name.split(separator: "\"", omittingEmptySubsequences: false)
-      .joined(separator: "\\\"")
-    var all = ["\"name\":\"\(name)\""]
+    func quoted(_ name: String) -> String {
+      let escaped = name.split(separator: "\"", omittingEmptySubsequences: false)
+        .joined(separator: "\\\"")
+      return "\"\(escaped)\""
+    }
+    var all = ["\"name\":\(quoted(contest.name))"]
     all += fields("ours", measured.ours) + fields("floor", measured.floor)
+    let floorName = measured.floorName ?? contest.floorName
+    if !floorName.isEmpty { all.append("\"floor_name\":\(quoted(floorName))") }
     if let worst = measured.worst { all.append("\"ours_worst_round\":\(worst)") }
     if let bound = contest.bound {
       all.append("\"bound_met\":\(bound.isMet(by: measured.ours))")
