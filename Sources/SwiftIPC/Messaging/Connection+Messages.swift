@@ -17,6 +17,7 @@ extension Connection {
   @available(*, noasync, message: "use 'try await send(_:)'")
   public func send<T: Encodable>(_ value: T, timeout: Duration? = nil) throws {
     let (bytes, outbox) = try MessageEncoder().encodeWithDescriptors(value)
+    try outbox?.followOffers()
     try sendBlocking(bytes, outbox?.descriptors ?? [], timeout)
     outbox?.sent()
   }
@@ -27,6 +28,7 @@ extension Connection {
   /// closes the connection if part of the message was out.
   public func send<T: Encodable>(_ value: T, timeout: Duration? = nil) async throws {
     let (bytes, outbox) = try MessageEncoder().encodeWithDescriptors(value)
+    try outbox?.followOffers()
     try await send(bytes: bytes, descriptors: outbox?.descriptors ?? [], timeout: timeout)
     outbox?.sent()
   }
