@@ -11,6 +11,7 @@ extension Contest {
     + roundTrips + [typedRoundTrip] + mebibytes
     + [encoding, decoding]
     + ringStreams + ringPingPongs + ringCopies + ringsAlone + [ringWaiters]
+    + queueStreams + queuePingPongs + queueWaiters
     + [spawn] + forkServer + [fork] + startsWithMemory + startsWithFiles
     // Last: they leave threads behind, and who has any cannot be forked.
     + recoveries
