@@ -6,7 +6,7 @@
     jobs.py echo-on-3 [--core N]            sends back what it receives on descriptor 3
 
 prints the median and the p99 of one operation in nanoseconds. Operations are timed in batches of
-20 µs or of one operation, whichever is longer, as the Swift side does. Interpreted loops cost what
+20 µs (streams: 10 ms) or of one operation, whichever is longer, as the Swift side does. Interpreted loops cost what
 they cost: that is what a Python program pays.
 """
 
@@ -22,11 +22,12 @@ import time
 from dataclasses import dataclass
 
 BATCH_NS = 20_000
+STREAM_NS = 10_000_000
 SECONDS = 0.5
 MEBIBYTE = 1 << 20
 
 
-def measure(operation, minimum=30):
+def measure(operation, minimum=30, batch=BATCH_NS):
     """Runs operation(count) in batches for a while; (median, p99) in ns per operation."""
 
     def timed(count):
@@ -35,7 +36,7 @@ def measure(operation, minimum=30):
         return (time.perf_counter_ns() - start) / count
 
     count = 1
-    while timed(count) * count < BATCH_NS and count < 1 << 20:
+    while timed(count) * count < batch and count < 1 << 20:
         count *= 2
     samples = []
     end = time.perf_counter() + SECONDS
@@ -287,6 +288,57 @@ def mebibyte_messages(options):
     return with_peer(sink, make_run, options)
 
 
+def queue_peer(queue, answers, core):
+    pin(core)
+    while (number := queue.get()) is not None:
+        if number < 0:
+            answers.send_bytes(b"a")
+
+
+def queue(options):
+    context = multiprocessing.get_context("spawn")
+    numbers = context.Queue()
+    ours, theirs = context.Pipe()
+    process = context.Process(target=queue_peer, args=(numbers, theirs, options.peer_core))
+    process.start()
+
+    def run(count):
+        for i in range(count - 1):
+            numbers.put(i)
+        numbers.put(-1)
+        ours.recv_bytes()
+
+    run(1)
+    result = measure(run, batch=STREAM_NS)
+    numbers.put(None)
+    process.join()
+    return result
+
+
+def queue_echo(there, back, core):
+    pin(core)
+    while (number := there.get()) is not None:
+        back.put(number)
+
+
+def queue_ping_pong(options):
+    context = multiprocessing.get_context("spawn")
+    there, back = context.Queue(), context.Queue()
+    process = context.Process(target=queue_echo, args=(there, back, options.peer_core))
+    process.start()
+
+    def run(count):
+        for i in range(count):
+            there.put(i)
+            back.get()
+
+    run(1)
+    result = measure(run)
+    there.put(None)
+    process.join()
+    return result
+
+
 def nothing():
     pass
 
@@ -396,6 +448,8 @@ JOBS = {
     "round-trip": round_trip,
     "typed-round-trip": typed_round_trip,
     "mebibyte-messages": mebibyte_messages,
+    "queue": queue,
+    "queue-ping-pong": queue_ping_pong,
     "spawn": lambda _: start_and_join("spawn"),
     "fork": lambda _: start_and_join("fork"),
     "forkserver": lambda _: start_and_join("forkserver"),

@@ -203,6 +203,14 @@ int cipc_ring_open_or_create(cipc_ring_t **ring, const char *name,
   return found;
 }
 
+int cipc_ring_offer(cipc_ring_t *ring, uint32_t *ticket) {
+  if (cipc_ring_was_shut(ring)) return CIPC_ECLOSED;
+  int status = cipc_segment_offer(ring->segment, ticket);
+  if (status < 0) return status;
+  __atomic_store_n(&ring->control->is_shared, 1, __ATOMIC_RELAXED);
+  return 0;
+}
+
 cipc_segment_t *cipc_ring_segment(const cipc_ring_t *ring) { return ring->segment; }
 
 void cipc_ring_set_spin(cipc_ring_t *ring, int64_t nanoseconds) {

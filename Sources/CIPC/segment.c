@@ -615,6 +615,7 @@ int cipc_segment_others(cipc_segment_t *segment) {
   if (segment->table.head == NULL) return CIPC_EINVAL;
   cipc_participant_t self = cipc_participant_current();
   cipc_table_t *table = &segment->table;
+  cipc_table_settle_lost(table);
   (void)cipc_table_bury_dead(table);
   int others = 0;
   for (uint32_t i = 0; i < cipc_table_high(table); i++) {
@@ -628,6 +629,18 @@ int cipc_segment_offer(cipc_segment_t *segment, uint32_t *ticket) {
   if (segment->table.head == NULL) return CIPC_EINVAL;
   *ticket = cipc_table_offer(&segment->table);
   return 0;
+}
+
+int cipc_segment_offer_to(cipc_segment_t *segment, uint32_t ticket, cipc_participant_t to) {
+  if (segment->table.head == NULL) return CIPC_EINVAL;
+  cipc_table_hand_on(&segment->table, ticket, to);
+  return 0;
+}
+
+int cipc_segment_offer_until(cipc_segment_t *segment, uint32_t ticket, int descriptor) {
+  if (segment->table.head == NULL) return CIPC_EINVAL;
+  if (segment->has_left) return CIPC_ECLOSED;
+  return cipc_table_watch_offer(&segment->table, ticket, descriptor);
 }
 
 int cipc_segment_settle(cipc_segment_t *segment, uint32_t ticket) {

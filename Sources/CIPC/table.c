@@ -2,7 +2,9 @@
 #include "table.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "futex.h"
@@ -113,6 +115,61 @@ void cipc_table_settle(cipc_table_t *table, uint32_t slot) {
   }
 }
 
+void cipc_table_hand_on(cipc_table_t *table, uint32_t slot, cipc_participant_t to) {
+  cipc_participant_t self = cipc_participant_current();
+  if (self == CIPC_PARTICIPANT_NOBODY || to == CIPC_PARTICIPANT_NOBODY) return;
+  if (slot >= cipc_table_high(table)) return;
+  // Commit point of handing on. Not if it is settled by now, or somebody else's.
+  (void)replace(table, slot, self | CIPC_TABLE_PENDING, to | CIPC_TABLE_PENDING);
+}
+
+// MARK: Offers that end with a descriptor
+
+static void free_offer(cipc_table_offer_t *offer) {
+  (void)close(offer->descriptor);
+  free(offer);
+}
+
+int cipc_table_watch_offer(cipc_table_t *table, uint32_t slot, int descriptor) {
+  cipc_table_offer_t *offer = malloc(sizeof *offer);
+  if (offer == NULL) return CIPC_ENOMEM;
+  *offer = (cipc_table_offer_t){.slot = slot, .descriptor = descriptor};
+  (void)pthread_mutex_lock(&guard);
+  // One that had the entry before it was settled, and that nobody has looked at since.
+  for (cipc_table_offer_t **link = &table->offers; *link != NULL; link = &(*link)->next) {
+    if ((*link)->slot != slot) continue;
+    cipc_table_offer_t *old = *link;
+    *link = old->next;
+    free_offer(old);
+    break;
+  }
+  offer->next = table->offers;
+  table->offers = offer;
+  (void)pthread_mutex_unlock(&guard);
+  return 0;
+}
+
+void cipc_table_settle_lost(cipc_table_t *table) {
+  cipc_participant_t self = cipc_participant_current();
+  (void)pthread_mutex_lock(&guard);
+  cipc_table_offer_t **link = &table->offers;
+  while (*link != NULL) {
+    cipc_table_offer_t *offer = *link;
+    struct pollfd end = {.fd = offer->descriptor};
+    if (poll(&end, 1, 0) != 1) {
+      link = &offer->next;
+      continue;
+    }
+    // Commit point of settling what was lost. Not if somebody came and settled it himself.
+    if (self != CIPC_PARTICIPANT_NOBODY && offer->slot < cipc_table_high(table)) {
+      (void)replace(table, offer->slot, self | CIPC_TABLE_PENDING, CIPC_PARTICIPANT_NOBODY);
+    }
+    *link = offer->next;
+    free_offer(offer);
+  }
+  (void)pthread_mutex_unlock(&guard);
+}
+
 // MARK: All that are registered
 
 static void fork_prepare(void) { (void)pthread_mutex_lock(&guard); }
@@ -136,6 +193,7 @@ void cipc_table_join(cipc_table_t *table) {
   cipc_participant_t self = cipc_participant_current();
   (void)pthread_mutex_lock(&guard);
   table->cursor = 0;
+  table->offers = NULL;
   table->slot = self == CIPC_PARTICIPANT_NOBODY ? CIPC_TABLE_NO_SLOT : enter(table, self);
   table->previous = NULL;
   table->next = first;
@@ -149,6 +207,11 @@ void cipc_table_leave(cipc_table_t *table) {
   (void)pthread_mutex_lock(&guard);
   *(table->previous != NULL ? &table->previous->next : &first) = table->next;
   if (table->next != NULL) table->next->previous = table->previous;
+  while (table->offers != NULL) {
+    cipc_table_offer_t *offer = table->offers;
+    table->offers = offer->next;
+    free_offer(offer);
+  }
   changed();
   bool is_mine = !is_inherited && table->slot != CIPC_TABLE_NO_SLOT;
   (void)pthread_mutex_unlock(&guard);

@@ -21,8 +21,8 @@
 
 #define CIPC_TABLE_ENTRIES 1024u
 #define CIPC_TABLE_NO_SLOT UINT32_MAX
-// In an entry: not here yet, but on its way in a message of this participant's. Entries are of
-// processes, whose identities do not have the bit.
+// In an entry: not here yet. This participant is the one who is to come, or has sent a message to
+// him. Entries are of processes, whose identities do not have the bit.
 #define CIPC_TABLE_PENDING CIPC_PARTICIPANT_THREAD
 
 // In the segment's header. Written by anyone.
@@ -32,6 +32,13 @@ typedef struct cipc_table_head {
   // Entries at and beyond this one have never been used. Never falls.
   uint32_t high;
 } cipc_table_head_t;
+
+// An offer that ends with a descriptor.
+typedef struct cipc_table_offer {
+  uint32_t slot;
+  int descriptor;
+  struct cipc_table_offer *next;
+} cipc_table_offer_t;
 
 // A process's hold on the table of one segment. The first members are set by the caller.
 typedef struct cipc_table {
@@ -49,6 +56,8 @@ typedef struct cipc_table {
   uint32_t slot;
   // Where the next look for the dead goes on; under the guard.
   uint32_t cursor;
+  // Under the guard.
+  cipc_table_offer_t *offers;
   struct cipc_table *next, *previous;
 } cipc_table_t;
 
@@ -63,6 +72,15 @@ uint32_t cipc_table_offer(cipc_table_t *table);
 
 // Takes such an entry away: by the one who came, behind its own joining, or by its maker.
 void cipc_table_settle(cipc_table_t *table, uint32_t slot);
+
+// Makes such an entry of this process's one of the participant who is to come: its death takes it
+// away as well.
+void cipc_table_hand_on(cipc_table_t *table, uint32_t slot, cipc_participant_t to);
+
+// Has such an entry of this process's taken away when the descriptor, which is taken over, is at
+// its end: by `cipc_table_settle_lost`. 0; CIPC_ENOMEM.
+int cipc_table_watch_offer(cipc_table_t *table, uint32_t slot, int descriptor);
+void cipc_table_settle_lost(cipc_table_t *table);
 
 // The entry at `index`, and nobody at the high-water mark and beyond.
 uint64_t cipc_table_entry(const cipc_table_t *table, uint32_t index);

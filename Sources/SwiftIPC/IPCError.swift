@@ -93,6 +93,10 @@ public struct IPCError: Error, Hashable, Sendable {
     public static let broken = Code(rawValue: "broken")
     /// What was to be stored does not fit the capacity.
     public static let capacityExceeded = Code(rawValue: "capacityExceeded")
+    /// The stream of a queue was ended, and nothing is left in it.
+    public static let finished = Code(rawValue: "finished")
+    /// Nobody can ever answer: all others that had it are gone, and no handle is on its way to anyone.
+    public static let peersGone = Code(rawValue: "peersGone")
     /// The name is taken.
     public static let nameExists = Code(rawValue: "nameExists")
     /// There is nothing of that name.
@@ -164,6 +168,9 @@ extension IPCError.Code {
       case CIPC_ETHREADS: .multipleThreads
       case CIPC_EBROKEN: .broken
       case CIPC_ECAPACITY: .capacityExceeded
+      case CIPC_EFINISHED: .finished
+      case CIPC_ENOBODY: .peersGone
+      case CIPC_ERINGHEADER, CIPC_ERINGINDEX, CIPC_ERINGRECORD: .segmentMismatch
       default:
         (CIPC_ESEGMENTOWNER.rawValue...CIPC_ESEGMENTSIZE.rawValue).contains(status)
           ? .segmentMismatch : .system

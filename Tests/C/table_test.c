@@ -120,6 +120,8 @@ static void plain_bytes_have_no_table(void) {
   CHECK_EQUAL(cipc_segment_others(segment), CIPC_EINVAL);
   CHECK_EQUAL(cipc_segment_offer(segment, &ticket), CIPC_EINVAL);
   CHECK_EQUAL(cipc_segment_settle(segment, 0), CIPC_EINVAL);
+  CHECK_EQUAL(cipc_segment_offer_to(segment, 0, cipc_participant_self()), CIPC_EINVAL);
+  CHECK_EQUAL(cipc_segment_offer_until(segment, 0, 0), CIPC_EINVAL);
   CHECK(cipc_segment_participants(cipc_segment_descriptor(segment), &one, 1) < 0);
   cipc_segment_close(segment);
 }
@@ -343,6 +345,89 @@ static void who_is_about_to_come_counts(void) {
   cipc_segment_close(second);
 }
 
+static void wait_to_be_killed(void *guest) {
+  gate_set(&((guest_t *)guest)->here, 1);
+  for (;;) (void)pause();
+}
+
+static void who_was_named_counts_until_it_dies(void) {
+  cipc_segment_t *segment = create();
+  guest_t *guest = child_shared(sizeof *guest);
+  pid_t pid = child_start(wait_to_be_killed, guest);
+  gate_wait(&guest->here, 1);
+  cipc_participant_t identity;
+  CHECK_EQUAL(cipc_participant_of(pid, &identity), 0);
+  uint32_t ticket = 0, other = 0;
+  CHECK_EQUAL(cipc_segment_offer(segment, &ticket), 0);
+  CHECK_EQUAL(cipc_segment_offer(segment, &other), 0);
+  CHECK_EQUAL(cipc_segment_offer_to(segment, ticket, identity), 0);
+  CHECK_EQUAL(cipc_segment_offer_to(segment, ticket, identity), 0);
+  CHECK_EQUAL(count(segment, CIPC_SEGMENT_PENDING), 2);
+  check_others(segment, 2);
+  // Tickets of nothing and of others, and nobody.
+  for (uint32_t any = 2; any < 6; any++) {
+    CHECK_EQUAL(cipc_segment_offer_to(segment, any, identity), 0);
+  }
+  CHECK_EQUAL(cipc_segment_offer_to(segment, CIPC_TABLE_NO_SLOT, identity), 0);
+  CHECK_EQUAL(cipc_segment_offer_to(segment, other, CIPC_PARTICIPANT_NOBODY), 0);
+  check_others(segment, 2);
+  CHECK_EQUAL(cipc_segment_settle(segment, other), 0);
+  check_others(segment, 1);
+  child_kill(pid);
+  check_others(segment, 0);
+  CHECK_EQUAL(count(segment, CIPC_SEGMENT_PENDING), 0);
+  // One that came says so itself.
+  CHECK_EQUAL(cipc_segment_offer(segment, &ticket), 0);
+  CHECK_EQUAL(cipc_segment_offer_to(segment, ticket, cipc_participant_self()), 0);
+  check_others(segment, 1);
+  CHECK_EQUAL(cipc_segment_settle(segment, ticket), 0);
+  check_others(segment, 0);
+  cipc_segment_close(segment);
+}
+
+static int offer_with_pipe(cipc_segment_t *segment, uint32_t *ticket) {
+  int ends[2];
+  CHECK_EQUAL(cipc_process_pipe(ends), 0);
+  CHECK_EQUAL(cipc_segment_offer(segment, ticket), 0);
+  CHECK_EQUAL(cipc_segment_offer_until(segment, *ticket, ends[0]), 0);
+  return ends[1];
+}
+
+static void what_was_lost_on_the_way_counts_no_more(void) {
+  cipc_segment_t *segment = create();
+  uint32_t ticket = 0, second = 0;
+  int end = offer_with_pipe(segment, &ticket);
+  int other = offer_with_pipe(segment, &second);
+  check_others(segment, 2);
+  CHECK(close(end) == 0);
+  check_others(segment, 1);
+  check_others(segment, 1);
+  // Settled by who came, and the entry is another's, when the pipe ends.
+  CHECK_EQUAL(cipc_segment_settle(segment, second), 0);
+  uint32_t third = 0;
+  int third_end = offer_with_pipe(segment, &third);
+  CHECK(third == ticket || third == second);
+  uint32_t fourth = 0;
+  int fourth_end = offer_with_pipe(segment, &fourth);
+  CHECK(close(other) == 0);
+  check_others(segment, 2);
+  CHECK(close(third_end) == 0);
+  check_others(segment, 1);
+  // One that was named is not ended by the pipe.
+  cipc_participant_t parent;
+  CHECK_EQUAL(cipc_participant_of(getppid(), &parent), 0);
+  CHECK_EQUAL(cipc_segment_offer_to(segment, fourth, parent), 0);
+  CHECK(close(fourth_end) == 0);
+  check_others(segment, 1);
+  CHECK_EQUAL(cipc_segment_settle(segment, fourth), 0);
+  // Closing the segment closes what is left.
+  CHECK(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
+  end = offer_with_pipe(segment, &ticket);
+  cipc_segment_close(segment);
+  CHECK(write(end, "", 1) == -1 && errno == EPIPE);
+  CHECK(close(end) == 0);
+}
+
 // MARK: The epoch
 
 // Until somebody was asleep on the epoch: only then is it proven that it is slept on.
@@ -531,6 +616,8 @@ int main(void) {
   TEST(a_thousand_and_twenty_five_take_part);
   TEST(a_table_without_memory_is_no_failure);
   TEST(who_is_about_to_come_counts);
+  TEST(who_was_named_counts_until_it_dies);
+  TEST(what_was_lost_on_the_way_counts_no_more);
   TEST(a_parent_that_waits_for_the_dead_wakes_the_sleepers);
   TEST(waits_without_a_thread_are_told_too);
   TEST(whoever_waits_for_a_slice_finds_the_dead);

@@ -53,7 +53,11 @@ import CFloors
     }
     if options.asJSON { return }
     print("\n\(Machine.describe()); Python \(python?.version ?? "left out")")
-    print("\(runner.rounds) rounds; load average \(loadBefore) before, \(Machine.load()) after\n")
+    let rounds = runner.rounds ?? Contest.Timing().rounds
+    let streams = runner.rounds ?? Contest.Timing.stream.rounds
+    print(
+      "\(rounds) rounds, \(streams) of streams; load average \(loadBefore) before, \(Machine.load()) after\n"
+    )
     table.print()
     for note in notes { print(note) }
   }

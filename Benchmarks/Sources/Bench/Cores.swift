@@ -19,6 +19,12 @@ struct Cores {
     floor_pin(placement == .anywhere ? -1 : main)
   }
 
-  /// Where the peer of a contest runs.
-  func peer(for placement: Contest.Placement) -> Int32 { placement == .twoCores ? other : main }
+  /// Where the peer of a contest runs; -1 for anywhere.
+  func peer(for placement: Contest.Placement) -> Int32 {
+    switch placement {
+    case .oneCore: main
+    case .twoCores: other
+    case .anywhere: -1
+    }
+  }
 }

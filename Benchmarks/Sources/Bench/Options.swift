@@ -4,7 +4,8 @@
 /// The command line.
 struct Options {
   var filters: [String] = []
-  var rounds = 61
+  /// nil for as many as each line wants.
+  var rounds: Int?
   var core = Cores.count > 1 ? 1 : 0
   var asJSON = false
   var withPython = true
@@ -14,7 +15,7 @@ struct Options {
     usage: Bench [--filter TEXT]... [--rounds N] [--core N] [--json] [--no-python] [--list]
 
       --filter TEXT  only lines whose name contains TEXT, in any case
-      --rounds N     turns per side and line (61)
+      --rounds N     turns per side and line (61, of streams 9)
       --core N       the core to run on (1, or 0 where there is only one)
       --json         a line of JSON per benchmark instead of the table
       --no-python    leave CPython out

@@ -7,34 +7,38 @@ struct Line {
   var measured: Runner.Measured
   var python: Runner.Summary?
 
+  /// Every target, and whether it is met.
   var verdict: String {
-    if let bound = contest.p99Target {
-      return "p99 ≤ \(Table.time(bound)) \(measured.ours.p99 <= bound ? "met" : "MISSED")"
+    var all: [String] = []
+    if let bound = contest.bound {
+      let met = Self.word(bound.isMet(by: measured.ours))
+      switch bound {
+      case .median(let most): all.append("≤ \(Table.time(most)) \(met)")
+      case .p99(let most): all.append("p99 ≤ \(Table.time(most)) \(met)")
+      case .rate(let least):
+        let worst = measured.worst.map { ", worst round \(Table.rate($0))" } ?? ""
+        all.append("≥ \(Table.rate(1e9 / least)) \(met)\(worst)")
+      case .count(let most): all.append("≤ \(Table.perSecond(most)) \(met)")
+      }
     }
-    if contest.medianTarget != nil || contest.isAgainstPython { return ownVerdict }
-    guard let target = contest.target, let ratio = measured.ratios?.median else { return "" }
-    let met = target.isMet(by: ratio) ? "met" : "MISSED"
-    return switch target {
-    case .atMost(let bound): "≤ \(decimal(bound, 2)) \(met)"
-    case .atLeast(let bound): "≥ \(decimal(bound, 2)) \(met)"
+    if let target = contest.target, let ratio = measured.ratios?.median {
+      let met = Self.word(target.isMet(by: ratio))
+      switch target {
+      case .atMost(let bound): all.append("≤ \(decimal(bound, 2)) \(met)")
+      case .atLeast(let bound): all.append("≥ \(decimal(bound, 2)) \(met)")
+      }
     }
+    if let times = contest.pythonTarget, let python {
+      let met = Self.word(python.median / measured.ours.median >= times)
+      all.append("≥ \(decimal(times, 0)) × Python \(met)")
+    }
+    return all.joined(separator: "; ")
   }
+
+  private static func word(_ isMet: Bool) -> String { isMet ? "met" : "MISSED" }
 }
 
 extension Line {
-  /// Where there is no floor: against a bound, and against Python.
-  private var ownVerdict: String {
-    let ours = measured.ours.median
-    var conditions: [(String, Bool)] = []
-    if let bound = contest.medianTarget {
-      conditions.append(("≤ \(Table.time(bound))", ours <= bound))
-    }
-    if contest.isAgainstPython, let python {
-      conditions.append(("< Python", ours < python.median))
-    }
-    return conditions.map { "\($0) \($1 ? "met" : "MISSED")" }.joined(separator: ", ")
-  }
-
   /// How we stand against a further job of Python's.
   func note(on python: Runner.Summary, _ job: String) -> String {
     let times = python.median / measured.ours.median
@@ -43,17 +47,27 @@ extension Line {
       + "Python's \(job) \(Table.show(python)): \(place), \(decimal(times, 1)) times"
   }
 
-  /// An object on one line; times in nanoseconds per operation.
+  /// An object on one line; times in nanoseconds per operation, and numbers per second where that is
+  /// the unit.
   var json: String {
     func fields(_ name: String, _ summary: Runner.Summary?) -> [String] {
       guard let summary else { return [] }
       return ["\"\(name)_median\":\(summary.median)", "\"\(name)_p99\":\(summary.p99)"]
     }
     // Names are ours and hold no quotes but those of literals.
-    let name = contest.name.split(separator: "\"", omittingEmptySubsequences: false)
-      .joined(separator: "\\\"")
-    var all = ["\"name\":\"\(name)\""]
+    func quoted(_ name: String) -> String {
+      let escaped = name.split(separator: "\"", omittingEmptySubsequences: false)
+        .joined(separator: "\\\"")
+      return "\"\(escaped)\""
+    }
+    var all = ["\"name\":\(quoted(contest.name))"]
     all += fields("ours", measured.ours) + fields("floor", measured.floor)
+    let floorName = measured.floorName ?? contest.floorName
+    if !floorName.isEmpty { all.append("\"floor_name\":\(quoted(floorName))") }
+    if let worst = measured.worst { all.append("\"ours_worst_round\":\(worst)") }
+    if let bound = contest.bound {
+      all.append("\"bound_met\":\(bound.isMet(by: measured.ours))")
+    }
     if let ratios = measured.ratios {
       all.append("\"ratio_median\":\(ratios.median)")
       all.append("\"ratio_quartiles\":[\(ratios.quantile(0.25)),\(ratios.quantile(0.75))]")
@@ -62,6 +76,9 @@ extension Line {
       }
     }
     all += fields("python", python)
+    if let times = contest.pythonTarget, let python {
+      all.append("\"python_target_met\":\(python.median / measured.ours.median >= times)")
+    }
     return "{\(all.joined(separator: ","))}"
   }
 }
@@ -93,7 +110,7 @@ struct Table {
       row += ["", "", ""]
     }
     row += [line.verdict]
-    row += Self.cells(line.python, unit) + [line.contest.floorName]
+    row += Self.cells(line.python, unit) + [line.measured.floorName ?? line.contest.floorName]
     rows.append(row)
   }
 
@@ -121,12 +138,22 @@ struct Table {
     case .time: [time(summary.median), time(summary.p99)]
     // The slow end: what all but 1 in 100 batches reach.
     case .throughput(let bytes): [rate(summary.median, bytes), rate(summary.p99, bytes)]
+    case .rate: [rate(summary.median), rate(summary.p99)]
+    case .perSecond: [perSecond(summary.median), perSecond(summary.p99)]
     }
   }
 
   private static func rate(_ nanoseconds: Double, _ bytes: Int) -> String {
     "\(decimal(Double(bytes) / nanoseconds, 2)) GB/s"
   }
+
+  /// How many there are of what takes so long.
+  static func rate(_ nanoseconds: Double) -> String {
+    let millions = 1e3 / nanoseconds
+    return "\(decimal(millions, millions < 1 ? 3 : 1)) M/s"
+  }
+
+  static func perSecond(_ number: Double) -> String { "\(decimal(number, 1)) /s" }
 
   static func time(_ nanoseconds: Double) -> String {
     switch nanoseconds {

@@ -7,47 +7,63 @@ import CFloors
 /// before the next one starts (`BenchmarkRunner.run(suite:)` there), so that whatever the machine
 /// does in the meantime lands in the ratio. Hence a runner of our own, kept small.
 struct Runner {
-  var rounds: Int
-  /// How long a side's turn lasts, if one operation is not longer.
-  var turn = 4e6
-  /// Operations are timed in batches of this length, so that reading the clock (some 40 ns) does not
-  /// show; an operation that lasts longer is a batch of its own.
-  let batch = 20e3
+  /// nil for as many as a contest wants.
+  var rounds: Int?
 
-  /// Nanoseconds per operation, or a ratio.
+  /// Nanoseconds per operation, or a number per second.
   struct Summary {
     var median: Double
     var p99: Double
+
+    init(median: Double, p99: Double) {
+      (self.median, self.p99) = (median, p99)
+    }
+
+    init(_ samples: [Double]) {
+      let sorted = Sorted(samples)
+      self.init(median: sorted.median, p99: sorted.p99)
+    }
   }
 
   struct Measured {
     var ours: Summary
+    /// Our median in the worst round.
+    var worst: Double?
     var floor: Summary?
+    /// Which floor that is, where there are several.
+    var floorName: String?
     /// Per round, ours by the floor: throughputs if that is the unit, otherwise times.
     var ratios: Sorted?
   }
 
   private struct Side {
-    /// Not timed; with it an operation is a batch of its own.
-    var before: (() throws -> Void)?
-    let run: (Int) throws -> Void
+    let job: Contest.Job
     var operations = 1
     var batches = 1
     /// Nanoseconds per operation, one for each batch of all rounds.
     var samples: [Double] = []
+    /// The median of each round.
+    var rounds: [Double] = []
+
+    init(_ job: Contest.Job, _ timing: Contest.Timing) throws {
+      self.job = job
+      let perOperation = try calibrate(timing.batch)
+      operations = max(1, Int(timing.batch / perOperation))
+      batches = min(max(3, Int(timing.turn / (perOperation * Double(operations)))), 1000)
+    }
 
     /// Nanoseconds per operation in one batch.
-    func time() throws -> Double {
-      try before?()
+    private func time() throws -> Double {
+      try job.before?()
       let start = floor_now()
-      try run(operations)
+      try job.run(operations)
       return Double(floor_now() - start) / Double(operations)
     }
 
     /// Warms up and returns the time of one operation in nanoseconds.
-    mutating func calibrate(_ batch: Double) throws -> Double {
+    private mutating func calibrate(_ batch: Double) throws -> Double {
       var perOperation = try time()
-      while before == nil && Double(operations) * perOperation < batch {
+      while Double(operations) * perOperation < batch {
         operations *= 2
         perOperation = try time()
       }
@@ -56,46 +72,43 @@ struct Runner {
       return perOperation
     }
 
-    /// Runs one turn and returns its median.
-    mutating func turn() throws -> Double {
+    mutating func turn() throws {
       var turn: [Double] = []
       for _ in 0..<batches { turn.append(try time()) }
       samples += turn
-      return Sorted(turn).median
-    }
-
-    var summary: Summary {
-      let sorted = Sorted(samples)
-      return Summary(median: sorted.median, p99: sorted.p99)
+      rounds.append(Sorted(turn).median)
     }
   }
 
   func run(_ contest: Contest, _ cores: Cores) throws -> Measured {
     let sides = try contest.prepare(cores)
-    var ours = Side(before: sides.before, run: sides.ours)
-    guard let raw = sides.floor else {
-      try size(&ours)
-      for _ in 0..<rounds { _ = try ours.turn() }
-      return Measured(ours: ours.summary)
+    if let counts = sides.counts { return Measured(ours: Summary(try counts())) }
+    var all = try ([sides.ours] + sides.floors).map { try Side($0, contest.timing) }
+    var order = Array(all.indices)
+    for _ in 0..<(rounds ?? contest.timing.rounds) {
+      for index in order { try all[index].turn() }
+      // Who goes first changes, so that what drifts in one direction favours nobody.
+      order.append(order.removeFirst())
     }
-    var floor = Side(run: raw)
-    try size(&ours)
-    try size(&floor)
-    var ratios: [Double] = []
-    for round in 0..<rounds {
-      // Who goes first changes, so that what drifts in one direction favours neither.
-      let first = round.isMultiple(of: 2)
-      let before = first ? try ours.turn() : try floor.turn()
-      let after = first ? try floor.turn() : try ours.turn()
-      let ratio = first ? before / after : after / before
-      ratios.append(contest.unit.isThroughput ? 1 / ratio : ratio)
-    }
-    return Measured(ours: ours.summary, floor: floor.summary, ratios: Sorted(ratios))
+    return summary(of: all[0], all.dropFirst(), contest.unit)
   }
 
-  private func size(_ side: inout Side) throws {
-    let perOperation = try side.calibrate(batch)
-    side.operations = side.before == nil ? max(1, Int(batch / perOperation)) : 1
-    side.batches = min(max(3, Int(turn / (perOperation * Double(side.operations)))), 1000)
+  private func summary(
+    of ours: Side, _ floors: ArraySlice<Side>, _ unit: Contest.Unit
+  ) -> Measured {
+    var result = Measured(ours: Summary(ours.samples), worst: ours.rounds.max())
+    let summaries = floors.map { Summary($0.samples) }
+    guard
+      let (floor, summary) = zip(floors, summaries).min(by: { $0.1.median < $1.1.median })
+    else { return result }
+    result.floor = summary
+    result.ratios = Sorted(
+      zip(ours.rounds, floor.rounds).map { unit.isThroughput ? $1 / $0 : $0 / $1 })
+    if floors.count > 1 {
+      let others = zip(floors, summaries).filter { $0.0.job.name != floor.job.name }
+        .map { "\($0.0.job.name) \(Table.time($0.1.median))" }
+      result.floorName = "\(floor.job.name) (\(others.joined(separator: ", ")))"
+    }
+    return result
   }
 }

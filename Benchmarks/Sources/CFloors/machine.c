@@ -7,6 +7,7 @@
 
 #include "fail.h"
 #include "floors.h"
+#include "pairs.h"
 
 uint64_t floor_now(void) {
   struct timespec now;
@@ -57,4 +58,34 @@ void floor_pin_children(void) {
     (void)!sched_setaffinity((pid_t)process, sizeof cores, &cores);
   }
   (void)closedir(processes);
+}
+
+/// Of one thread; 0 when it has ended meanwhile.
+static size_t sleeps_of_thread(int process, long thread) {
+  char path[64];
+  (void)snprintf(path, sizeof path, "/proc/%d/task/%ld/status", process, thread);
+  FILE *file = fopen(path, "re");
+  if (file == NULL) return 0;
+  char line[256];
+  size_t sleeps = 0;
+  while (fgets(line, sizeof line, file) != NULL &&
+         sscanf(line, "voluntary_ctxt_switches: %zu", &sleeps) != 1) {
+  }
+  (void)fclose(file);
+  return sleeps;
+}
+
+size_t floor_sleeps_of(pid_t process) {
+  char path[64];
+  (void)snprintf(path, sizeof path, "/proc/%d/task", (int)process);
+  DIR *threads = opendir(path);
+  if (threads == NULL) fail(path, errno);
+  size_t sleeps = 0;
+  struct dirent *entry;
+  while ((entry = readdir(threads)) != NULL) {
+    long thread = strtol(entry->d_name, NULL, 10);
+    if (thread > 0) sleeps += sleeps_of_thread((int)process, thread);
+  }
+  (void)closedir(threads);
+  return sleeps;
 }

@@ -27,6 +27,14 @@ void *floor_memory_create(size_t size) {
   return memory;
 }
 
+void *floor_buffer_create(size_t size) {
+  void *buffer = NULL;
+  int error = posix_memalign(&buffer, 4096, size);
+  if (error != 0) fail("posix_memalign", error);
+  memset(buffer, 1, size);
+  return buffer;
+}
+
 floor_mutex_t *floor_mutex_create(void) {
   floor_mutex_t *mutex = floor_memory_create(sizeof *mutex);
   pthread_mutexattr_t attributes;

@@ -18,6 +18,7 @@ extension Connection {
   public func send<T: Encodable>(_ value: T, timeout: Duration? = nil) throws {
     try encoder.encode(value, makesOutbox: true, nil) { encoding in
       let outbox = encoding.context.outbox
+      try outbox?.followOffers()
       let descriptors = outbox?.descriptors ?? []
       if encoding.finishInPlace() {
         try sendBlocking(encoding.writer, descriptors, timeout)
@@ -34,6 +35,7 @@ extension Connection {
   /// closes the connection if part of the message was out.
   public func send<T: Encodable>(_ value: T, timeout: Duration? = nil) async throws {
     let (bytes, outbox) = try encoder.encodeWithDescriptors(value)
+    try outbox?.followOffers()
     try await send(bytes: bytes, descriptors: outbox?.descriptors ?? [], timeout: timeout)
     outbox?.sent()
   }

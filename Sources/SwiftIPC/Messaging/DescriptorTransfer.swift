@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CIPC
 
 #if canImport(Glibc)
   internal import Glibc
@@ -18,6 +19,7 @@ package final class DescriptorOutbox: Sendable {
     var shared: [ObjectIdentifier: Int] = [:]
     var moved: Set<ObjectIdentifier> = []
     var whenSent: [@Sendable () -> Void] = []
+    var offers: [any HandleOffer] = []
   }
   private let state = Guarded(State())
 
@@ -63,6 +65,43 @@ package final class DescriptorOutbox: Sendable {
     }
   }
 
+  /// Adds the announcement of a handle in the message.
+  func add(_ offer: any HandleOffer) {
+    state.withLock { state in
+      state.offers.append(offer)
+      state.whenSent.append { offer.complete() }
+    }
+  }
+
+  /// Says which child the message is for, before it is sent: handles that the child has not opened when it
+  /// is killed are not waited for.
+  func address(to child: UInt64) {
+    for offer in state.withLock({ $0.offers }) { offer.handOn(to: child) }
+  }
+
+  /// Has the kernel say when the message, of a connection, is lost with whoever did not receive it: one
+  /// end of a pipe travels along, which nobody takes.
+  ///
+  /// - Throws: `resourceLimit`, `outOfMemory`, `closed`.
+  func followOffers() throws(IPCError) {
+    let offers = state.withLock { $0.offers }
+    if offers.isEmpty { return }
+    var ends: [Int32] = [-1, -1]
+    try IPCError.check(unsafe cipc_process_pipe(&ends), "a pipe beside a message")
+    defer { close(ends[0]) }
+    _ = enclose(ends[1], keeping: OwnedDescriptor(ends[1]))
+    for offer in offers {
+      let end = fcntl(ends[0], F_DUPFD_CLOEXEC, 0)
+      if end < 0 { throw IPCError(status: -errno, "a pipe beside a message") }
+      do throws(IPCError) {
+        try offer.end(with: end)
+      } catch {
+        close(end)
+        throw error
+      }
+    }
+  }
+
   /// The descriptors, in the order of their indices.
   package var descriptors: [Int32] { state.withLock { $0.descriptors } }
 
@@ -74,6 +113,24 @@ package final class DescriptorOutbox: Sendable {
     }
     for action in actions { action() }
   }
+}
+
+/// The announcement that a handle is on its way, made when the handle was encoded: until the receiver
+/// has it, or cannot get it any more. One that is let go of without `complete` is taken back.
+protocol HandleOffer: Sendable, AnyObject {
+  /// Ends also with the death of the participant given, who is to receive it.
+  func handOn(to child: UInt64)
+  /// Ends also when the descriptor, which is taken over on success, is at its end.
+  func end(with descriptor: Int32) throws(IPCError)
+  /// The message was sent.
+  func complete()
+}
+
+/// A descriptor that is closed with the last reference.
+private final class OwnedDescriptor: Sendable {
+  private let descriptor: Int32
+  init(_ descriptor: Int32) { self.descriptor = descriptor }
+  deinit { close(descriptor) }
 }
 
 /// The descriptors that arrived with one message. Whatever nobody took is closed with it.

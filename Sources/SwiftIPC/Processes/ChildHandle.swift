@@ -50,6 +50,8 @@ final class ChildHandle: Sendable {
       self.connection = connection
     }
     (input, output, error) = given.takePipes()
+    // Before the child can know of them. One that is dead already opens nothing.
+    if let outbox, let identity = child.identity { outbox.address(to: identity) }
     do {
       if !header.isInherited { try connection.send(header.bytes, [], to: child) }
       if header.hasArguments {

@@ -27,6 +27,12 @@ internal import CIPC
   /// How the child ended; `nil` while it runs. Does not block, and reaps it.
   var exitStatus: ExitStatus? { wait(until: 0) }
 
+  /// Who it is among the participants of what is shared; `nil` where that cannot be told.
+  var identity: UInt64? {
+    var identity: UInt64 = 0
+    return unsafe cipc_participant_of(pid, &identity) == 0 ? identity : nil
+  }
+
   /// Readable once the child has ended; to be asked for again when it is and the child has not.
   var descriptor: Int32 { unsafe cipc_process_descriptor(process) }
 

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
 
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
 /// A name, and what is to happen when an object is asked for by it.
 struct ObjectName {
   /// Without a slash before it, as Python's names are.
@@ -48,6 +54,9 @@ struct ObjectName {
           + "and is not . or ..")
     }
   }
+
+  /// Whether there is something of that name in /dev/shm: a hint.
+  var exists: Bool { unsafe access("/dev/shm" + path, F_OK) == 0 }
 
   /// The error for a status of the C core about this name.
   func failure(_ status: Int32, _ subject: String) -> IPCError {

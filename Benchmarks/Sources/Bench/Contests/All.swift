@@ -10,6 +10,8 @@ extension Contest {
     + negations + [spanNegation, copyOut]
     + roundTrips + [typedRoundTrip] + mebibytes
     + coding
+    + ringStreams + ringPingPongs + ringCopies + ringsAlone + [ringWaiters]
+    + queueStreams + queuePingPongs + queueWaiters
     + [spawn] + forkServer + [fork] + startsWithMemory + startsWithFiles
     // Last: they leave threads behind, and who has any cannot be forked.
     + recoveries

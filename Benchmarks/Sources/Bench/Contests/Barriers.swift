@@ -22,10 +22,10 @@ extension Contest {
     ) { cores in
       let core = cores.peer(for: placement)
       let peer = try BarrierPeer(core: core)
-      let game = PingPong(core: core)
+      let game = Pair(floor_ping_pong_create(core, FLOOR_FUTEX))
       return Sides(
         ours: { for _ in 0..<$0 { try peer.barrier.wait() } },
-        floor: { floor_ping_pong_rounds(game.handle, $0) })
+        floor: game.run)
     }
   }
 }
@@ -50,13 +50,4 @@ private final class BarrierPeer {
     // A peer that failed has said so on standard error.
     _ = try? child.join()
   }
-}
-
-/// The floor: two processes that wake each other.
-final class PingPong {
-  let handle: OpaquePointer
-
-  init(core: Int32) { handle = floor_ping_pong_create(core) }
-
-  deinit { floor_ping_pong_end(handle) }
 }

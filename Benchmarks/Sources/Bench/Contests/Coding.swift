@@ -16,8 +16,8 @@ extension Contest {
 
   private static let encoding = Contest(
     name: "{id, name, ten doubles}: encode",
-    medianTarget: 1000,
-    isAgainstPython: true,
+    pythonTarget: 1,
+    bound: .median(1000),
     pythonJob: "record-encode"
   ) { _ in
     let record = Record()
@@ -27,8 +27,8 @@ extension Contest {
 
   private static let decoding = Contest(
     name: "{id, name, ten doubles}: decode",
-    medianTarget: 1000,
-    isAgainstPython: true,
+    pythonTarget: 1,
+    bound: .median(1000),
     pythonJob: "record-decode",
     otherPythonJobs: ["pickle-loads"]
   ) { _ in
@@ -140,7 +140,7 @@ extension Contest {
   /// What Python spends on its end is in both figures.
   private static let pythonRoundTrip = Contest(
     name: "[42, nil, \"hello\"] round trip with a Python, one core",
-    isAgainstPython: true,
+    pythonTarget: 1,
     pythonJob: "typed-round-trip"
   ) { cores in
     let peer = try PythonPeer(core: cores.main)

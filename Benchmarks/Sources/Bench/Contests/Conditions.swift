@@ -18,10 +18,10 @@ extension Contest {
     ) { cores in
       let core = cores.peer(for: placement)
       let peer = try ConditionPeer(core: core)
-      let game = PingPong(core: core)
+      let game = Pair(floor_ping_pong_create(core, FLOOR_FUTEX))
       return Sides(
         ours: { try peer.rounds($0) },
-        floor: { floor_ping_pong_rounds(game.handle, $0) })
+        floor: game.run)
     }
   }
 }

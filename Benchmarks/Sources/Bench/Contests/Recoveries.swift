@@ -44,7 +44,9 @@ extension Contest {
   private static func recovery(
     _ name: String, p99: Double, _ prepare: @escaping @Sendable () throws -> Sides
   ) -> Contest {
-    Contest(name: name, p99Target: p99, placement: .anywhere) { _ in try prepare() }
+    Contest(name: name, bound: .p99(p99), placement: .anywhere, timing: .single) { _ in
+      try prepare()
+    }
   }
 }
 

@@ -18,6 +18,8 @@ void floor_pin(int core);
 
 /// Shared, sealed-size, touched memory of a memfd, as a segment is. Never unmapped.
 void *floor_memory_create(size_t size);
+/// Private, touched memory, beginning at a page; for `free`.
+void *floor_buffer_create(size_t size);
 
 typedef struct floor_mutex floor_mutex_t;
 /// A robust, process-shared pthread mutex in shared memory. Never freed.
@@ -41,14 +43,6 @@ void floor_rwlock_pairs(floor_rwlock_t *lock, size_t count);
 
 /// Sequentially consistent additions of 1.
 void floor_atomic_adds(uint64_t *word, size_t count);
-
-typedef struct floor_ping_pong floor_ping_pong_t;
-/// Two processes that take turns on a bare futex word: this one, and a child on the core given.
-floor_ping_pong_t *floor_ping_pong_create(int core);
-/// Each wakes the other once and sleeps once in a round.
-void floor_ping_pong_rounds(floor_ping_pong_t *game, size_t count);
-/// Ends the child. The shared word stays.
-void floor_ping_pong_end(floor_ping_pong_t *game);
 
 /// Negates in place: wrapping around, the loop that a C compiler vectorises.
 void floor_negate(int32_t *numbers, size_t length);

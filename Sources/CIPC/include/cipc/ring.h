@@ -122,8 +122,14 @@ CIPC_API CIPC_CHECKED int cipc_ring_open_named(cipc_ring_t **ring, const char *n
 CIPC_API CIPC_CHECKED int cipc_ring_open_or_create(cipc_ring_t **ring, const char *name,
                                                    const cipc_ring_options_t *options);
 
-/// The segment in which it is, still the ring's: for its descriptor, its claim to a name, and
-/// `cipc_segment_offer`.
+/// Says that the ring's descriptor is on its way to another process: as `cipc_segment_offer`, whose
+/// ticket it is. That process counts as one that had the ring open, also if it is killed before.
+///
+/// CIPC_ECLOSED: shut. Does not block; any thread.
+CIPC_API CIPC_CHECKED int cipc_ring_offer(cipc_ring_t *ring, uint32_t *ticket);
+
+/// The segment in which it is, still the ring's: for its descriptor, its claim to a name, and what
+/// can be done with an offer.
 CIPC_API cipc_segment_t *cipc_ring_segment(const cipc_ring_t *ring);
 
 /// Leaves the ring: whoever is inside, and every later call, gets CIPC_ECLOSED; leases go back, and

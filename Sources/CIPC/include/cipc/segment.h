@@ -229,7 +229,8 @@ typedef enum cipc_segment_presence {
   CIPC_SEGMENT_ATTACHED = 0,
   /// Ended without closing the segment, and not taken out yet.
   CIPC_SEGMENT_DEAD = 1,
-  /// Not here yet: the process named has sent the segment to another one, which has not opened it.
+  /// Not here yet: the process named has sent the segment to another one, which has not opened it,
+  /// or is the one that it was sent to.
   CIPC_SEGMENT_PENDING = 2,
   /// Whether it is alive cannot be told.
   CIPC_SEGMENT_UNKNOWN = 3
@@ -268,6 +269,25 @@ CIPC_API CIPC_CHECKED int cipc_segment_others(cipc_segment_t *segment);
 ///
 /// CIPC_EINVAL: plain. Does not block; any thread.
 CIPC_API CIPC_CHECKED int cipc_segment_offer(cipc_segment_t *segment, uint32_t *ticket);
+
+/// Says who is to come: as `cipc_segment_offer`, by whoever made the offer and before the ticket
+/// can be with anybody else; from then on it ends also when that one dies, and no longer when the
+/// caller does. Nothing happens to a ticket that is not an offer of the caller's.
+///
+/// CIPC_EINVAL: plain. Does not block; any thread.
+///
+/// Commit point: the store of the entry.
+CIPC_API CIPC_CHECKED int cipc_segment_offer_to(cipc_segment_t *segment, uint32_t ticket,
+                                                cipc_participant_t to);
+
+/// Has an offer of the caller's end when `descriptor`, the reading end of a pipe, is at its end:
+/// the other end travels along with the message, so that the kernel closes it when the message is
+/// lost with whoever did not receive it. Looked at by `cipc_segment_others` of this process, until
+/// this segment is closed. Takes the descriptor over on success.
+///
+/// CIPC_EINVAL: plain. CIPC_ECLOSED: left. CIPC_ENOMEM. Does not block; any thread.
+CIPC_API CIPC_CHECKED int cipc_segment_offer_until(cipc_segment_t *segment, uint32_t ticket,
+                                                   int descriptor);
 
 /// Ends an offer: by the process that came, or by the one that offered. Any ticket may be given;
 /// one that is not an offer's does nothing. CIPC_EINVAL: plain.

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+public import CIPC
+
+extension Queue {
+  // MARK: Blocking
+
+  /// Puts an element. Blocks while there is no room.
+  ///
+  /// - Throws: `IPCError` with `capacityExceeded` at once for an element that is larger than the queue;
+  ///   `finished`; `peersGone` when it is full and all others that had it are gone; `closed`;
+  ///   `notTransferable` for an element with a shared object or a connection in it;
+  ///   `alreadyLocked` inside a closure that writes an element of this queue in place; `outOfMemory`;
+  ///   `segmentMismatch` where somebody has written over the queue. What encoding the element throws.
+  ///   Nothing was put then.
+  @available(*, noasync, message: "use 'try await put(_:)'")
+  @inlinable public func put(_ element: Element) throws { try put(element, before: .max) }
+
+  /// Puts an element if there is room within a time. Blocks until then.
+  ///
+  /// - Parameter timeout: how long to wait; zero or less tries once.
+  /// - Throws: `IPCError` with `timedOut` when there was no room; otherwise as `put(_:)`.
+  @available(*, noasync, message: "use 'try await put(_:timeout:)'")
+  @inlinable public func put(_ element: Element, timeout: Duration) throws {
+    try put(element, before: Self.deadline(after: timeout))
+  }
+
+  /// Puts an element if there is room before a time. Blocks until then.
+  ///
+  /// - Parameter deadline: until when to wait; one in the past tries once.
+  /// - Throws: `IPCError` with `timedOut` when there was no room; otherwise as `put(_:)`.
+  @available(*, noasync, message: "use 'try await put(_:until:)'")
+  @inlinable public func put(_ element: Element, until deadline: SuspendingClock.Instant) throws {
+    try put(element, before: Self.deadline(at: deadline))
+  }
+
+  /// Puts an element if there is room right now. Does not block.
+  ///
+  /// - Returns: whether it was put.
+  /// - Throws: as `put(_:)`.
+  public func putIfRoom(_ element: Element) throws -> Bool {
+    let record = try coding.record(of: element)
+    // Every 200 ms who only tries looks for the dead, too.
+    let look: Int32 = watches.isTimeToLook() ? 1 : 0
+    let status = unsafe insert(record) { unsafe cipc_ring_put_step(ring, $0, $1, look, nil) }
+    if status == CIPC_EAGAIN.rawValue { return false }
+    if status < 0 { throw failure(status) }
+    return true
+  }
+
+  @inlinable func put(_ element: Element, before deadline: Int64) throws {
+    guard plainPutSize >= 0 else { return try putRecord(element, before: deadline) }
+    let status = withExtendedLifetime(self) {
+      unsafe withUnsafePointer(to: element) {
+        unsafe cipc_ring_put(ring, $0, plainPutSize, deadline)
+      }
+    }
+    if status != 0 { throw failure(status) }
+  }
+
+  @usableFromInline @inline(never)
+  func putRecord(_ element: Element, before deadline: Int64) throws {
+    let record = try coding.record(of: element)
+    let status = unsafe insert(record) { unsafe cipc_ring_put(ring, $0, $1, deadline) }
+    if status != 0 { throw failure(status) }
+  }
+
+  private func insert(
+    _ record: QueueRecord<Element>, _ put: (UnsafeRawPointer?, Int) -> Int32
+  ) -> Int32 {
+    withExtendedLifetime(self) {
+      unsafe coding.withBytes(of: record) { unsafe put($0.baseAddress, $0.count) }
+    }
+  }
+
+  // MARK: Suspending
+
+  /// Puts an element. The task is suspended while there is no room; no thread is blocked.
+  ///
+  /// - Throws: as the blocking form; `IPCError` with `cancelled` when the task was cancelled before;
+  ///   `resourceLimit` and `outOfMemory` where there can be no waiting.
+  public nonisolated(nonsending) func put(_ element: Element) async throws {
+    try await putSuspending(element, .max)
+  }
+
+  /// Puts an element if there is room within a time. No thread is blocked.
+  ///
+  /// - Parameter timeout: how long to wait; zero or less tries once.
+  /// - Throws: `IPCError` with `timedOut` when there was no room; otherwise as `put(_:)`.
+  public nonisolated(nonsending) func put(_ element: Element, timeout: Duration) async throws {
+    try await putSuspending(element, Deadline.after(timeout))
+  }
+
+  /// Puts an element if there is room before a time. No thread is blocked.
+  ///
+  /// - Parameter deadline: until when to wait; one in the past tries once.
+  /// - Throws: `IPCError` with `timedOut` when there was no room; otherwise as `put(_:)`.
+  public nonisolated(nonsending) func put(
+    _ element: Element, until deadline: SuspendingClock.Instant
+  ) async throws {
+    try await putSuspending(element, Deadline.at(deadline))
+  }
+
+  private nonisolated(nonsending) func putSuspending(
+    _ element: Element, _ deadline: Int64
+  ) async throws {
+    let record = try coding.record(of: element)
+    try await waitForWord(until: deadline, subject: Self.subject) { look, wait in
+      unsafe insert(record) { unsafe cipc_ring_put_step(ring, $0, $1, look ? 1 : 0, &wait) }
+    }
+  }
+}

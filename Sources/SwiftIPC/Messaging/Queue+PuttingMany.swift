@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CIPC
+
+extension Queue {
+  /// Puts all elements of a sequence, in order. Blocks while there is no room.
+  ///
+  /// As many as there is room for become visible together. A process that is killed meanwhile has put
+  /// the first of them.
+  ///
+  /// ```swift
+  /// try queue.putMany(0..<1000)
+  /// ```
+  ///
+  /// - Throws: as `put(_:)`. Those before the one that could not be put are in the queue then; the
+  ///   context says how many.
+  @available(*, noasync, message: "use 'try await putMany(_:)'")
+  public func putMany(_ elements: some Sequence<Element>) throws {
+    _ = try putMany(elements, before: .max)
+  }
+
+  /// Puts as many elements of a sequence as there is room for within a time, in order. Blocks until
+  /// all are put, or the time is over.
+  ///
+  /// - Parameter timeout: how long to wait; zero or less does not wait.
+  /// - Returns: how many were put: the first ones.
+  /// - Throws: as `putMany(_:)`, and never `timedOut`.
+  @available(*, noasync, message: "use 'try await putMany(_:timeout:)'")
+  public func putMany(_ elements: some Sequence<Element>, timeout: Duration) throws -> Int {
+    try putMany(elements, before: Deadline.after(timeout))
+  }
+
+  /// Puts all elements of a sequence, in order. The task is suspended while there is no room; no
+  /// thread is blocked.
+  ///
+  /// - Throws: as the blocking form, and `cancelled` when the task was cancelled.
+  public nonisolated(nonsending) func putMany(_ elements: some Sequence<Element>) async throws {
+    _ = try await putManySuspending(elements, .max)
+  }
+
+  /// Puts as many elements of a sequence as there is room for within a time, in order. No thread is
+  /// blocked.
+  ///
+  /// - Parameter timeout: how long to wait; zero or less does not wait.
+  /// - Returns: how many were put: the first ones.
+  /// - Throws: as the blocking form, and `cancelled` when the task was cancelled.
+  public nonisolated(nonsending) func putMany(
+    _ elements: some Sequence<Element>, timeout: Duration
+  ) async throws -> Int {
+    try await putManySuspending(elements, Deadline.after(timeout))
+  }
+
+  private func putMany(
+    _ elements: some Sequence<Element>, before deadline: Int64
+  ) throws -> Int {
+    var batch = QueueBatch(elements, of: self)
+    while true {
+      switch unsafe batch.put(reserve: { unsafe cipc_ring_reserve(ring, $0, &$1, deadline) }) {
+      case 0 where batch.isOver: return batch.count
+      case 0: break
+      case CIPC_ETIMEDOUT.rawValue where batch.error == nil: return batch.count
+      case let status: throw batch.failure(status)
+      }
+    }
+  }
+
+  private nonisolated(nonsending) func putManySuspending(
+    _ elements: some Sequence<Element>, _ deadline: Int64
+  ) async throws -> Int {
+    var batch = QueueBatch(elements, of: self)
+    do {
+      while !batch.isOver {
+        try await waitForWord(until: deadline, subject: Self.subject) { look, wait in
+          unsafe batch.put(reserve: { length, payload in
+            unsafe cipc_ring_reserve_step(ring, length, &payload, look ? 1 : 0, &wait)
+          })
+        }
+      }
+    } catch {
+      if error.code == .timedOut && batch.error == nil { return batch.count }
+      throw batch.failure(error)
+    }
+    return batch.count
+  }
+}
+
+/// Elements of a sequence on their way into a queue, in as few commits as possible.
+@safe
+private struct QueueBatch<Elements: Sequence, Element: Codable & Sendable>
+where Elements.Element == Element {
+  /// At most so many go in one commit, so that consumers have something to do meanwhile.
+  private let most = 1024
+  private let queue: Queue<Element>
+  private var iterator: Elements.Iterator
+  /// The next ones, made ready before the queue is held, and how many of them were put.
+  private var records: [QueueRecord<Element>] = []
+  private var put = 0
+  /// How many were put in all.
+  private(set) var count = 0
+  private(set) var error: (any Error)?
+  private var isAtEnd = false
+
+  init(_ elements: Elements, of queue: Queue<Element>) {
+    iterator = elements.makeIterator()
+    self.queue = queue
+  }
+
+  /// Whether nothing is left to be put.
+  private(set) var isOver = false
+
+  /// Makes the next ones ready.
+  private mutating func prepare() {
+    (records, put) = ([], 0)
+    while !isAtEnd && records.count < most {
+      guard let element = iterator.next() else {
+        isAtEnd = true
+        break
+      }
+      do {
+        records.append(try queue.coding.record(of: element))
+      } catch {
+        (self.error, isAtEnd) = (error, true)
+      }
+    }
+  }
+
+  /// Puts as many as there is room for after waiting for one, in one commit: 0, or why none could be put.
+  mutating func put(
+    reserve: (Int, inout UnsafeMutableRawPointer?) -> Int32
+  ) -> Int32 {
+    if put == records.count { prepare() }
+    if records.isEmpty {
+      isOver = true
+      return error == nil ? 0 : CIPC_EINVAL.rawValue
+    }
+    // It would be one commit with what the thread writes in place.
+    if queue.isWriting { return CIPC_EDEADLK.rawValue }
+    let ring = unsafe queue.ring
+    var reserved = 0
+    var status: Int32 = 0
+    while status == 0 && put + reserved < records.count {
+      status = unsafe queue.coding.withBytes(of: records[put + reserved]) { bytes in
+        var payload: UnsafeMutableRawPointer?
+        let status = unsafe reserve(bytes.count, &payload)
+        if status == 0, bytes.count > 0 {
+          // Reserved for as many.
+          unsafe payload!.copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
+        }
+        return status
+      }
+      if status == 0 { reserved += 1 }
+    }
+    guard reserved > 0 else { return status }
+    let committed = unsafe cipc_ring_commit(ring)
+    if committed < 0 { return committed }
+    put += reserved
+    count += reserved
+    isOver = isAtEnd && put == records.count && error == nil
+    return 0
+  }
+
+  func failure(_ status: Int32) -> any Error { failure(queue.failure(status)) }
+
+  func failure(_ thrown: IPCError) -> any Error {
+    if let error { return error }
+    var thrown = thrown
+    if count > 0 { thrown.context += "; the first \(count) elements were put" }
+    return thrown
+  }
+}
