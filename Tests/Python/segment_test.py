@@ -10,7 +10,7 @@ TESTS = []
 class Options(ctypes.Structure):
     _fields_ = [
         ("type", ctypes.c_void_p), ("label", ctypes.c_char_p), ("named", ctypes.c_int),
-        ("flags", ctypes.c_uint), ("mode", ctypes.c_uint)]
+        ("flags", ctypes.c_uint), ("mode", ctypes.c_uint), ("backed", ctypes.c_size_t)]
 
 
 def load():

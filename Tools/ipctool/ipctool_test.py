@@ -24,7 +24,7 @@ class Type(ctypes.Structure):
 class Options(ctypes.Structure):
     _fields_ = [
         ("type", ctypes.POINTER(Type)), ("label", ctypes.c_char_p), ("named", ctypes.c_int),
-        ("flags", ctypes.c_uint), ("mode", ctypes.c_uint)]
+        ("flags", ctypes.c_uint), ("mode", ctypes.c_uint), ("backed", ctypes.c_size_t)]
 
 
 cipc = ctypes.CDLL(os.path.join(HERE, "../../build/libcipc.so.0.1.0"))
@@ -40,6 +40,44 @@ cipc.cipc_segment_close.restype = None
 cipc.cipc_rwlock_footprint.restype = ctypes.c_size_t
 cipc.cipc_rwlock_init.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
 cipc.cipc_rwlock_write_lock.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int64]
+
+
+RING_LEASED = 2
+
+
+class RingOptions(ctypes.Structure):
+    _fields_ = [
+        ("flags", ctypes.c_uint), ("capacity", ctypes.c_uint64), ("records", ctypes.c_uint64),
+        ("fingerprint", ctypes.c_uint64), ("label", ctypes.c_char_p)]
+
+
+class Record(ctypes.Structure):
+    _fields_ = [
+        ("data", ctypes.c_void_p), ("length", ctypes.c_size_t), ("ticket", ctypes.c_uint64),
+        ("deliveries", ctypes.c_uint32)]
+
+
+cipc.cipc_ring_open_or_create.argtypes = [
+    ctypes.POINTER(ctypes.c_void_p), ctypes.c_char_p, ctypes.POINTER(RingOptions)]
+cipc.cipc_ring_put.argtypes = [
+    ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int64]
+cipc.cipc_ring_lease.argtypes = [ctypes.c_void_p, ctypes.POINTER(Record), ctypes.c_int64]
+cipc.cipc_ring_finish.argtypes = [ctypes.c_void_p, ctypes.c_int64]
+
+
+def fingerprint(name, form):
+    """As Queue has it of an element type and of how elements become bytes."""
+    value = 0xcbf29ce484222325
+    for byte in name.encode():
+        value = (value ^ byte) * 0x100000001b3 % 2**64
+    return (value ^ form) * 0x100000001b3 % 2**64
+
+
+def make_queue(name, flags=0, capacity=0, records=0, type="Swift.Int", form=1 + (8 << 8)):
+    ring = ctypes.c_void_p()
+    given = RingOptions(flags, capacity, records, fingerprint(type, form), None)
+    assert cipc.cipc_ring_open_or_create(ctypes.byref(ring), name.encode(), given) == 1
+    return ring
 
 
 def test(function):
@@ -139,6 +177,75 @@ def a_named_lock_is_shown_with_its_holder_and_waiters(name):
     finally:
         end(waiter)
         end(holder)
+
+
+@test
+def a_queue_is_shown_with_its_depth(name):
+    def fill(ready):
+        ring = make_queue(name)
+        for number in range(7):
+            assert cipc.cipc_ring_put(ring, number.to_bytes(8, "little"), 8, NO_DEADLINE) == 0
+        assert cipc.cipc_ring_finish(ring, NO_DEADLINE) == 0
+        ready()
+
+    pid = child(fill)
+    try:
+        segment = show(name)
+        assert segment["kind"] == "queue" and segment["type"] == "Int", segment
+        assert segment["queue"] == {
+            "depth": 7, "unfinished": 7, "bytes": 7 * 16, "capacity": 2**30, "isFinished": True,
+            "delivery": "at most once"}, segment
+        assert states(segment) == {pid: "alive"}, segment
+        header, line = [l for l in run("ls").split("\n") if name in l or l.startswith("NAME")]
+        assert header.split()[4] == "DEPTH" and line.split()[4] == "7", line
+        assert "finished" in line, line
+        text = run("show", name)
+        assert "queue of Int" in text and "elements: 7" in text and "finished" in text, text
+    finally:
+        end(pid)
+
+
+@test
+def leases_count_as_not_done(name):
+    def fill(ready):
+        ring = make_queue(name, RING_LEASED, records=10, type="Swift.String", form=3)
+        for number in range(5):
+            assert cipc.cipc_ring_put(ring, b"text", 4, NO_DEADLINE) == 0
+        record = Record()
+        for _ in range(2):
+            assert cipc.cipc_ring_lease(ring, ctypes.byref(record), NO_DEADLINE) == 0
+        ready()
+
+    pid = child(fill)
+    try:
+        segment = show(name)
+        queue = segment["queue"]
+        assert segment["type"] == "String" and queue["delivery"] == "leased", segment
+        assert (queue["depth"], queue["unfinished"]) == (3, 5), segment
+        assert queue["capacityElements"] == 10 and not queue["isFinished"], segment
+        assert segment["state"] == "5 of 10 elements, leased, 2 being worked on", segment
+    finally:
+        end(pid)
+
+
+@test
+def a_queue_that_was_written_over_is_no_crash(name):
+    pid = child(lambda ready: (make_queue(name, capacity=4096), ready()))
+    end(pid)
+    data = bytearray(open("/dev/shm" + name, "rb").read())
+    random = __import__("random").Random(2)
+    senseless = 0
+    for round in range(50):
+        damaged = bytearray(data)
+        for _ in range(1 + round):
+            # Behind the segment's header: the ring's own words.
+            damaged[random.randrange(128, 128 + 1088)] = random.randrange(256)
+        with open("/dev/shm" + name, "r+b") as file:
+            file.write(damaged)
+        segment = show(name)
+        assert segment["kind"] == "queue", segment
+        senseless += "queue" not in segment
+    assert senseless > 10, senseless
 
 
 @test

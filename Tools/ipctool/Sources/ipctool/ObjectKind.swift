@@ -19,6 +19,7 @@ enum ObjectKind {
     case CIPC_KIND_RWLOCK: "rwlock"
     case CIPC_KIND_BYTES: "bytes"
     case CIPC_KIND_REGION: "region"
+    case CIPC_KIND_RING: "queue"
     case CIPC_KIND_USER...: "user"
     default: "kind \(kind)"
     }

@@ -8,6 +8,8 @@ final class Payload {
   /// No object but a region keeps its state further from its beginning, and that is looked into up
   /// to here.
   private static let limit = 64 << 20
+  /// A queue's memory is mostly its elements, and `QueueReport` looks at the rest.
+  private static let queueLimit = 4096
 
   let type: cipc_segment_type_t
   private let bytes: UnsafeMutableRawBufferPointer
@@ -17,7 +19,8 @@ final class Payload {
   init(_ descriptor: Int32, _ info: cipc_segment_info_t) {
     type = info.type
     (self.descriptor, self.info) = (dup(descriptor), info)
-    let size = min(info.size, Self.limit)
+    let isQueue = Int(info.type.kind) == CIPC_KIND_RING
+    let size = min(info.size, isQueue ? Self.queueLimit : Self.limit)
     // As far aligned as the original.
     bytes = .allocate(byteCount: size, alignment: 64)
     read()

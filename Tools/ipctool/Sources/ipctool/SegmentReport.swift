@@ -23,6 +23,8 @@ struct SegmentReport: Encodable, CustomStringConvertible {
   var holders: [Holder] = []
   /// Threads that sleep in it; `nil` where the kernel does not let this user know.
   var waiters: [Waiter]?
+  /// Of a queue.
+  var queue: QueueReport?
   /// In a few words, such as "2 of 5 free".
   var state: String?
   /// What a region holds.
@@ -89,6 +91,7 @@ struct SegmentReport: Encodable, CustomStringConvertible {
     add("label", label)
     add("problem", problem)
     add("state", state)
+    add("elements", queue.map { "\($0.depth)" })
     add("size", "\(ByteSize.text(size)) (\(ByteSize.text(memory)) of memory)")
     add("count", count.map { "\($0)" })
     add("fingerprint", fingerprint)

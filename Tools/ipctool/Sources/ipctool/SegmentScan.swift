@@ -122,6 +122,10 @@ struct SegmentScan {
       let payload = Payload(found.descriptor, info)
       let object = ObjectState(payload)
       report.state = object.text
+      if Int(info.type.kind) == CIPC_KIND_RING {
+        report.queue = QueueReport(found.descriptor)
+        report.state = report.queue?.state ?? "its words make no sense"
+      }
       report.holders = object.holders
       report.objects = object.objects
       watch.note(report.inode, payload)
