@@ -8,10 +8,14 @@
 
 // From one rung to the next.
 #define GROWTH 16u
-// Memory is given in steps of this, the first rung's aside, and taken in larger ones: a step of the
-// latter takes some milliseconds, and keeps producers out for as long.
+// Memory is given in steps of this, the first rung's aside, and taken in larger ones, so many at a
+// time: that takes some 10 ms, and keeps producers out for as long.
 #define STEP (UINT64_C(1) << 20)
 #define TRIM (UINT64_C(1) << 24)
+#define TRIMS 4
+// How long memory beyond the first rung is kept for what may come next: to give and to take it
+// costs about as much as to copy what goes through it.
+#define KEEP INT64_C(50000000)
 // Consumers are fast that take so many records in so many pauses, of 15 to 50 ns each.
 #define PROGRESS_PAUSES 128u
 #define PROGRESS_RECORDS 16u
@@ -141,6 +145,7 @@ int cipc_ladder_follow_slowly(cipc_ring_t *ring, cipc_index_t *index, cipc_index
   uint64_t step = cipc_index_position(*index) / (STEP / CIPC_RING_UNIT) + 1;
   if (__atomic_load_n(&ring->rungs[rung].entered, __ATOMIC_RELAXED) != step) {
     __atomic_store_n(&ring->rungs[rung].entered, step, __ATOMIC_RELAXED);
+    __atomic_store_n(&ring->busy_at, cipc_clock_now(), __ATOMIC_RELAXED);
     cipc_pages_populate(base + (step - 1) * STEP, STEP, false);
   }
   return 0;
@@ -320,11 +325,14 @@ static bool is_tidy(const cipc_ring_t *ring) {
 
 void cipc_ladder_tidy(cipc_ring_t *ring) {
   if (ring->rung_count == 1 || is_tidy(ring)) return;
+  cipc_deadline_t busy_at = __atomic_load_n(&ring->busy_at, __ATOMIC_RELAXED);
+  if (busy_at != 0 && cipc_clock_now() - busy_at < KEEP) return;
   if (cipc_producer_enter(ring, CIPC_IMMEDIATELY) < 0) return;
   cipc_index_t tail = __atomic_load_n(&ring->control->tail, __ATOMIC_RELAXED);
   cipc_index_t low = __atomic_load_n(ring->low, __ATOMIC_RELAXED);
   bool is_empty = cipc_ladder_has(ring, tail) && cipc_index_records(low, tail) == 0;
   if (is_empty && (cipc_index_rung(tail) != 0 || cipc_index_rung(low) != 0)) go_back(ring, tail);
-  (void)trim_some(ring);
+  for (int i = 0; i < TRIMS && trim_some(ring); i++) {
+  }
   cipc_producer_leave(ring);
 }

@@ -175,6 +175,8 @@ struct cipc_ring {
   uint32_t is_shut;
   int64_t spin;
   cipc_deadline_t next_look;
+  // When a consumer of this hold was last on its way through rungs beyond the first.
+  cipc_deadline_t busy_at;
   cipc_patience_t patience[CIPC_RING_SIDES];
 
   // Under the producers' side.
@@ -334,9 +336,9 @@ static inline int cipc_ladder_read(const cipc_ring_t *ring, cipc_index_t index, 
 // With the producers' side: gives back all memory outside of the chain.
 void cipc_ladder_trim(cipc_ring_t *ring);
 
-// With the consumers' side: returns an empty ring to its first rung, and gives back some of the
-// memory outside of the chain, if there is any. Does nothing while somebody has the producers'
-// side.
+// With the consumers' side: once nothing has gone through the rungs beyond the first for a while,
+// returns an empty ring to the first, and gives back some of the memory outside of the chain, if
+// there is any. Does nothing while somebody has the producers' side.
 void cipc_ladder_tidy(cipc_ring_t *ring);
 
 // MARK: patience.c

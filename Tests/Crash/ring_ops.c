@@ -100,8 +100,9 @@ static void check(struct trial *trial) {
   drain(trial);
   struct scene *scene = scene_of(trial);
   int64_t memory = memory_of_ring();
-  // Some of it each time that nothing is found.
+  // Some of it each time that nothing is found, once it has not been needed for a while.
   for (int i = 0; i < 8 && memory > scene->memory; i++) {
+    ring->busy_at = 0;
     size_t length;
     int status = cipc_ring_get_step(ring, words, sizeof words, &length, 0, NULL);
     if (status != CIPC_EFINISHED) expect(trial, "last look: get", status, CIPC_EAGAIN);
@@ -329,6 +330,7 @@ static void setup_back(struct trial *trial) {
   put_initial(trial, CROSSING);
   put_initial(trial, SMALL);
   for (int i = 0; i < 3; i++) get_initial(trial);
+  ring->busy_at = 0;
   scene_of(trial)->survivors = SURVIVORS;
 }
 
@@ -345,6 +347,7 @@ static void setup_back_far(struct trial *trial) {
     expect(trial, "peek", cipc_ring_peek(ring, &record, CIPC_IMMEDIATELY), 0);
     expect(trial, "release", cipc_ring_release(ring), 0);
   }
+  ring->busy_at = 0;
   scene_of(trial)->survivors = SURVIVORS;
 }
 

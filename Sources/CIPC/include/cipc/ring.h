@@ -27,8 +27,9 @@
 /// *Capacity.* A ring takes records until they fill its capacity, each costing its bytes, rounded
 /// up to a multiple of 8, and 8 more (16 in a leased one); then producers wait. Address space is
 /// reserved for all of it. Memory is given as records need it (an error when there is none, and
-/// never a fault later) and returned when they have been taken; while few bytes wait they stay in
-/// the same 64 KiB. An SPSC ring has all of its memory from the beginning.
+/// never a fault later) and returned when it has not been needed for a twentieth of a second, by
+/// whoever then gets or waits for a record; while few bytes wait they stay in the same 64 KiB. An
+/// SPSC ring has all of its memory from the beginning.
 ///
 /// *Leases.* In a ring made with CIPC_RING_LEASED a record is taken by `cipc_ring_lease` and stays
 /// where it is until it is acknowledged. When its taker is proven dead, it is handed to another;
