@@ -140,7 +140,7 @@ extension Connection {
     return true
   }
 
-  private func suspendingPoll(until deadline: Int64) async -> Int32 {
+  func suspendingPoll(until deadline: Int64) async -> Int32 {
     waitingToReceive.enter()
     defer { waitingToReceive.leave() }
     return await retrying(until: deadline) { unsafe cipc_connection_poll(handle, 0) }
