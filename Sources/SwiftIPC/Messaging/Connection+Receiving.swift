@@ -147,7 +147,7 @@ extension Connection {
   }
 
   /// Tries until there is an answer, and waits for the descriptor in between.
-  private func retrying(until deadline: Int64, _ attempt: () -> Int32) async -> Int32 {
+  func retrying(until deadline: Int64, _ attempt: () -> Int32) async -> Int32 {
     while true {
       if Task.isCancelled { return CIPC_ECANCELED.rawValue }
       let round = waitingToReceive.round
