@@ -17,14 +17,14 @@ final class SocketFolder: Sendable {
         let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
           unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
         }
-        unlink("\(path)/\(name)")
+        unsafe unlink("\(path)/\(name)")
       }
       unsafe closedir(directory)
     }
-    rmdir(path)
+    unsafe rmdir(path)
   }
 
   func address(_ name: String = "socket") -> Connection.Address { .unix("\(path)/\(name)") }
 
-  func exists(_ name: String = "socket") -> Bool { access("\(path)/\(name)", F_OK) == 0 }
+  func exists(_ name: String = "socket") -> Bool { unsafe access("\(path)/\(name)", F_OK) == 0 }
 }
