@@ -60,10 +60,19 @@ $(FUZZ)/message: Fuzz/MessageDecoderFuzz.swift $(SWIFT_SOURCES) $(C_HEADERS) $(F
 	  -enable-upcoming-feature InternalImportsByDefault -I Sources/CIPC/include \
 	  -use-ld=lld $(filter %.swift %.o,$^) -o $@
 
-.PHONY: fuzz fuzz-frame fuzz-message
-fuzz: ## feed the frame and the message decoder arbitrary bytes, SECONDS=n each
-	@Scripts/sections fuzz-frame fuzz-message
+$(FUZZ)/handshake: Fuzz/HandshakeFuzz.swift $(SWIFT_SOURCES) $(C_HEADERS) $(FUZZ_C_OBJECTS)
+	$(Q)swiftc -O -g -sanitize=fuzzer,address -parse-as-library -swift-version 6 \
+	  -package-name swift_ipc -module-name HandshakeFuzz -strict-memory-safety \
+	  -enable-upcoming-feature ExistentialAny -enable-upcoming-feature MemberImportVisibility \
+	  -enable-upcoming-feature InternalImportsByDefault -I Sources/CIPC/include \
+	  -use-ld=lld $(filter %.swift %.o,$^) -o $@
+
+.PHONY: fuzz fuzz-frame fuzz-message fuzz-handshake
+fuzz: ## feed the frame and message decoders and the handshake arbitrary bytes, SECONDS=n each
+	@Scripts/sections fuzz-frame fuzz-message fuzz-handshake
 fuzz-frame: $(FUZZ)/frame
 	@Scripts/run-fuzzer $< "$(SECONDS)"
 fuzz-message: require-swift $(FUZZ)/message
 	@Scripts/run-fuzzer $(FUZZ)/message "$(SECONDS)"
+fuzz-handshake: require-swift $(FUZZ)/handshake
+	@Scripts/run-fuzzer $(FUZZ)/handshake "$(SECONDS)"
