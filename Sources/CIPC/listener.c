@@ -300,8 +300,6 @@ static bool is_of_the_client(int error) {
     case EHOSTDOWN:
     case EHOSTUNREACH:
     case ENONET:
-    case EOPNOTSUPP:
-    case EPERM:
       return true;
     default:
       return false;

@@ -2,6 +2,8 @@
 #include "cipc/listener.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -76,6 +78,14 @@ static void converse(cipc_listener_t *listener) {
                                              CIPC_NO_DEADLINE),
                 0);
     CHECK(length == 5 && memcmp(text, "hello", 5) == 0);
+  }
+  for (int i = 0; i < 2 && cipc_address_kind(&address) >= 4; i++) {
+    int copy, no_delay = 0;
+    socklen_t size = sizeof no_delay;
+    CHECK_EQUAL(cipc_connection_descriptor(ends[i], &copy), 0);
+    CHECK(getsockopt(copy, IPPROTO_TCP, TCP_NODELAY, &no_delay, &size) == 0);
+    CHECK_EQUAL(no_delay, 1);
+    CHECK(close(copy) == 0);
   }
   cipc_credentials_t credentials;
   int expected = cipc_address_kind(&address) < 4 ? 0 : CIPC_EOPNOTSUPP;
@@ -173,6 +183,42 @@ static void over_tcp(const char *host, int kind) {
 
 static void tcp_over_ipv4(void) { over_tcp("127.0.0.1", 4); }
 static void tcp_over_ipv6(void) { over_tcp("::1", 6); }
+
+static void both_protocols_at_once(void) {
+  cipc_address_t address;
+  size_t count;
+  CHECK_EQUAL(cipc_address_numeric(&address, 1, &count, "::", 0), 0);
+  cipc_listener_t *listener;
+  int status = cipc_listener_open(&listener, &address, NULL);
+  if (status == -EAFNOSUPPORT) {
+    check_skip("no IPv6 on this machine");
+    return;
+  }
+  CHECK_EQUAL(status, 0);
+  uint16_t port = 0;
+  char text[CIPC_ADDRESS_TEXT];
+  cipc_listener_address(listener, &address);
+  CHECK(cipc_address_text(&address, text, &port) > 0);
+  cipc_address_t four;
+  CHECK_EQUAL(cipc_address_numeric(&four, 1, &count, "127.0.0.1", port), 0);
+  CHECK_EQUAL(connect_status(&four), 0);
+  cipc_listener_free(listener);
+}
+
+/// A name goes to the resolver, which knows this one everywhere.
+static void names_of_hosts(void) {
+  cipc_address_t found[4];
+  size_t count = 0;
+  char name[256];
+  CHECK_EQUAL(cipc_address_resolve(found, 4, &count, "no-such-host.invalid", 1), CIPC_EHOST);
+  CHECK_EQUAL(count, 0);
+  CHECK(gethostname(name, sizeof name) == 0);
+  if (cipc_address_resolve(found, 4, &count, name, 80) != 0) {
+    check_skip("this machine does not know its own name");
+    return;
+  }
+  CHECK(count >= 1 && cipc_address_kind(&found[0]) >= 4);
+}
 
 static void addresses_that_are_none(void) {
   cipc_address_t address, several[2];
@@ -531,6 +577,8 @@ int main(void) {
   TEST(abstract_names);
   TEST(tcp_over_ipv4);
   TEST(tcp_over_ipv6);
+  TEST(both_protocols_at_once);
+  TEST(names_of_hosts);
   TEST(addresses_that_are_none);
   TEST(a_killed_listeners_path_is_taken_over);
   TEST(asking_does_not_disturb);
