@@ -85,7 +85,7 @@ import Testing
       for (found, wanted) in zip(seen, expected) {
         #expect(found == wanted, "\(python), protocol \(version)")
       }
-      try peer.finish("\(python)")
+      try await peer.finish("\(python)")
     }
   }
 

@@ -84,7 +84,7 @@ import Testing
         #expect(try connection.peerCredentials()?.processID == peer.process.pid)
       }
       try await converse(connection, sizes)
-      try peer.finish("\(python) at \(place)")
+      try await peer.finish("\(python) at \(place)")
     }
   }
 
@@ -105,7 +105,7 @@ import Testing
       let connection = try await Connection.connect(
         to: address(said), maximumMessageSize: 128 << 20)
       try await converse(connection, sizes)
-      try peer.finish("\(python) at \(said)")
+      try await peer.finish("\(python) at \(said)")
     }
   }
 
@@ -167,7 +167,7 @@ import Testing
     try await control.sendHandles(Array(three[..<2]), dialect: dialect)
     for descriptor in three { close(descriptor) }
     #expect(try await control.receive(String.self) == "done")
-    try peer.finish("\(python)")
+    try await peer.finish("\(python)")
   }
 
   /// Both dialects by a peer of our own, with the blocking forms, whatever Python there is.
@@ -188,7 +188,7 @@ import Testing
       close(pipe)
     }
     #expect(try control.receive(String.self) == "done")
-    try peer.finish()
+    try peer.finishBlocking()
   }
 
   /// The wrong dialect is an error, and ends the connection.

@@ -57,7 +57,7 @@
     ///
     /// Blocks until both ends have proved that they know the key; what that is not is said at
     /// `Listener.init(at:authenticationKey:allowsMD5:options:)`. Without a timeout connecting may take
-    /// for ever, as it may without a key, and the proof 20 seconds.
+    /// for ever, as it may without a key, and each answer of the other end's 20 seconds.
     ///
     /// - Parameters:
     ///   - authenticationKey: Python's `authkey`, of any length.
@@ -74,7 +74,7 @@
       let connection = try connectBlocking(to: address, until: deadline, maximumMessageSize)
       try connection.shakeHands(
         Handshake(.client, .init(key: authenticationKey, allowsMD5: allowsMD5)),
-        until: min(deadline, Deadline.after(HandshakeProgress.defaultTimeout)))
+        until: deadline)
       return connection
     }
 
@@ -90,7 +90,7 @@
         to: address, until: deadline, maximumMessageSize)
       try await connection.shakeHands(
         Handshake(.client, .init(key: authenticationKey, allowsMD5: allowsMD5)),
-        until: min(deadline, Deadline.after(HandshakeProgress.defaultTimeout)))
+        until: deadline)
       return connection
     }
   }

@@ -4,20 +4,26 @@ internal import CIPC
 /// A handshake on its way over a connection.
 struct HandshakeProgress {
   let connection: Connection
-  /// When it has to be done.
-  let deadline: Int64
+  /// When the peer's next message has to be there.
+  private(set) var deadline: Int64
   private var handshake: Handshake
+  private let patience: Duration
+  private let limit: Int64
 
-  /// How long a handshake may take unless the caller says otherwise: what Python's clients wait.
-  static let defaultTimeout = Duration.seconds(20)
+  /// How long the peer may take for a message unless the caller says otherwise. There are at most
+  /// three.
+  static let patience = Duration.seconds(20)
 
   /// Begins a handshake: sends what there is to send.
   init(
-    _ handshake: Handshake, over connection: Connection, until deadline: Int64
+    _ handshake: Handshake, over connection: Connection, patience: Duration = Self.patience,
+    until limit: Int64 = .max
   ) throws(IPCError) {
     self.handshake = handshake
     self.connection = connection
-    self.deadline = deadline
+    self.patience = patience
+    self.limit = limit
+    deadline = min(limit, Deadline.after(patience))
     for message in handshake.begin() { try send(message) }
   }
 
@@ -31,6 +37,7 @@ struct HandshakeProgress {
       switch step.outcome {
       case .goesOn:
         for reply in step.replies { try send(reply) }
+        deadline = min(limit, Deadline.after(patience))
       case .done:
         for reply in step.replies { try send(reply) }
         return true
@@ -72,13 +79,16 @@ struct HandshakeProgress {
 
 extension Connection {
   /// Does a handshake; closes the connection if it fails.
-  func shakeHands(_ handshake: Handshake, until deadline: Int64) throws(IPCError) {
+  func shakeHands(
+    _ handshake: Handshake, patience: Duration = HandshakeProgress.patience, until limit: Int64
+  ) throws(IPCError) {
     do throws(IPCError) {
-      var progress = try HandshakeProgress(handshake, over: self, until: deadline)
+      var progress = try HandshakeProgress(
+        handshake, over: self, patience: patience, until: limit)
       while try !progress.advance() {
         try IPCError.check(
           { status in status == CIPC_ETIMEDOUT.rawValue ? 0 : status }(
-            unsafe cipc_connection_poll(handle, deadline)), "authentication")
+            unsafe cipc_connection_poll(handle, progress.deadline)), "authentication")
       }
     } catch {
       close()
@@ -87,11 +97,14 @@ extension Connection {
   }
 
   /// The same without a blocked thread.
-  func shakeHands(_ handshake: Handshake, until deadline: Int64) async throws(IPCError) {
+  func shakeHands(
+    _ handshake: Handshake, patience: Duration = HandshakeProgress.patience, until limit: Int64
+  ) async throws(IPCError) {
     do throws(IPCError) {
-      var progress = try HandshakeProgress(handshake, over: self, until: deadline)
+      var progress = try HandshakeProgress(
+        handshake, over: self, patience: patience, until: limit)
       while try !progress.advance() {
-        let status = await suspendingPoll(until: deadline)
+        let status = await suspendingPoll(until: progress.deadline)
         if status != CIPC_ETIMEDOUT.rawValue { try IPCError.check(status, "authentication") }
       }
     } catch {

@@ -176,10 +176,10 @@ public final class Listener: Sendable {
   private func authenticate(
     _ connection: Connection, _ client: Client, _ secret: Handshake.Secret
   ) {
-    let deadline = Deadline.after(options.authenticationTimeout)
     do throws(IPCError) {
       let progress = try HandshakeProgress(
-        Handshake(.listener, secret), over: connection, until: deadline)
+        Handshake(.listener, secret), over: connection,
+        patience: options.authenticationTimeout)
       let dropped = reception.withLock { reception -> (client: Client, connection: Connection)? in
         reception.authenticating.append((client, progress))
         guard reception.authenticating.count > options.maximumAuthenticating else { return nil }

@@ -34,8 +34,8 @@ extension Listener {
     /// Decides about each client, before it is authenticated; `nil` admits all. Called by whoever
     /// accepts, so it should not block. A client that is not admitted finds its connection closed.
     public var admits: (@Sendable (Client) -> Bool)?
-    /// How long a client may take to authenticate itself, in all.
-    public var authenticationTimeout: Duration = HandshakeProgress.defaultTimeout
+    /// How long a client may take for each message with which it authenticates itself: there are three.
+    public var authenticationTimeout: Duration = HandshakeProgress.patience
     /// How many clients may be authenticating themselves at the same time. One more, and the one that
     /// is at it for longest is dropped, so that those which stall never shut others out.
     public var maximumAuthenticating = 64

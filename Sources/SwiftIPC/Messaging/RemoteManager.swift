@@ -156,20 +156,17 @@ public final class RemoteManager: Sendable {
       @Sendable func handshake() -> Handshake {
         Handshake(.client, .init(key: key, allowsMD5: allowsMD5))
       }
-      @Sendable func limit(_ deadline: Int64) -> Int64 {
-        min(deadline, Deadline.after(HandshakeProgress.defaultTimeout))
-      }
       return ManagerLink(
         .init(
           blocking: { deadline throws(IPCError) in
             let connection = try Connection.connectBlocking(to: address, until: deadline, maximum)
-            try connection.shakeHands(handshake(), until: limit(deadline))
+            try connection.shakeHands(handshake(), until: deadline)
             return connection
           },
           suspending: { deadline async throws(IPCError) in
             let connection = try await Connection.connectSuspending(
               to: address, until: deadline, maximum)
-            try await connection.shakeHands(handshake(), until: limit(deadline))
+            try await connection.shakeHands(handshake(), until: deadline)
             return connection
           }))
     }

@@ -79,7 +79,7 @@ import Testing
     let peer = try PythonPeer(python, program: Self.connecting, ["connect", path, Self.key])
     let outcome = try await listen(peer, allowsMD5: python.minor < 12)
     #expect(outcome.said == "welcome" && outcome.accepted, "\(python): \(outcome)")
-    try peer.finish("\(python)")
+    try await peer.finish("\(python)")
   }
 
   @Test(arguments: pythons)
@@ -88,7 +88,7 @@ import Testing
     let outcome = try await listen(peer, allowsMD5: true)
     #expect(outcome.said == "AuthenticationError" && !outcome.accepted, "\(python): \(outcome)")
     #expect(outcome.why.map(\.code) == [.authenticationFailed])
-    try peer.finish("\(python)")
+    try await peer.finish("\(python)")
   }
 
   @Test(arguments: pythons)
@@ -107,7 +107,7 @@ import Testing
         to: place, authenticationKey: key, allowsMD5: python.minor < 12)
       #expect(try await peer.control.receive(String.self) == "welcome")
       try await echo(connection)
-      try peer.finish("\(python)")
+      try await peer.finish("\(python)")
     }
   }
 
@@ -120,7 +120,7 @@ import Testing
         to: folder.address(), authenticationKey: key, allowsMD5: true)
     }
     #expect(try await peer.control.receive(String.self) == "AuthenticationError")
-    try peer.finish("\(python)")
+    try await peer.finish("\(python)")
   }
 
   @Test(.enabled(if: !old.isEmpty, "no Python up to 3.11"), arguments: old)
@@ -134,14 +134,14 @@ import Testing
       #expect(error.code == .authenticationFailed && error.context.contains("allowsMD5"))
     }
     #expect(try await listening.control.receive(String.self) == "EOFError")
-    try listening.finish("\(python)")
+    try await listening.finish("\(python)")
 
     let connecting = try PythonPeer(
       python, program: Self.connecting, ["connect", path, Self.key])
     let outcome = try await listen(connecting, allowsMD5: false)
     #expect(outcome.said == "AuthenticationError" && !outcome.accepted, "\(python): \(outcome)")
     #expect(outcome.why.first?.context.contains("allowsMD5") == true)
-    try connecting.finish("\(python)")
+    try await connecting.finish("\(python)")
   }
 
   /// Nothing to run on a machine without a new one: counted, and the other dialect is tried below.
@@ -149,7 +149,7 @@ import Testing
   func newOnesNeedNoMD5(python: PythonInterpreter) async throws {
     let peer = try PythonPeer(python, program: Self.connecting, ["connect", path, Self.key])
     #expect(try await listen(peer, allowsMD5: false).accepted)
-    try peer.finish("\(python)")
+    try await peer.finish("\(python)")
   }
 
   /// Both dialects by a peer of our own, whatever Python there is.
@@ -171,7 +171,7 @@ import Testing
         #expect(!isSpokenTo, "\(dialect): \(error)")
         #expect(try await peer.control.receive(String.self).hasPrefix("refused"))
       }
-      try peer.finish(dialect)
+      try await peer.finish(dialect)
 
       // The script connects at once, so somebody has to listen already.
       let listener = try Listener(
@@ -183,7 +183,7 @@ import Testing
       #expect((said == "welcome") == isSpokenTo, "\(dialect): \(said)")
       if !isSpokenTo { accepting.cancel() }
       if let connection = try? await accepting.value { try await echo(connection) }
-      try client.finish(dialect)
+      try await client.finish(dialect)
       listener.close()
     }
   }

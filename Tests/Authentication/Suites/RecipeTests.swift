@@ -52,6 +52,17 @@ import Testing
       ])
   }
 
+  /// On a thread of its own.
+  private func run(
+    _ program: String, _ arguments: [String]
+  ) async throws -> PythonProcess.Result {
+    try await withCheckedThrowingContinuation { continuation in
+      _ = InThread {
+        continuation.resume(with: Result { try PythonProcess.run(program, arguments) })
+      }
+    }
+  }
+
   static let pythons = PythonInterpreter.all
   /// With the assignment expression that a recipe has.
   static let walrus = pythons.filter { $0.minor >= 8 }
@@ -60,10 +71,10 @@ import Testing
   }
 
   @Test(arguments: walrus)
-  func aSwiftParent(python: PythonInterpreter) throws {
+  func aSwiftParent(python: PythonInterpreter) async throws {
     // The recipe calls python3 by its name.
     let bin = python.path.split(separator: "/").dropLast().joined(separator: "/")
-    let result = try PythonProcess.run(
+    let result = try await run(
       "/usr/bin/env",
       [
         "PATH=/\(bin):/usr/bin:/bin", Self.program("Parent"), Self.recipe("worker.py"),
@@ -77,16 +88,16 @@ import Testing
   }
 
   @Test(arguments: pythons)
-  func aPythonParent(python: PythonInterpreter) throws {
-    let result = try PythonProcess.run(
+  func aPythonParent(python: PythonInterpreter) async throws {
+    let result = try await run(
       python.path, ["-B", Self.recipe("parent.py"), Self.program("Worker")])
     #expect(result.exitCode == 0, "\(python): \(result.errorText)")
     #expect(result.text == "[1.0, 6.25, 16.0]\n", "\(python)")
   }
 
   @Test(.enabled(if: !withNumpy.isEmpty, "no Python with numpy"), arguments: withNumpy)
-  func numpy(python: PythonInterpreter) throws {
-    let result = try PythonProcess.run(
+  func numpy(python: PythonInterpreter) async throws {
+    let result = try await run(
       python.path, ["-B", Self.recipe("imaging.py"), Self.program("Imaging")])
     #expect(result.exitCode == 0, "\(python): \(result.errorText)")
     let lines = Set(result.text.split(separator: "\n"))
@@ -95,11 +106,11 @@ import Testing
   }
 
   @Test(arguments: pythons)
-  func aManager(python: PythonInterpreter) throws {
+  func aManager(python: PythonInterpreter) async throws {
     let path = "\(folder.path)/m"
     // The client starts when the manager says that it listens.
     let both = #""$1" -B "$2" "$3" | { read -r line && exec "$4" "$3"; }"#
-    let result = try PythonProcess.run(
+    let result = try await run(
       "/bin/sh",
       ["-c", both, "sh", python.path, Self.recipe("scores.py"), path, Self.program("Scores")])
     #expect(result.exitCode == 0, "\(python): \(result.errorText)")

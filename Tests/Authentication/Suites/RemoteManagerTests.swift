@@ -107,7 +107,7 @@ import Testing
     try await child.release()
     _ = await raised { try await child.call("add") }
     try await manager.shutDown()
-    try peer.finish("\(python)")
+    try await peer.finish("\(python)")
   }
 
   @Test(arguments: PythonInterpreter.all)
@@ -153,7 +153,7 @@ import Testing
     }
     #expect(try await manager.objectCount() == before)
     try await manager.shutDown()
-    try peer.finish("\(python)")
+    try await peer.finish("\(python)")
   }
 
   @Test func blockingFormsAndReferences() async throws {
@@ -184,7 +184,7 @@ import Testing
       _ = try await waiting.value
       _ = try await queue.call("get")
     }
-    try peer.finish("\(python)")
+    try await peer.finish("\(python)")
   }
 
   private func timedOut(_ body: () async throws -> MessageValue) async -> Bool {
@@ -207,6 +207,6 @@ import Testing
         to: .unix("\(folder.path)/m"), authenticationKey: Array("other".utf8), allowsMD5: true)
     }
     try await manager.shutDown()
-    try peer.finish("\(python)")
+    try await peer.finish("\(python)")
   }
 }

@@ -24,10 +24,24 @@ final class PythonPeer {
     process = try PythonProcess(python.path, command + arguments, inheriting: [3: ends[1]])
   }
 
-  /// Waits for its end, which is to be a good one.
-  func finish(_ comment: String = "") throws {
+  /// Waits for its end, which is to be a good one. On a thread of its own: tasks that others wait for
+  /// have few.
+  func finish(_ comment: String = "") async throws {
     control.close()
-    let result = try process.finish()
+    nonisolated(unsafe) let process = process
+    let result = try await withCheckedThrowingContinuation { continuation in
+      _ = InThread { continuation.resume(with: Result { try unsafe process.finish() }) }
+    }
+    check(result, comment)
+  }
+
+  /// The same for tests that are not asynchronous.
+  func finishBlocking(_ comment: String = "") throws {
+    control.close()
+    check(try process.finish(), comment)
+  }
+
+  private func check(_ result: PythonProcess.Result, _ comment: String) {
     #expect(
       result.exitCode == 0, "\(comment): signal \(result.signal ?? 0): \(result.errorText)")
   }
