@@ -274,16 +274,37 @@ func addresses(_ folder: SocketFolder) -> [Connection.Address] {
     #expect(try await firstReady(quiet, listener) == [0])
   }
 
-  /// Who waits in `accept` gets the client that `readiness` found and nobody took.
-  @Test func aClientThatWasFoundIsNotForgotten() async throws {
-    let listener = try Listener(at: folder.address())
-    for _ in 0..<20 {
-      let client = try await Connection.connect(to: listener.address)
-      async let accepted = listener.accept()
-      _ = try listener.readiness()
-      try await accepted.send(1)
-      #expect(try await client.receive(Int.self) == 1)
+  /// Who sleeps in `accept` gets the client that `readiness` found and nobody took.
+  @Test(.timeLimit(.minutes(2))) func aClientThatWasFoundIsNotForgotten() async throws {
+    let accepting = Mutex<InThread<Connection>?>(nil)
+    let listener = Mutex<Listener?>(nil)
+    var options = Listener.Options()
+    // Between taking the client and keeping it for others: somebody comes, finds nobody, and sleeps.
+    options.admits = { _ in
+      let shared = listener.withLock { $0 }
+      let thread = Mutex("")
+      let accept = InThread {
+        var buffer = [CChar](repeating: 0, count: 64)
+        let length = unsafe readlink("/proc/thread-self", &buffer, buffer.count)
+        let name = String(
+          decoding: buffer.prefix(length).map(UInt8.init(bitPattern:)), as: UTF8.self)
+        thread.withLock { $0 = "/proc/\(name)/stat" }
+        return try shared!.accept()
+      }
+      accepting.withLock { $0 = accept }
+      while true {
+        let file = unsafe open(thread.withLock { $0 }, O_RDONLY | O_CLOEXEC)
+        if file >= 0, ChildWork.readAll(file).contains(") S ") { return true }
+        sched_yield()
+      }
     }
+    let made = try Listener(at: folder.address(), options: options)
+    listener.withLock { $0 = made }
+    let client = try await Connection.connect(to: made.address)
+    #expect(try made.readiness() == .ready)
+    let server = try accepting.withLock { try $0!.join() }
+    try await server.send(1)
+    #expect(try await client.receive(Int.self) == 1)
   }
 
   @Test func aKilledListenersPathIsTakenOver() async throws {
