@@ -56,5 +56,5 @@ bench: require-swift ## our figures beside the raw-C floor and CPython
 .PHONY: clean
 clean: ## remove everything that was built
 	rm -rf $(BUILD) .build .build-asan .build-tsan
-	rm -rf Examples/*/.build Tools/*/.build Benchmarks/.build Tests/Consumers/*/.build
+	rm -rf Examples/*/.build Tools/*/.build Benchmarks/.build Tests/Consumers/*/.build Tests/Authentication/.build
 	@if [ -e Tests/Crash/Makefile ]; then $(MAKE) -C Tests/Crash clean; fi

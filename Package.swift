@@ -7,6 +7,17 @@ let package = Package(
     .library(name: "SwiftIPC", targets: ["SwiftIPC"]),
     .library(name: "CIPC", targets: ["CIPC"]),
   ],
+  traits: [
+    .trait(
+      name: "Authentication",
+      description:
+        "Listeners and connections with a key, and clients of Python's managers: HMAC, by swift-crypto."
+    )
+  ],
+  dependencies: [
+    // Neither fetched nor built unless somebody asks for the trait.
+    .package(url: "https://github.com/apple/swift-crypto.git", "3.12.3"..<"5.0.0")
+  ],
   targets: [
     .target(
       name: "CIPC",
@@ -16,7 +27,13 @@ let package = Package(
         .define("CIPC_FAULTS", .when(configuration: .debug)),
       ]
     ),
-    .target(name: "SwiftIPC", dependencies: ["CIPC"]),
+    .target(
+      name: "SwiftIPC",
+      dependencies: [
+        "CIPC",
+        .product(
+          name: "Crypto", package: "swift-crypto", condition: .when(traits: ["Authentication"])),
+      ]),
     // Forked children for the tests of shared memory, in C.
     .target(
       name: "CTestSupport", dependencies: ["CIPC"], path: "Tests/CTestSupport",

@@ -56,19 +56,25 @@ $(FUZZ)/frame: Fuzz/frame_fuzz.c $(C_HEADERS) $(FUZZ_C_OBJECTS)
 	$(Q)$(SANITIZE_CC) $(C_TEST_FLAGS) $(ASAN_FLAGS) -fsanitize=fuzzer -O2 $(SANITIZE_LINK) \
 	  $(filter %.c %.o,$^) -pthread -o $@
 
-# The fuzzer and the library as one module, so that both are instrumented.
-$(FUZZ)/message: Fuzz/MessageDecoderFuzz.swift $(SWIFT_SOURCES) $(C_HEADERS) $(FUZZ_C_OBJECTS)
+# The fuzzers in Swift and the library as one module, so that all is instrumented, once: the name of
+# the program says which fuzzer it is.
+FUZZERS_IN_SWIFT := $(FUZZ)/message $(FUZZ)/handshake
+$(FUZZ)/swift: $(wildcard Fuzz/*.swift) $(SWIFT_SOURCES) $(C_HEADERS) $(FUZZ_C_OBJECTS)
 	$(Q)swiftc -O -g -j $(shell nproc) -sanitize=fuzzer,address -parse-as-library -swift-version 6 \
-	  -package-name swift_ipc -module-name MessageDecoderFuzz -strict-memory-safety \
+	  -package-name swift_ipc -module-name Fuzzers -strict-memory-safety \
 	  -enable-upcoming-feature ExistentialAny -enable-upcoming-feature MemberImportVisibility \
 	  -enable-upcoming-feature InternalImportsByDefault -I Sources/CIPC/include \
 	  -use-ld=lld $(filter %.swift %.o,$^) -o $@
+$(FUZZERS_IN_SWIFT): $(FUZZ)/swift
+	$(Q)ln -f $< $@
 
-.PHONY: fuzz fuzz-frame fuzz-message
+.PHONY: fuzz fuzz-frame fuzz-message fuzz-handshake
 # Built first, since they have objects in common.
-fuzz: require-swift $(FUZZ)/frame $(FUZZ)/message ## feed the frame and the message decoder arbitrary bytes, SECONDS=n each
-	@Scripts/sections --together fuzz-frame fuzz-message
+fuzz: require-swift $(FUZZ)/frame $(FUZZ)/swift ## feed the frame and message decoders and the handshake arbitrary bytes, SECONDS=n each
+	@Scripts/sections --together fuzz-frame fuzz-message fuzz-handshake
 fuzz-frame: $(FUZZ)/frame
 	@Scripts/run-fuzzer $< "$(SECONDS)"
 fuzz-message: require-swift $(FUZZ)/message
 	@Scripts/run-fuzzer $(FUZZ)/message "$(SECONDS)"
+fuzz-handshake: require-swift $(FUZZ)/handshake
+	@Scripts/run-fuzzer $(FUZZ)/handshake "$(SECONDS)"

@@ -13,7 +13,8 @@ require-tests:
 
 .PHONY: test
 test: require-tests ## all tests: C, Swift, Python ends, consumers
-	@Scripts/sections test-scripts test-c test-exports test-headers test-consumers test-python test-tools test-swift
+	@Scripts/sections test-scripts test-c test-exports test-headers test-consumers test-python test-tools test-swift \
+	  test-authentication
 
 .PHONY: test-scripts
 test-scripts: ## the scripts that count tests and name what is missing
@@ -22,6 +23,10 @@ test-scripts: ## the scripts that count tests and name what is missing
 .PHONY: test-swift
 test-swift: require-swift require-python ## the Swift tests
 	@Scripts/swift-tests
+
+.PHONY: test-authentication
+test-authentication: require-swift require-python ## the tests of the trait Authentication, with swift-crypto
+	@Scripts/authentication-tests
 
 # C tests are compiled together with the sources, with the fault points in them.
 C_TESTS := $(wildcard Tests/C/*_test.c)

@@ -610,6 +610,86 @@ int cipc_connection_receive(cipc_connection_t *connection, uint8_t **bytes, size
   return status;
 }
 
+// MARK: Handles, as Python passes them: a byte outside of any frame
+
+/// What says that they have arrived.
+#define ACKNOWLEDGEMENT 'A'
+
+static int send_byte(cipc_connection_t *connection, uint8_t byte, const int *descriptors,
+                     size_t count, cipc_deadline_t deadline) {
+  if (connection->kind != CIPC_FRAME_UNIX) return CIPC_EOPNOTSUPP;
+  int status = enter(connection, &connection->sending, CIPC_CONNECTION_WRITABLE, deadline);
+  if (status < 0) return status;
+  for (;;) {
+    status = cipc_frame_write_byte(connection->fd, byte, descriptors, count);
+    if (status != CIPC_EAGAIN && status != -ETOOMANYREFS) break;
+    if (deadline <= CIPC_IMMEDIATELY ||
+        (deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline)) {
+      status = CIPC_ETIMEDOUT;
+      break;
+    }
+    bool is_full = status == CIPC_EAGAIN;
+    cipc_deadline_t pause = cipc_clock_deadline(5000000);
+    status = wait_ready(connection, is_full ? connection->fd : -1, is_full ? POLLOUT : 0,
+                        is_full || pause > deadline ? deadline : pause);
+    if (status == CIPC_ETIMEDOUT && !is_full) status = 0;
+    if (status < 0) break;
+  }
+  (void)pthread_mutex_lock(&connection->guard);
+  pass_turn(&connection->sending);
+  leave_locked(connection);
+  return status;
+}
+
+int cipc_connection_send_handles(cipc_connection_t *connection, const int *descriptors,
+                                 size_t count, cipc_deadline_t deadline) {
+  if (count == 0) return CIPC_EDESCRIPTORCOUNT;
+  return send_byte(connection, (uint8_t)(count % 256), descriptors, count, deadline);
+}
+
+int cipc_connection_acknowledge(cipc_connection_t *connection, cipc_deadline_t deadline) {
+  return send_byte(connection, ACKNOWLEDGEMENT, NULL, 0, deadline);
+}
+
+/// Receives a byte that has `count` descriptors with it, and is `expected`.
+static int receive_byte(cipc_connection_t *connection, uint8_t expected, int *descriptors,
+                        size_t count, cipc_deadline_t deadline) {
+  if (connection->kind != CIPC_FRAME_UNIX) return CIPC_EOPNOTSUPP;
+  int status = enter(connection, &connection->receiving, CIPC_CONNECTION_READABLE, deadline);
+  if (status < 0) return status;
+  uint8_t byte = 0;
+  for (;;) {
+    status = cipc_frame_reader_byte(&connection->reader, connection->fd, connection->kind, &byte);
+    if (status != CIPC_EAGAIN) break;
+    status = deadline <= CIPC_IMMEDIATELY
+                 ? CIPC_ETIMEDOUT
+                 : wait_ready(connection, connection->fd, POLLIN, deadline);
+    if (status < 0) break;
+  }
+  bool is_inside = status == CIPC_EINVAL;
+  int *taken = NULL;
+  size_t number = 0;
+  if (status == 0) status = cipc_frame_reader_take(&connection->reader, &taken, &number);
+  if (status == 0 && (byte != expected || number != count)) {
+    for (size_t i = 0; i < number; i++) (void)close(taken[i]);
+    status = CIPC_EHANDLES;
+  }
+  if (status == 0 && count > 0) memcpy(descriptors, taken, count * sizeof *taken);
+  free(taken);
+  leave_receiving(connection, is_inside ? CIPC_ETIMEDOUT : status);
+  return status;
+}
+
+int cipc_connection_receive_handles(cipc_connection_t *connection, int *descriptors, size_t count,
+                                    cipc_deadline_t deadline) {
+  if (count == 0 || count > 252) return CIPC_EDESCRIPTORCOUNT;
+  return receive_byte(connection, (uint8_t)(count % 256), descriptors, count, deadline);
+}
+
+int cipc_connection_acknowledged(cipc_connection_t *connection, cipc_deadline_t deadline) {
+  return receive_byte(connection, ACKNOWLEDGEMENT, NULL, 0, deadline);
+}
+
 /// With the guard: CIPC_EAGAIN where it takes waiting to tell.
 static int poll_locked(const cipc_connection_t *connection) {
   if (connection->closed) return CIPC_ECLOSED;

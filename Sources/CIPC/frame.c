@@ -173,6 +173,40 @@ int cipc_frame_writer_init(cipc_frame_writer_t *writer, int kind, const void *by
   return 0;
 }
 
+/// Room for one batch of descriptors on their way out.
+typedef union outgoing {
+  char bytes[CMSG_SPACE(BATCH_OUT * sizeof(int))];
+  struct cmsghdr alignment;
+} outgoing_t;
+
+/// Puts descriptors, at most BATCH_OUT, into a message.
+static void put_control(struct msghdr *message, outgoing_t *control, const int *descriptors,
+                        size_t count) {
+  memset(control, 0, sizeof *control);
+  message->msg_control = control->bytes;
+  // A size_t in glibc, a socklen_t in musl.
+  message->msg_controllen = (socklen_t)CMSG_SPACE(count * sizeof(int));
+  struct cmsghdr *header = CMSG_FIRSTHDR(message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = (socklen_t)CMSG_LEN(count * sizeof(int));
+  memcpy(CMSG_DATA(header), descriptors, count * sizeof(int));
+}
+
+int cipc_frame_write_byte(int fd, uint8_t byte, const int *descriptors, size_t count) {
+  if (count > BATCH_OUT) return CIPC_EDESCRIPTORCOUNT;
+  struct iovec vector = {.iov_base = &byte, .iov_len = 1};
+  struct msghdr message = {.msg_iov = &vector};
+  message.msg_iovlen = 1;
+  outgoing_t control;
+  if (count > 0) put_control(&message, &control, descriptors, count);
+  for (;;) {
+    if (sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == 1) return 0;
+    if (errno == EPIPE || errno == ECONNRESET) return CIPC_EPEERCLOSED;
+    if (errno != EINTR) return -errno;
+  }
+}
+
 int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind) {
   uint64_t total = writer->header_size + (uint64_t)writer->length;
   while (writer->sent < total) {
@@ -199,10 +233,7 @@ int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind) {
       done = send(fd, frame + writer->sent, (size_t)(total - writer->sent),
                   MSG_NOSIGNAL | MSG_DONTWAIT);
     } else {
-      union {
-        char bytes[CMSG_SPACE(BATCH_OUT * sizeof(int))];
-        struct cmsghdr alignment;
-      } control;
+      outgoing_t control;
       struct msghdr message = {.msg_iov = vector};
       // Batch k rides on byte k, the last one on all that is left: so `sent` tells which are out.
       size_t first = writer->sent < writer->count / BATCH_OUT + 1 ? (size_t)writer->sent * BATCH_OUT
@@ -215,15 +246,7 @@ int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind) {
           pieces = 1;
           partly = true;
         }
-        memset(&control, 0, sizeof control);
-        message.msg_control = control.bytes;
-        // A size_t in glibc, a socklen_t in musl.
-        message.msg_controllen = (socklen_t)CMSG_SPACE(batch * sizeof(int));
-        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = (socklen_t)CMSG_LEN(batch * sizeof(int));
-        memcpy(CMSG_DATA(header), writer->descriptors + first, batch * sizeof(int));
+        put_control(&message, &control, writer->descriptors + first, batch);
       }
       // msg_iovlen is a size_t in glibc and an int in musl.
       message.msg_iovlen = 1;
@@ -538,6 +561,21 @@ int cipc_frame_reader_take(cipc_frame_reader_t *reader, int **descriptors, size_
   memmove(reader->arrivals, reader->arrivals + ours,
           reader->descriptor_count * sizeof *reader->arrivals);
   return status;
+}
+
+int cipc_frame_reader_byte(cipc_frame_reader_t *reader, int fd, int kind, uint8_t *byte) {
+  if (reader->in_body) return CIPC_EINVAL;
+  if (reader->begin < reader->end) {
+    *byte = reader->ahead[reader->begin++];
+  } else {
+    struct iovec vector = {.iov_base = byte, .iov_len = 1};
+    size_t done = 0;
+    int status = fill(reader, fd, kind, &vector, 1, &done);
+    if (status < 0) return status;
+    if (done == 0) return CIPC_EPEERCLOSED;
+  }
+  reader->frame_end = reader->received - (reader->end - reader->begin);
+  return 0;
 }
 
 bool cipc_frame_reader_buffered(const cipc_frame_reader_t *reader) {

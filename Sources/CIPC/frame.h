@@ -93,6 +93,15 @@ int cipc_frame_reader_park(cipc_frame_reader_t *reader, const uint8_t *destinati
 /// CIPC_ENOMEM: they were closed.
 int cipc_frame_reader_take(cipc_frame_reader_t *reader, int **descriptors, size_t *count);
 
+/// Reads without waiting one byte that stands between two frames; cipc_frame_reader_take then hands
+/// out the descriptors that came with it. CIPC_EINVAL: in the middle of a frame. The rest as with
+/// cipc_frame_reader_header.
+int cipc_frame_reader_byte(cipc_frame_reader_t *reader, int fd, int kind, uint8_t *byte);
+
+/// Writes one byte outside of any frame, with descriptors. 0, CIPC_EAGAIN, -ETOOMANYREFS,
+/// CIPC_EPEERCLOSED, CIPC_EBADF, -errno.
+int cipc_frame_write_byte(int fd, uint8_t byte, const int *descriptors, size_t count);
+
 /// Whether a whole frame can be had without reading.
 bool cipc_frame_reader_buffered(const cipc_frame_reader_t *reader);
 

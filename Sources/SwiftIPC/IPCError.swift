@@ -101,6 +101,18 @@ public struct IPCError: Error, Hashable, Sendable {
     public static let nameExists = Code(rawValue: "nameExists")
     /// There is nothing of that name.
     public static let nameNotFound = Code(rawValue: "nameNotFound")
+    /// Somebody listens at the address already, or a file that no listener left has its path.
+    public static let addressInUse = Code(rawValue: "addressInUse")
+    /// The address is not one of this machine, or a path or name is too long for a socket's address.
+    public static let invalidAddress = Code(rawValue: "invalidAddress")
+    /// The name of a host is not known.
+    public static let hostNotFound = Code(rawValue: "hostNotFound")
+    /// Nobody listens at the address.
+    public static let connectionRefused = Code(rawValue: "connectionRefused")
+    /// The peer does not have the key, or uses a digest that is not allowed, or refused our answer.
+    public static let authenticationFailed = Code(rawValue: "authenticationFailed")
+    /// The system does not permit the operation.
+    public static let notPermitted = Code(rawValue: "notPermitted")
     /// The operation does not exist for this kind of object.
     public static let unsupported = Code(rawValue: "unsupported")
     /// A system call failed in a way that has no code of its own; see `errno`.
@@ -166,6 +178,12 @@ extension IPCError.Code {
       case CIPC_ENOSYS, CIPC_EOPNOTSUPP: .unsupported
       case CIPC_ENOBOOTSTRAP, CIPC_EBOOTSTRAP: .bootstrapFailed
       case CIPC_ETHREADS: .multipleThreads
+      case CIPC_EADDRINUSE: .addressInUse
+      case CIPC_EADDRNOTAVAIL, CIPC_EADDRESSLONG: .invalidAddress
+      case CIPC_EHOST: .hostNotFound
+      case CIPC_ECONNREFUSED: .connectionRefused
+      case CIPC_EACCES: .notPermitted
+      case CIPC_EHANDLES: .malformedMessage
       case CIPC_EBROKEN: .broken
       case CIPC_ECAPACITY: .capacityExceeded
       case CIPC_EFINISHED: .finished

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -931,6 +932,119 @@ static void a_watch_knows_what_was_read_ahead(void) {
   cipc_connection_free(b);
 }
 
+/// One byte with descriptors, as Python's send_handle sends it.
+static void push_byte(int raw, char byte, const int *descriptors, size_t count) {
+  struct iovec vector = {.iov_base = &byte, .iov_len = 1};
+  union {
+    char bytes[CMSG_SPACE(4 * sizeof(int))];
+    struct cmsghdr alignment;
+  } control;
+  memset(&control, 0, sizeof control);
+  struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+  if (count > 0) {
+    message.msg_control = control.bytes;
+    message.msg_controllen = (socklen_t)CMSG_SPACE(count * sizeof(int));
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = (socklen_t)CMSG_LEN(count * sizeof(int));
+    memcpy(CMSG_DATA(header), descriptors, count * sizeof(int));
+  }
+  CHECK(sendmsg(raw, &message, 0) == 1);
+}
+
+static bool same_file(int first, int second) {
+  struct stat one, other;
+  CHECK(fstat(first, &one) == 0 && fstat(second, &other) == 0);
+  return one.st_ino == other.st_ino && one.st_dev == other.st_dev;
+}
+
+static void handles_between_messages(void) {
+  int before = open_descriptors();
+  int raw, pipes[2];
+  CHECK(pipe2(pipes, O_CLOEXEC) == 0);
+  cipc_connection_t *connection = with_raw_peer(&raw, 0);
+  int got[2] = {-1, -1};
+  CHECK_EQUAL(cipc_connection_receive_handles(connection, got, 1, CIPC_IMMEDIATELY),
+              CIPC_ETIMEDOUT);
+  // All of it before anything is received, so that it is read ahead together.
+  CHECK(send(raw, "\0\0\0\1a", 5, 0) == 5);
+  push_byte(raw, 1, &pipes[0], 1);
+  push_byte(raw, 2, pipes, 2);
+  CHECK(send(raw, "\0\0\0\1b\0\0\0\1c", 10, 0) == 10);
+  expect(connection, "a", 1);
+  CHECK_EQUAL(cipc_connection_receive_handles(connection, got, 1, CIPC_NO_DEADLINE), 0);
+  CHECK(same_file(got[0], pipes[0]));
+  CHECK(fcntl(got[0], F_GETFD) & FD_CLOEXEC);
+  CHECK(close(got[0]) == 0);
+  CHECK_EQUAL(cipc_connection_acknowledge(connection, CIPC_NO_DEADLINE), 0);
+  char answer = 0;
+  CHECK(recv(raw, &answer, 1, 0) == 1 && answer == 'A');
+  CHECK_EQUAL(cipc_connection_receive_handles(connection, got, 2, CIPC_NO_DEADLINE), 0);
+  CHECK(close(got[0]) == 0 && close(got[1]) == 0);
+  expect(connection, "b", 1);
+  expect(connection, "c", 1);
+
+  // The other way round.
+  CHECK_EQUAL(cipc_connection_send_handles(connection, pipes, 2, CIPC_NO_DEADLINE), 0);
+  cipc_connection_t *peer;
+  CHECK_EQUAL(cipc_connection_adopt(&peer, raw, 0, 0), 0);
+  CHECK_EQUAL(cipc_connection_receive_handles(peer, got, 2, CIPC_NO_DEADLINE), 0);
+  CHECK(same_file(got[1], pipes[1]));
+  CHECK(close(got[0]) == 0 && close(got[1]) == 0);
+  CHECK_EQUAL(cipc_connection_acknowledged(connection, cipc_clock_deadline(MS)), CIPC_ETIMEDOUT);
+  CHECK_EQUAL(cipc_connection_acknowledge(peer, CIPC_NO_DEADLINE), 0);
+  CHECK_EQUAL(cipc_connection_acknowledged(connection, CIPC_NO_DEADLINE), 0);
+  CHECK_EQUAL(send_status(peer, CIPC_NO_DEADLINE), 0);
+  expect(connection, "x", 1);
+  CHECK_EQUAL(cipc_connection_send_handles(peer, pipes, 0, 0), CIPC_EDESCRIPTORCOUNT);
+  CHECK_EQUAL(cipc_connection_receive_handles(peer, got, 253, 0), CIPC_EDESCRIPTORCOUNT);
+  CHECK_EQUAL(cipc_connection_send_handles(peer, (int[]){-1}, 1, 0), CIPC_EBADF);
+  cipc_connection_free(connection);
+  CHECK_EQUAL(cipc_connection_receive_handles(peer, got, 1, CIPC_NO_DEADLINE), CIPC_EPEERCLOSED);
+  CHECK_EQUAL(cipc_connection_send_handles(peer, pipes, 1, CIPC_NO_DEADLINE), CIPC_EPEERCLOSED);
+  cipc_connection_free(peer);
+  CHECK(close(pipes[0]) == 0 && close(pipes[1]) == 0);
+  CHECK_EQUAL(open_descriptors(), before);
+}
+
+/// What is not descriptors, or not as many, ends the connection and leaves none open.
+static void handles_that_are_none(void) {
+  int before = open_descriptors();
+  const struct {
+    char byte;
+    size_t count;
+  } wrong[] = {{1, 0}, {2, 2}, {0, 1}, {2, 1}, {'A', 1}};
+  for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+    int raw, got;
+    cipc_connection_t *connection = with_raw_peer(&raw, 0);
+    push_byte(raw, wrong[i].byte, (int[]){raw, raw}, wrong[i].count);
+    CHECK_EQUAL(cipc_connection_receive_handles(connection, &got, 1, CIPC_NO_DEADLINE),
+                CIPC_EHANDLES);
+    CHECK_EQUAL(receive_status(connection, CIPC_NO_DEADLINE), CIPC_ECLOSED);
+    cipc_connection_free(connection);
+    CHECK(close(raw) == 0);
+    CHECK_EQUAL(open_descriptors(), before);
+  }
+  int raw, got;
+  cipc_connection_t *connection = with_raw_peer(&raw, 0);
+  push_byte(raw, 'B', NULL, 0);
+  CHECK_EQUAL(cipc_connection_acknowledged(connection, CIPC_NO_DEADLINE), CIPC_EHANDLES);
+  cipc_connection_free(connection);
+  CHECK(close(raw) == 0);
+
+  // In the middle of a message nothing is lost.
+  connection = with_raw_peer(&raw, 0);
+  CHECK(send(raw, "\0\0\0\2a", 5, 0) == 5);
+  CHECK_EQUAL(receive_status(connection, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
+  CHECK_EQUAL(cipc_connection_receive_handles(connection, &got, 1, CIPC_IMMEDIATELY), CIPC_EINVAL);
+  CHECK(send(raw, "b", 1, 0) == 1);
+  expect(connection, "ab", 2);
+  cipc_connection_free(connection);
+  CHECK(close(raw) == 0);
+  CHECK_EQUAL(open_descriptors(), before);
+}
+
 int main(void) {
   TEST(a_watch_knows_what_was_read_ahead);
   TEST(both_directions);
@@ -956,5 +1070,7 @@ int main(void) {
   TEST(moving);
   TEST(bad_states);
   TEST(after_a_fork);
+  TEST(handles_between_messages);
+  TEST(handles_that_are_none);
   return check_finish();
 }

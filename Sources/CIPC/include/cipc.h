@@ -7,6 +7,7 @@
 #ifndef CIPC_H
 #define CIPC_H
 
+#include "cipc/address.h"
 #include "cipc/barrier.h"
 #include "cipc/bytes.h"
 #include "cipc/cell.h"
@@ -17,6 +18,7 @@
 #include "cipc/frame.h"
 #include "cipc/image.h"
 #include "cipc/journal.h"
+#include "cipc/listener.h"
 #include "cipc/mutex.h"
 #include "cipc/participant.h"
 #include "cipc/pipe.h"

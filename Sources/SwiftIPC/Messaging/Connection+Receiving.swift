@@ -140,14 +140,14 @@ extension Connection {
     return true
   }
 
-  private func suspendingPoll(until deadline: Int64) async -> Int32 {
+  func suspendingPoll(until deadline: Int64) async -> Int32 {
     waitingToReceive.enter()
     defer { waitingToReceive.leave() }
     return await retrying(until: deadline) { unsafe cipc_connection_poll(handle, 0) }
   }
 
   /// Tries until there is an answer, and waits for the descriptor in between.
-  private func retrying(until deadline: Int64, _ attempt: () -> Int32) async -> Int32 {
+  func retrying(until deadline: Int64, _ attempt: () -> Int32) async -> Int32 {
     while true {
       if Task.isCancelled { return CIPC_ECANCELED.rawValue }
       let round = waitingToReceive.round

@@ -72,7 +72,7 @@ struct PythonInterpreter: Sendable, CustomStringConvertible {
 final class PythonProcess {
   struct Failure: Error { var what: String }
 
-  struct Result {
+  struct Result: Sendable {
     var stdout: [UInt8]
     var stderr: [UInt8]
     /// The exit code; `nil` when a signal ended it.

@@ -155,6 +155,39 @@ CIPC_API CIPC_CHECKED int cipc_connection_receive(cipc_connection_t *connection,
                                                   size_t *length, int **descriptors, size_t *count,
                                                   cipc_deadline_t deadline);
 
+/// Sends descriptors as Python's multiprocessing.reduction.send_handle does, between two
+/// messages: one byte, their number, with all of them. They stay the caller's.
+///
+/// Python from 3.14 on answers with a byte, for which cipc_connection_acknowledged waits; an
+/// earlier one does not (read in CPython's source: Lib/multiprocessing/reduction.py, sendfds
+/// and recvfds). CIPC_EDESCRIPTORCOUNT: none, or more than 252; one for Python's recv_handle.
+/// CIPC_EOPNOTSUPP: not an AF_UNIX socket. CIPC_ETIMEDOUT: nothing was sent. The rest as with
+/// cipc_connection_send.
+CIPC_API CIPC_CHECKED int cipc_connection_send_handles(cipc_connection_t *connection,
+                                                       const int *descriptors, size_t count,
+                                                       cipc_deadline_t deadline);
+
+/// Receives `count` descriptors as Python's send_handle sends them, between two messages:
+/// close-on-exec, the caller's. Python from 3.14 on then waits for cipc_connection_acknowledge;
+/// an earlier one would take that for the beginning of a message.
+///
+/// CIPC_ETIMEDOUT: nothing has arrived. CIPC_EHANDLES: something else has, or another number;
+/// that ends the connection. CIPC_EINVAL: in the middle of a message. CIPC_EOPNOTSUPP,
+/// CIPC_EDESCRIPTORCOUNT as above. The rest as with cipc_connection_receive_into.
+CIPC_API CIPC_CHECKED int cipc_connection_receive_handles(cipc_connection_t *connection,
+                                                          int *descriptors, size_t count,
+                                                          cipc_deadline_t deadline);
+
+/// Says that descriptors have arrived, to Python from 3.14 on. Statuses as with
+/// cipc_connection_send.
+CIPC_API CIPC_CHECKED int cipc_connection_acknowledge(cipc_connection_t *connection,
+                                                      cipc_deadline_t deadline);
+
+/// Waits for the peer to say so. CIPC_EHANDLES: it said something else, which ends the
+/// connection. The rest as with cipc_connection_receive_handles.
+CIPC_API CIPC_CHECKED int cipc_connection_acknowledged(cipc_connection_t *connection,
+                                                       cipc_deadline_t deadline);
+
 /// Waits until there is something to receive: a message or the beginning of one,
 /// or the end of the stream. 0, CIPC_ETIMEDOUT, CIPC_ENOTREADABLE, CIPC_ECLOSED,
 /// -errno. Every thread that polls is told.

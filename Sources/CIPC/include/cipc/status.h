@@ -55,6 +55,10 @@
   X(CIPC_EOVERFLOW,          -EOVERFLOW,    "a size is beyond what can be represented") \
   X(CIPC_EMSGSIZE,           -EMSGSIZE,     "the message is longer than the buffer") \
   X(CIPC_ECANCELED,          -ECANCELED,    "the wait was cancelled") \
+  X(CIPC_EACCES,             -EACCES,       "no permission") \
+  X(CIPC_EADDRINUSE,         -EADDRINUSE,   "somebody listens at this address, or has its name") \
+  X(CIPC_EADDRNOTAVAIL,      -EADDRNOTAVAIL, "not an address of this machine, or no port left") \
+  X(CIPC_ECONNREFUSED,       -ECONNREFUSED, "nobody listens at this address") \
   X(CIPC_ECHILD,             -ECHILD,       "not a child of this process, or reaped already") \
   X(CIPC_ESRCH,              -ESRCH,        "no such process") \
   X(CIPC_ENOTRECOVERABLE,    -ENOTRECOVERABLE, "the lock was destroyed or can no longer be recovered") \
@@ -91,7 +95,10 @@
   X(CIPC_ENOBODY,            -4151,         "everybody else who had it open is gone") \
   X(CIPC_ERINGHEADER,        -4152,         "ring header: of another kind of ring, or not a ring's") \
   X(CIPC_ERINGINDEX,         -4153,         "ring head or tail: beyond the ring") \
-  X(CIPC_ERINGRECORD,        -4154,         "ring record length: beyond what was put")
+  X(CIPC_ERINGRECORD,        -4154,         "ring record length: beyond what was put") \
+  X(CIPC_EADDRESSLONG,       -4160,         "a path or name of more than 107 bytes, which is all that a socket's address holds") \
+  X(CIPC_EHOST,              -4161,         "no such host") \
+  X(CIPC_EHANDLES,           -4162,         "what came are not descriptors as Python sends them")
 // clang-format on
 
 CIPC_BEGIN_DECLS

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/// Listeners: a Unix socket with a path or in the abstract namespace, or a TCP port,
+/// on which other processes connect.
+///
+/// Any function but `free` may be called from several threads at once; a client goes
+/// to one of those that accept. `close` wakes all of them with CIPC_ECLOSED.
+///
+/// A path belongs to the listener that made it: that listener removes it when it is
+/// closed, in the process that opened it and while the path still leads to its own
+/// socket. What a killed process left is taken over by the next listener of that path
+/// once it is proven that nobody has a socket bound to it: the kernel is asked by
+/// connecting with a socket of another type, so a live listener notices nothing.
+/// Listeners that open the same path at the same time take turns by a lock on its
+/// directory (flock); programs that unlink and bind without it, such as Python ones,
+/// can still take the path from one another, and from these.
+///
+/// After a fork the child may accept, too, and has to close its copy as well: clients
+/// are refused once the last copy is closed. Closing there wakes and unlinks nothing of
+/// the parent's.
+#ifndef CIPC_LISTENER_H
+#define CIPC_LISTENER_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "address.h"
+#include "clock.h"
+#include "connection.h"
+#include "status.h"
+
+CIPC_BEGIN_DECLS
+
+typedef struct cipc_listener cipc_listener_t;
+
+/// How many clients may wait to be accepted, where 0 is asked for.
+#define CIPC_LISTENER_BACKLOG 128
+
+/// How to listen; zeros, or NULL, are the defaults.
+typedef struct cipc_listener_options {
+  /// How many clients may wait to be accepted. The kernel cuts it to
+  /// /proc/sys/net/core/somaxconn.
+  int backlog;
+  /// Permission bits of a path, less the umask; who may write may connect. 0 stands for
+  /// 0600. The file has them from the beginning.
+  mode_t mode;
+} cipc_listener_options_t;
+
+/// The process at the other end of a Unix socket, as the kernel says, not the peer. The
+/// process id is what it is here: 0 for one of a pid namespace that cannot be seen, and
+/// it may be another process's by now.
+typedef struct cipc_credentials {
+  pid_t process;
+  uid_t user;
+  gid_t group;
+} cipc_credentials_t;
+
+/// Listens. With port 0 the kernel chooses a port; cipc_listener_address tells it. An IPv6
+/// listener on "::" takes IPv4 clients as well.
+///
+/// CIPC_EADDRINUSE: somebody listens there, or the path is a file that no listener left.
+/// CIPC_EADDRNOTAVAIL: not an address of this machine. CIPC_EACCES; CIPC_ENOENT: no such
+/// directory; CIPC_EINVAL; CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM; -errno. Does not block,
+/// but for up to a second while somebody else has the directory locked.
+CIPC_API CIPC_CHECKED int cipc_listener_open(cipc_listener_t **listener,
+                                             const cipc_address_t *address,
+                                             const cipc_listener_options_t *options);
+
+/// Accepts one client. `maximum` is the longest message, in bytes; 0 stands for
+/// CIPC_FRAME_MAXIMUM. The connection is the caller's to free; TCP is without delay.
+///
+/// CIPC_ETIMEDOUT; CIPC_ECLOSED; CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM, -ENOBUFS: the
+/// client stays where it is, and so the listener stays readable: do not try again before
+/// something was closed, or not at once. Clients that went before they were accepted are
+/// passed over. -errno.
+CIPC_API CIPC_CHECKED int cipc_listener_accept(cipc_listener_t *listener,
+                                               cipc_connection_t **connection, uint64_t maximum,
+                                               cipc_deadline_t deadline);
+
+/// The address that clients connect to, with the port that the kernel chose.
+CIPC_API void cipc_listener_address(const cipc_listener_t *listener, cipc_address_t *address);
+
+/// Three descriptors to wait for together: the socket, readable when cipc_listener_accept would
+/// not wait; an eventfd that is readable once the listener is closed; and one that is while
+/// cipc_listener_raise says so. All are borrowed; the eventfds are open until the listener is
+/// freed, the socket's number may be used again once it is closed. CIPC_ECLOSED, CIPC_EMFILE,
+/// CIPC_ENFILE, CIPC_ENOMEM.
+CIPC_API CIPC_CHECKED int cipc_listener_watch(cipc_listener_t *listener, int descriptors[3]);
+
+/// Makes the third descriptor of cipc_listener_watch readable, or no longer: for callers that
+/// keep accepted clients for others.
+CIPC_API void cipc_listener_raise(cipc_listener_t *listener, int is_raised);
+
+/// Stops listening, removes the path if it is its own, and wakes whoever is inside. Those
+/// who wait to be accepted see the end of the stream. Closing twice does nothing. Does not
+/// block, but for up to a second while somebody else has the directory locked.
+CIPC_API void cipc_listener_close(cipc_listener_t *listener);
+
+/// 1 once closed, otherwise 0.
+CIPC_API int cipc_listener_closed(const cipc_listener_t *listener);
+
+/// Closes the listener and frees it; nobody may be inside any more. NULL does nothing.
+CIPC_API void cipc_listener_free(cipc_listener_t *listener);
+
+/// Who is at the other end of a connection, as the kernel noted it when the connection was
+/// made. CIPC_EOPNOTSUPP: not a Unix socket. CIPC_ECLOSED, CIPC_EMFILE. Any thread.
+CIPC_API CIPC_CHECKED int cipc_connection_credentials(cipc_connection_t *connection,
+                                                      cipc_credentials_t *credentials);
+
+/// The address of the other end of a connection. A client's of a Unix socket has none as a rule:
+/// CIPC_EOPNOTSUPP, as for a pipe. CIPC_ECLOSED, CIPC_EMFILE, -errno. Any thread.
+CIPC_API CIPC_CHECKED int cipc_connection_peer_address(cipc_connection_t *connection,
+                                                       cipc_address_t *address);
+
+CIPC_END_DECLS
+
+#endif

@@ -1,0 +1,1 @@
+../../SwiftIPCTests/Support/PythonProcess.swift
