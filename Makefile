@@ -37,6 +37,7 @@ include Make/install.mk
 include Make/test.mk
 include Make/sanitize.mk
 include Make/quality.mk
+include Make/model.mk
 
 .PHONY: help
 help: ## list the targets

@@ -52,8 +52,10 @@ $(eval $(call c_test_rules,test-c,$(CC),))
 test-c: $(C_TESTS_test-c) ## the C tests
 	@Scripts/run-programs $^
 
+SOAKS := start_test soak_test ring_soak_test
+
 .PHONY: soak
-soak: $(BUILD)/test-c/start_test $(BUILD)/test-c/soak_test ## ten thousand starts; a minute of kills
+soak: $(SOAKS:%=$(BUILD)/test-c/%) ## ten thousand starts; minutes of kills
 	STARTS=10000 SOAK_SECONDS=60 PROGRAMS_AT_ONCE=1 TEST_PROGRAM_SECONDS=900 Scripts/run-programs $^
 
 .PHONY: test-exports

@@ -181,8 +181,14 @@ int cipc_ring_peek_step(cipc_ring_t *ring, cipc_ring_record_t *record, int look,
 static void leave_shown(cipc_ring_t *ring) {
   ring->shown.is_open = false;
   cipc_consumer_leave(ring);
-  // Who tried while the side was held for as long as the caller liked sleeps for records.
-  if (cipc_ring_has_locks(ring)) cipc_sleepers_wake(&ring->control->items, 1);
+  if (!cipc_ring_has_locks(ring)) return;
+  // Who tried while the side was held for as long as the caller liked sleeps for records, although
+  // the producers of what is left, or the end, have woken him.
+  cipc_index_t head = __atomic_load_n(&ring->control->head, __ATOMIC_RELAXED);
+  cipc_index_t tail = __atomic_load_n(&ring->control->tail, __ATOMIC_SEQ_CST);
+  uint32_t left = (uint32_t)cipc_index_records(head, tail);
+  if ((tail & CIPC_INDEX_FINISHED) != 0) left = INT_MAX;
+  if (left != 0) cipc_sleepers_wake(&ring->control->items, left);
 }
 
 int cipc_ring_release(cipc_ring_t *ring) {

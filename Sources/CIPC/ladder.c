@@ -219,11 +219,18 @@ static int place_in(cipc_ring_t *ring, cipc_index_t tail, uint64_t units, uint32
 static bool is_soon_free(const cipc_ring_t *ring, cipc_index_t low, uint64_t units) {
   uint64_t wanted = ring->rungs[0].units / 4;
   if (wanted < units) return false;
+  // Each round frees at least as many units as records, or is the last.
   for (uint64_t freed = 0; freed < wanted;) {
     cipc_patience_pause(PROGRESS_PAUSES);
     cipc_index_t now = __atomic_load_n(ring->low, __ATOMIC_RELAXED);
-    if (cipc_index_rung(now) != 0 || cipc_index_records(low, now) < PROGRESS_RECORDS) return false;
-    freed += (cipc_index_position(now) - cipc_index_position(low)) & (ring->rungs[0].units - 1);
+    uint64_t moved =
+        (cipc_index_position(now) - cipc_index_position(low)) & (ring->rungs[0].units - 1);
+    // Less than the records can be: scribbled over.
+    if (cipc_index_rung(now) != 0 || moved < PROGRESS_RECORDS ||
+        cipc_index_records(low, now) < PROGRESS_RECORDS) {
+      return false;
+    }
+    freed += moved;
     low = now;
   }
   return true;

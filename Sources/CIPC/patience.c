@@ -174,11 +174,12 @@ int cipc_patience_step(cipc_ring_t *ring, cipc_ring_side_t side, cipc_ring_attem
   cipc_deadline_t limit = cipc_clock_deadline(MOMENT);
   int status = attempt_once(ring, side, attempt, request, look != 0, limit, wait);
   if (status != CIPC_ETIMEDOUT) return status;
-  // Somebody holds the side for longer, and will wake one who sleeps when he lets go.
+  // Somebody holds the side for longer, and will wake who sleeps when he lets go; another who only
+  // puts or gets will not, and is waited for.
   if (wait != NULL) {
     uint32_t *word = word_of(ring, side);
     *wait = (cipc_wait_t){.word = word, .expected = cipc_sleepers_mark(word)};
-    status = attempt(ring, request, CIPC_IMMEDIATELY);
+    status = attempt(ring, request, cipc_clock_deadline(MOMENT));
   }
   return status == CIPC_ETIMEDOUT ? CIPC_EAGAIN : status;
 }

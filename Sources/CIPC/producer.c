@@ -219,7 +219,7 @@ int cipc_ring_commit(cipc_ring_t *ring) {
   if (!is_reserving(ring)) return CIPC_EPERM;
   commit(ring);
   // Who tried while the side was held for as long as the caller liked sleeps for room.
-  if (cipc_ring_has_locks(ring)) cipc_sleepers_wake(&ring->control->room, 1);
+  if (cipc_ring_has_locks(ring)) cipc_sleepers_wake(&ring->control->room, INT_MAX);
   return 0;
 }
 
@@ -227,7 +227,7 @@ int cipc_ring_cancel(cipc_ring_t *ring) {
   if (!is_reserving(ring)) return CIPC_EPERM;
   ring->batch.is_open = false;
   cipc_producer_leave(ring);
-  if (cipc_ring_has_locks(ring)) cipc_sleepers_wake(&ring->control->room, 1);
+  if (cipc_ring_has_locks(ring)) cipc_sleepers_wake(&ring->control->room, INT_MAX);
   return 0;
 }
 

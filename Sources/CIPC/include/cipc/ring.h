@@ -222,8 +222,9 @@ typedef struct cipc_ring_record {
   size_t length;
   /// Leased: names the lease.
   uint64_t ticket;
-  /// Leased: how often it has been delivered, this time included. Never too low; one too high for
-  /// each process that was killed while it took or handed back this record.
+  /// Leased: how often it has been delivered, this time included; a `cipc_ring_get` that had too
+  /// little room counts. Never too low; one too high for each process that was killed while it took
+  /// or handed back this record.
   uint32_t deliveries;
 } cipc_ring_record_t;
 
@@ -290,7 +291,9 @@ CIPC_API CIPC_CHECKED int cipc_ring_acknowledge(cipc_ring_t *ring, uint64_t tick
 /// The same for the lease taken first of those that are still held.
 CIPC_API CIPC_CHECKED int cipc_ring_acknowledge_first(cipc_ring_t *ring, cipc_deadline_t deadline);
 
-/// Hands a record back, to be leased again by anybody. As `cipc_ring_acknowledge`.
+/// Hands a record back, to be leased again by anybody. As `cipc_ring_acknowledge`. With
+/// CIPC_RING_TRACKED, where what is leased does not hold up the end, consumers may have been told
+/// of the end by then.
 CIPC_API CIPC_CHECKED int cipc_ring_return(cipc_ring_t *ring, uint64_t ticket,
                                            cipc_deadline_t deadline);
 
