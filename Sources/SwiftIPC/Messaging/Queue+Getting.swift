@@ -68,9 +68,14 @@ extension Queue {
         return error
       }
     }
-    return IPCError(
+    return unusualLength(nil)
+  }
+
+  func unusualLength(_ length: Int?) -> IPCError {
+    IPCError(
       .malformedMessage,
-      context: "element of a queue: another length, and a \(Element.self) has \(plainSize)")
+      context: "element of a queue: length \(length.map { "\($0)" } ?? "another"), "
+        + "and a \(Element.self) has \(MemoryLayout<Element>.size)")
   }
 
   @usableFromInline @inline(never) func getRecord(before deadline: Int64) throws -> Element {
