@@ -138,8 +138,6 @@ extension Queue {
     _ chunk: UnsafeRawBufferPointer, _ count: Int, from put: inout Int,
     reserve: (inout UnsafeMutableRawPointer?) -> Int32
   ) -> Int32 {
-    // It would be one commit with what the thread writes in place.
-    if isWriting { return CIPC_EDEADLK.rawValue }
     var payload: UnsafeMutableRawPointer?
     let stride = chunk.count / count
     var status = unsafe reserve(&payload)
