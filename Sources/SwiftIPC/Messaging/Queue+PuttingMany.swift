@@ -11,6 +11,8 @@ extension Queue {
   /// try queue.putMany(0..<1000)
   /// ```
   ///
+  /// The corresponding C function is `cipc_ring_put_many`.
+  ///
   /// - Throws: as `put(_:)`. Those before the one that could not be put are in the queue then; the
   ///   context says how many.
   @available(*, noasync, message: "use 'try await putMany(_:)'")
