@@ -836,6 +836,15 @@ static void who_waits_for_nobody_is_told(void) {
 static void who_is_expected_is_waited_for(void) {
   begin(0, 4096, 0);
   uint32_t ticket;
+  uint64_t unseen;
+  size_t unseen_length;
+  // Gone before anybody looked.
+  CHECK_EQUAL(cipc_ring_offer(shared_ring, &ticket), 0);
+  CHECK_EQUAL(cipc_segment_settle(cipc_ring_segment(shared_ring), ticket), 0);
+  CHECK_EQUAL(cipc_ring_get(shared_ring, &unseen, sizeof unseen, &unseen_length, soon()),
+              CIPC_ENOBODY);
+  cipc_ring_close(shared_ring);
+  begin(0, 4096, 0);
   CHECK_EQUAL(cipc_ring_offer(shared_ring, &ticket), 0);
   uint64_t number;
   size_t length;

@@ -88,6 +88,50 @@ import Testing
     #expect(shown.map(\.values) == [[0], [1], [2]])
   }
 
+  @Test func queues() async throws {
+    let queue = try Queue<String>()
+    try ChildProcess.start(queue) { queue in
+      for letter in ["A", "B", "C", "D"] { try queue.put(letter) }
+      queue.finish()
+    }
+    var letters = ""
+    for try await letter in queue { letters += letter }
+    #expect(letters == "ABCD")
+    let (ours, _peer) = try Connection.pair()
+    let child = try ChildProcess.start(queue) { _ in }
+    let ready = try await firstReady(child, ours, queue, timeout: .seconds(5))
+    #expect(ready.contains(2) && !ready.contains(1))
+    _peer.close()
+    _ = try Queue<ExampleReading>(capacity: .elements(64))
+    _ = try Queue<[UInt8]>(capacity: .bytes(1 << 20))
+  }
+
+  @Test func queuesWithTasksAndLeases() async throws {
+    let jobs = try Queue<String>(delivery: .tracked)
+    let worker = try ChildProcess.start(jobs) { jobs in
+      while (try jobs.next()) != nil { try jobs.taskDone() }
+    }
+    for job in ["a", "b"] { try await jobs.put(job) }
+    try await jobs.join()
+    jobs.finish()
+    #expect(try await worker.join() == .exited(0))
+    let leased = try Queue<String>(delivery: .leased)
+    try await leased.put("a")
+    let lease = try await leased.lease()
+    #expect(lease.element == "a")
+    try lease.acknowledge()
+    let frames = try Queue<[Float]>(capacity: .elements(8))
+    try await frames.put(upTo: 480 * 640) { pixels in
+      for i in 0..<480 * 640 { pixels.append(Float(i % 7)) }
+    }
+    let brightest = try await frames.withElement { pixels in
+      var brightest: Float = 0
+      for i in pixels.indices { brightest = max(brightest, pixels[i]) }
+      return brightest
+    }
+    #expect(brightest == 6)
+  }
+
   /// Shared objects go to a child that runs already.
   @Test func aValueOverAConnectionThatIsThereAlready() async throws {
     let (ours, theirs) = try Connection.pair()

@@ -80,6 +80,19 @@ import Testing
     #expect(openDescriptors(of: files) == before)
   }
 
+  @Test func queues() throws {
+    let queue = try Queue<Int>()
+    let (_, outbox) = try MessageEncoder().encodeWithDescriptors(queue)
+    let files = Set(try #require(outbox).descriptors.map { test_inode($0) })
+    let before = openDescriptors(of: files)
+    let refused = try tryAll(queue) { got in
+      try got.put(7)
+      #expect(try queue.get() == 7)
+    }
+    #expect(refused > 200)
+    #expect(openDescriptors(of: files) == before)
+  }
+
   /// An error that quotes a message stays short.
   @Test func errorsAreShort() throws {
     let number = [0x80, 4, 0x8b, 0x40, 0x42, 0x0f, 0] + [UInt8](repeating: 0x7f, count: 1_000_000)

@@ -62,6 +62,23 @@ import Testing
     #expect(try await child.join() == .exited(0))
   }
 
+  @Test(.enabled(if: ChildWork.canFork)) func aForkedChildHasWhatItsParentHad() async throws {
+    let parent = try ChildProcess.start {
+      let queue = try Queue<Int>()
+      let child = try ChildProcess.start(options: .init(method: .fork)) {
+        try queue.put(5)
+        while true { pause() }
+      }
+      let number = try queue.get()
+      // Longer than a look at who is there takes.
+      let inBetween = errorCode { _ = try queue.get(timeout: .milliseconds(500)) }
+      try child.kill()
+      let code = errorCode { _ = try queue.get() }
+      return "\(number) \(inBetween?.rawValue ?? "-") \(code?.rawValue ?? "-")"
+    }
+    #expect(try await parent.value == "5 timedOut peersGone")
+  }
+
   // MARK: Many
 
   /// What CPython's documentation warns of: there the child never ends.

@@ -58,6 +58,10 @@ import Testing
     #expect(try queue.getMany(upTo: 0) == [])
     #expect(try queue.getMany(upTo: 100_000) == Array(10..<5000))
     #expect(errorCode { _ = try queue.getMany(upTo: 1, timeout: .zero) } == .timedOut)
+    let wide = try Queue<SIMD8<Double>>()
+    try wide.putMany((0..<10).map { SIMD8(repeating: Double($0)) })
+    #expect(try wide.getMany(upTo: 10).map { $0[7] } == (0..<10).map { Double($0) })
+    #expect(errorCode { _ = try wide.getMany(upTo: 1, timeout: .zero) } == .timedOut)
     let texts = try Queue<MessageValue>()
     try texts.putMany([1, nil, "three"])
     #expect(try texts.getMany(upTo: 2, timeout: .seconds(1)) == [1, nil])
@@ -290,6 +294,7 @@ import Testing
     queue.finish()
     queue.finish()
     #expect(queue.isFinished && queue.count == 3)
+    #expect(await asyncCode { try await queue.putMany([4]) } == .finished)
     #expect(await asyncCode { try await queue.put(3) } == .finished)
     #expect(errorCode { _ = try queue.putIfRoom(3) } == .finished)
     var taken: [Int] = []

@@ -9,6 +9,8 @@ extension Queue {
   /// Where delivery is tracked, say `taskDone()` when you are done with it. Where it is leased, the
   /// element is acknowledged by this: use `lease()` to do so later.
   ///
+  /// The corresponding C function is `cipc_ring_get`. Complexity: O(n) in the size of the element.
+  ///
   /// - Throws: `IPCError` with `finished` when the stream was finished and nothing is left;
   ///   `peersGone` when nothing is there and all others that had the queue are gone; `closed`;
   ///   `alreadyLocked` inside `withElement` of this queue; `malformedMessage` when the bytes are not an
@@ -68,9 +70,14 @@ extension Queue {
         return error
       }
     }
-    return IPCError(
+    return unusualLength(nil)
+  }
+
+  func unusualLength(_ length: Int?) -> IPCError {
+    IPCError(
       .malformedMessage,
-      context: "element of a queue: another length, and a \(Element.self) has \(plainSize)")
+      context: "element of a queue: length \(length.map { "\($0)" } ?? "another"), "
+        + "and a \(Element.self) has \(MemoryLayout<Element>.size)")
   }
 
   @usableFromInline @inline(never) func getRecord(before deadline: Int64) throws -> Element {

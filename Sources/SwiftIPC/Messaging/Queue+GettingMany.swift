@@ -45,26 +45,37 @@ extension Queue {
 
   private func getMany(_ most: Int, before deadline: Int64) throws -> [Element] {
     guard most > 0 else { return [] }
-    let records = try withExtendedLifetime(self) { () throws(IPCError) in
+    let taken = try withExtendedLifetime(self) { () throws(IPCError) in
       var shown = QueueShown()
       let status = first(&shown, deadline)
       if status < 0 { throw failure(status) }
       return try takeMany(from: shown, upTo: most)
     }
-    return try elements(of: records)
+    return try elements(of: taken)
   }
 
   private nonisolated(nonsending) func getManySuspending(
     _ most: Int, _ deadline: Int64
   ) async throws -> [Element] {
     guard most > 0 else { return [] }
-    let records = try await takeSuspending(until: deadline) { shown throws(IPCError) in
+    let taken = try await takeSuspending(until: deadline) { shown throws(IPCError) in
       try takeMany(from: shown, upTo: most)
     }
-    return try elements(of: records)
+    return try elements(of: taken)
   }
 
-  private func elements(of taken: [QueueTaken<Element>]) throws -> [Element] {
+  /// What was taken at once.
+  private enum Batch {
+    case elements([Element])
+    case records([QueueTaken<Element>])
+  }
+
+  private func elements(of batch: Batch) throws -> [Element] {
+    let taken: [QueueTaken<Element>]
+    switch batch {
+    case .elements(let elements): return elements
+    case .records(let records): taken = records
+    }
     do {
       return try taken.map { try coding.element(of: $0.record) }
     } catch {
@@ -74,28 +85,63 @@ extension Queue {
   }
 
   /// Takes the element that is shown or was leased, and those behind it.
-  private func takeMany(
-    from first: QueueShown, upTo most: Int
-  ) throws(IPCError) -> [QueueTaken<Element>] {
+  private func takeMany(from first: QueueShown, upTo most: Int) throws(IPCError) -> Batch {
     guard delivery == .atMostOnce else {
-      return try takeManyLeased(from: first, upTo: most)
+      return .records(try takeManyLeased(from: first, upTo: most))
     }
-    var taken: [QueueTaken<Element>] = []
-    var problem: IPCError?
     var shown = first
-    while true {
-      do throws(IPCError) {
-        taken.append(QueueTaken(record: unsafe try coding.read(shown.bytes), ticket: 0))
-      } catch {
-        problem = error
-      }
-      if problem != nil || taken.count == most { break }
-      if unsafe cipc_ring_peek_step(ring, &shown.record, 0, nil) != 0 { break }
-    }
+    var problem: IPCError?
+    let batch =
+      plainSize > 0
+      ? copyMany(&shown, upTo: most, &problem) : readMany(&shown, upTo: most, &problem)
     let status = unsafe cipc_ring_release(ring)
     if status < 0 { throw failure(status) }
     if let problem { throw problem }
-    return taken
+    return batch
+  }
+
+  private func readMany(
+    _ shown: inout QueueShown, upTo most: Int, _ problem: inout IPCError?
+  ) -> Batch {
+    var taken: [QueueTaken<Element>] = []
+    do throws(IPCError) {
+      repeat {
+        taken.append(QueueTaken(record: unsafe try coding.read(shown.bytes), ticket: 0))
+      } while taken.count < most && showNext(&shown)
+    } catch {
+      problem = error
+    }
+    return .records(taken)
+  }
+
+  /// The same for elements that are their bytes.
+  private func copyMany(
+    _ shown: inout QueueShown, upTo most: Int, _ problem: inout IPCError?
+  ) -> Batch {
+    // Those that come meanwhile are left for the next time. The count is others' word: it does not have
+    // this process allocate more than that.
+    let most = Swift.min(most, Swift.max(1, count), 1 << 16)
+    let stride = MemoryLayout<Element>.stride
+    return .elements(
+      unsafe [Element](unsafeUninitializedCapacity: most) { buffer, count in
+        // There is room for one at least.
+        let memory = UnsafeMutableRawPointer(buffer.baseAddress!)
+        repeat {
+          let bytes = unsafe shown.bytes
+          guard bytes.count == plainSize else {
+            problem = unusualLength(bytes.count)
+            return
+          }
+          // All bytes are an element.
+          unsafe (memory + count * stride).copyMemory(
+            from: bytes.baseAddress!, byteCount: plainSize)
+          count += 1
+        } while count < most && showNext(&shown)
+      })
+  }
+
+  private func showNext(_ shown: inout QueueShown) -> Bool {
+    unsafe cipc_ring_peek_step(ring, &shown.record, 0, nil) == 0
   }
 
   private func takeManyLeased(

@@ -24,6 +24,8 @@ extension Queue {
   /// until the body returns. Other consumers wait meanwhile, so be brief. Towards a process that is not
   /// trusted, copy before you check: it can change what you look at.
   ///
+  /// The corresponding C functions are `cipc_ring_peek` and `cipc_ring_release`.
+  ///
   /// - Parameters:
   ///   - timeout: how long to wait for an element; zero or less tries once, `nil` waits for as long as
   ///     it takes.
@@ -164,6 +166,8 @@ extension Queue {
   ///
   /// The array is as long as what the body appends. Nobody sees it before the body has returned; other
   /// producers wait meanwhile, so be brief. A process that is killed inside has put nothing.
+  ///
+  /// The corresponding C functions are `cipc_ring_reserve` and `cipc_ring_commit`.
   ///
   /// - Parameters:
   ///   - capacity: how many elements the body appends at most; room is waited for for all of them.

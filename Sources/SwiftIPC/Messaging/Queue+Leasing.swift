@@ -5,7 +5,8 @@ extension Queue {
   /// Takes an element to work on, which goes back to the queue unless it is acknowledged. Blocks until
   /// there is one: first those that were handed back.
   ///
-  /// Room for others is made when it is acknowledged, and those put before it are.
+  /// Room for others is made when it is acknowledged, and those put before it are. The corresponding C
+  /// function is `cipc_ring_lease`.
   ///
   /// - Parameter timeout: how long to wait; zero or less tries once, `nil` waits for as long as it
   ///   takes.
@@ -98,8 +99,11 @@ extension Queue {
   /// try await jobs.join()
   /// ```
   ///
+  /// The corresponding C function is `cipc_ring_acknowledge_first`.
+  ///
   /// - Throws: `IPCError` with `notOwner` when it is said more often than elements were taken through
-  ///   this handle, or in a forked copy of the process that took them; `unsupported` unless delivery is tracked; `closed`.
+  ///   this handle, or in a forked copy of the process that took them; `unsupported` unless delivery is
+  ///   tracked; `closed`.
   public func taskDone() throws(IPCError) {
     guard delivery == .tracked else {
       throw IPCError(
@@ -116,6 +120,8 @@ extension Queue {
 
   /// Waits until everything that was put is done: `taskDone()` was said of it, its lease was
   /// acknowledged, or, where delivery is tracked, the process that took it is dead. Blocks.
+  ///
+  /// The corresponding C function is `cipc_ring_join`.
   ///
   /// - Parameter timeout: how long to wait; zero or less looks once, `nil` waits for as long as it
   ///   takes.

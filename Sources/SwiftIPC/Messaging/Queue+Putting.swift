@@ -6,6 +6,9 @@ extension Queue {
 
   /// Puts an element. Blocks while there is no room.
   ///
+  /// The corresponding C function is `cipc_ring_put`. Complexity: O(n) in the size of the element, without
+  /// an allocation where the element is its bytes.
+  ///
   /// - Throws: `IPCError` with `capacityExceeded` at once for an element that is larger than the queue;
   ///   `finished`; `peersGone` when it is full and all others that had it are gone; `closed`;
   ///   `notTransferable` for an element with a shared object or a connection in it;

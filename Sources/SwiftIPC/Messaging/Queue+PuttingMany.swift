@@ -11,10 +11,12 @@ extension Queue {
   /// try queue.putMany(0..<1000)
   /// ```
   ///
+  /// The corresponding C function is `cipc_ring_put_many`.
+  ///
   /// - Throws: as `put(_:)`. Those before the one that could not be put are in the queue then; the
   ///   context says how many.
   @available(*, noasync, message: "use 'try await putMany(_:)'")
-  public func putMany(_ elements: some Sequence<Element>) throws {
+  @inlinable public func putMany(_ elements: some Sequence<Element>) throws {
     _ = try putMany(elements, before: .max)
   }
 
@@ -25,15 +27,19 @@ extension Queue {
   /// - Returns: how many were put: the first ones.
   /// - Throws: as `putMany(_:)`, and never `timedOut`.
   @available(*, noasync, message: "use 'try await putMany(_:timeout:)'")
-  public func putMany(_ elements: some Sequence<Element>, timeout: Duration) throws -> Int {
-    try putMany(elements, before: Deadline.after(timeout))
+  @inlinable public func putMany(_ elements: some Sequence<Element>, timeout: Duration) throws
+    -> Int
+  {
+    try putMany(elements, before: Self.deadline(after: timeout))
   }
 
   /// Puts all elements of a sequence, in order. The task is suspended while there is no room; no
   /// thread is blocked.
   ///
   /// - Throws: as the blocking form, and `cancelled` when the task was cancelled.
-  public nonisolated(nonsending) func putMany(_ elements: some Sequence<Element>) async throws {
+  @inlinable public nonisolated(nonsending) func putMany(_ elements: some Sequence<Element>)
+    async throws
+  {
     _ = try await putManySuspending(elements, .max)
   }
 
@@ -43,13 +49,114 @@ extension Queue {
   /// - Parameter timeout: how long to wait; zero or less does not wait.
   /// - Returns: how many were put: the first ones.
   /// - Throws: as the blocking form, and `cancelled` when the task was cancelled.
-  public nonisolated(nonsending) func putMany(
+  @inlinable public nonisolated(nonsending) func putMany(
     _ elements: some Sequence<Element>, timeout: Duration
   ) async throws -> Int {
-    try await putManySuspending(elements, Deadline.after(timeout))
+    try await putManySuspending(elements, Self.deadline(after: timeout))
   }
 
-  private func putMany(
+  @inlinable func putMany<Elements: Sequence>(
+    _ elements: Elements, before deadline: Int64
+  ) throws -> Int where Elements.Element == Element {
+    guard plainPutSize >= 0 else { return try putRecords(elements, before: deadline) }
+    var iterator = elements.makeIterator()
+    var count = 0
+    while true {
+      let chunk = Self.chunk(&iterator)
+      if chunk.isEmpty { return count }
+      let put = try unsafe chunk.withUnsafeBytes {
+        unsafe try putPlain($0, chunk.count, before: deadline, behind: count)
+      }
+      count += put
+      if put < chunk.count { return count }
+    }
+  }
+
+  @inlinable nonisolated(nonsending) func putManySuspending<Elements: Sequence>(
+    _ elements: Elements, _ deadline: Int64
+  ) async throws -> Int where Elements.Element == Element {
+    guard plainPutSize >= 0 else { return try await putRecordsSuspending(elements, deadline) }
+    var iterator = elements.makeIterator()
+    var count = 0
+    while true {
+      let chunk = Self.chunk(&iterator)
+      if chunk.isEmpty { return count }
+      let put = try await putPlainSuspending(chunk, deadline, behind: count)
+      count += put
+      if put < chunk.count { return count }
+    }
+  }
+
+  /// The next elements of a sequence: not while the queue is held, since that is the caller's code.
+  @inlinable static func chunk<Iterator: IteratorProtocol>(
+    _ iterator: inout Iterator
+  ) -> ContiguousArray<Element> where Iterator.Element == Element {
+    var chunk = ContiguousArray<Element>()
+    // As many as go in one commit, so that consumers have something to do meanwhile.
+    while chunk.count < 1024, let element = iterator.next() { chunk.append(element) }
+    return chunk
+  }
+
+  /// Puts elements that are their bytes: how many, fewer when the time is over.
+  @usableFromInline func putPlain(
+    _ chunk: UnsafeRawBufferPointer, _ count: Int, before deadline: Int64, behind before: Int
+  ) throws -> Int {
+    try withExtendedLifetime(self) {
+      var put = 0
+      while put < count {
+        let status = unsafe putPlain(chunk, count, from: &put) {
+          unsafe cipc_ring_reserve(ring, plainPutSize, &$0, deadline)
+        }
+        if status == CIPC_ETIMEDOUT.rawValue { return put }
+        if status < 0 { throw failure(status, behind: before + put) }
+      }
+      return put
+    }
+  }
+
+  @usableFromInline nonisolated(nonsending) func putPlainSuspending(
+    _ chunk: ContiguousArray<Element>, _ deadline: Int64, behind before: Int
+  ) async throws -> Int {
+    var put = 0
+    do {
+      while put < chunk.count {
+        try await waitForWord(until: deadline, subject: Self.subject) { look, wait in
+          unsafe chunk.withUnsafeBytes { bytes in
+            unsafe putPlain(bytes, chunk.count, from: &put) {
+              unsafe cipc_ring_reserve_step(ring, plainPutSize, &$0, look ? 1 : 0, &wait)
+            }
+          }
+        }
+      }
+    } catch {
+      if error.code == .timedOut { return put }
+      throw failure(error, behind: before + put)
+    }
+    return put
+  }
+
+  /// Puts as many as there is room for after waiting for one, in one commit: 0, or why none could be put.
+  private func putPlain(
+    _ chunk: UnsafeRawBufferPointer, _ count: Int, from put: inout Int,
+    reserve: (inout UnsafeMutableRawPointer?) -> Int32
+  ) -> Int32 {
+    var payload: UnsafeMutableRawPointer?
+    let stride = chunk.count / count
+    var status = unsafe reserve(&payload)
+    if status < 0 { return status }
+    while true {
+      // Reserved, and there is one at the place.
+      unsafe payload!.copyMemory(
+        from: chunk.baseAddress! + put * stride, byteCount: plainPutSize)
+      put += 1
+      if put == count { break }
+      status = unsafe cipc_ring_reserve(ring, plainPutSize, &payload, 0)
+      if status < 0 { break }
+    }
+    return unsafe cipc_ring_commit(ring)
+  }
+
+  @usableFromInline func putRecords(
     _ elements: some Sequence<Element>, before deadline: Int64
   ) throws -> Int {
     var batch = QueueBatch(elements, of: self)
@@ -58,12 +165,12 @@ extension Queue {
       case 0 where batch.isOver: return batch.count
       case 0: break
       case CIPC_ETIMEDOUT.rawValue where batch.error == nil: return batch.count
-      case let status: throw batch.failure(status)
+      case let status: throw batch.error ?? failure(status, behind: batch.count)
       }
     }
   }
 
-  private nonisolated(nonsending) func putManySuspending(
+  @usableFromInline nonisolated(nonsending) func putRecordsSuspending(
     _ elements: some Sequence<Element>, _ deadline: Int64
   ) async throws -> Int {
     var batch = QueueBatch(elements, of: self)
@@ -77,9 +184,19 @@ extension Queue {
       }
     } catch {
       if error.code == .timedOut && batch.error == nil { return batch.count }
-      throw batch.failure(error)
+      throw batch.error ?? failure(error, behind: batch.count)
     }
     return batch.count
+  }
+
+  private func failure(_ status: Int32, behind count: Int) -> IPCError {
+    failure(failure(status), behind: count)
+  }
+
+  private func failure(_ error: IPCError, behind count: Int) -> IPCError {
+    var error = error
+    if count > 0 { error.context += "; the first \(count) elements were put" }
+    return error
   }
 }
 
@@ -156,14 +273,5 @@ where Elements.Element == Element {
     count += reserved
     isOver = isAtEnd && put == records.count && error == nil
     return 0
-  }
-
-  func failure(_ status: Int32) -> any Error { failure(queue.failure(status)) }
-
-  func failure(_ thrown: IPCError) -> any Error {
-    if let error { return error }
-    var thrown = thrown
-    if count > 0 { thrown.context += "; the first \(count) elements were put" }
-    return thrown
   }
 }

@@ -251,7 +251,7 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
   /// and then the end. Again, it does nothing; nor does it on a queue that was closed here.
   ///
   /// Waits for whoever is putting at this moment. Must not be called while this thread writes an element
-  /// in place.
+  /// in place. The corresponding C function is `cipc_ring_finish`.
   public func finish() {
     let status = withExtendedLifetime(self) { unsafe cipc_ring_finish(ring, .max) }
     precondition(
@@ -266,7 +266,8 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
   /// Drops this handle. Whoever waits on it here gets `closed`, as does every later call; other processes
   /// keep theirs. Leases go back to the queue, and what was taken and is not done counts as done.
   ///
-  /// Closing twice does nothing. The last reference going away closes too.
+  /// Closing twice does nothing. The last reference going away closes too. The corresponding C function is
+  /// `cipc_ring_shut`.
   public func close() {
     withExtendedLifetime(self) { unsafe cipc_ring_shut(ring) }
   }

@@ -5,7 +5,8 @@ internal import CIPC
 /// is blocked.
 ///
 /// A child is ready once it has ended, its output when there is something to read, and a connection when there is something to receive: a message,
-/// the beginning of one, or its end, also where it was closed here.
+/// the beginning of one, or its end, also where it was closed here. A queue is when there is something to
+/// take, or its end.
 ///
 /// ```swift
 /// let child = try ChildProcess.start(theirs) { connection in try connection.send("hello") }

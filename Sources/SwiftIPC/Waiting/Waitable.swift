@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Something that `firstReady` waits for: a child until it has ended, a connection until it can be received from.
+/// Something that `firstReady` waits for: a child until it has ended, a connection or queue until there is something.
 ///
 /// A type of your own that has a descriptor can be waited for too:
 ///
