@@ -8,14 +8,15 @@
 // MARK: The side
 
 int cipc_consumer_enter(cipc_ring_t *ring, cipc_deadline_t limit) {
-  if (__builtin_expect(cipc_ring_was_shut(ring), 0)) return CIPC_ECLOSED;
+  int status = cipc_ring_begin(ring);
+  if (__builtin_expect(status < 0, 0)) return status;
   if (!cipc_ring_has_locks(ring)) {
-    int status = cipc_ring_claim(&ring->control->consumer, &ring->consumer);
+    status = cipc_ring_claim(&ring->control->consumer, &ring->consumer);
     if (status == CIPC_RING_CLAIMED) ring->shown.is_open = false;
     if (status != 0) return status < 0 ? status : 0;
     return ring->shown.is_open ? CIPC_EDEADLK : 0;
   }
-  int status = cipc_mutex_lock(&ring->control->consumers, limit);
+  status = cipc_mutex_lock(&ring->control->consumers, limit);
   if (__builtin_expect(status < 0, 0)) return status;
   // As in cipc_producer_enter.
   ring->shown.is_open = false;

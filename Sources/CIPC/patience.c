@@ -130,9 +130,8 @@ static void punish(cipc_patience_t *patience) {
 
 // Whether nobody is left who could do what is waited for.
 static bool is_alone(cipc_ring_t *ring) {
-  int others = cipc_segment_others(ring->segment);
-  if (others > 0) __atomic_store_n(&ring->control->is_shared, 1, __ATOMIC_RELAXED);
-  return others == 0 && __atomic_load_n(&ring->control->is_shared, __ATOMIC_RELAXED) != 0;
+  return __atomic_load_n(&ring->control->is_shared, __ATOMIC_RELAXED) != 0 &&
+         cipc_segment_others(ring->segment) == 0;
 }
 
 static void sweep(cipc_ring_t *ring) {

@@ -28,14 +28,15 @@ int cipc_ring_claim(cipc_participant_t *word, cipc_participant_t *mine) {
 }
 
 int cipc_producer_enter(cipc_ring_t *ring, cipc_deadline_t limit) {
-  if (__builtin_expect(cipc_ring_was_shut(ring), 0)) return CIPC_ECLOSED;
+  int status = cipc_ring_begin(ring);
+  if (__builtin_expect(status < 0, 0)) return status;
   if (!cipc_ring_has_locks(ring)) {
-    int status = cipc_ring_claim(&ring->control->producer, &ring->producer);
+    status = cipc_ring_claim(&ring->control->producer, &ring->producer);
     if (status == CIPC_RING_CLAIMED) ring->batch.is_open = false;
     if (status != 0) return status < 0 ? status : 0;
     return ring->batch.is_open ? CIPC_EDEADLK : 0;
   }
-  int status = cipc_mutex_lock(&ring->control->producers, limit);
+  status = cipc_mutex_lock(&ring->control->producers, limit);
   if (__builtin_expect(status < 0, 0)) return status;
   // It may still be that of a thread which ended with it, although another process was told of
   // that; or, in a forked child, of another thread of the parent's.

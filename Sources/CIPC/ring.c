@@ -138,15 +138,17 @@ int cipc_ring_create(cipc_ring_t **ring, const cipc_ring_options_t *options) {
   return status;
 }
 
+void cipc_ring_meet(cipc_ring_t *ring, cipc_participant_t self) {
+  __atomic_store_n(&ring->user, self, __ATOMIC_RELAXED);
+  if (__atomic_load_n(&ring->control->creator, __ATOMIC_RELAXED) == self) return;
+  __atomic_store_n(&ring->control->is_shared, 1, __ATOMIC_RELAXED);
+}
+
 // Of a ring that exists, usually one that somebody else made.
 static int adopt_found(cipc_ring_t **ring, cipc_segment_t *segment, unsigned flags) {
   int status = adopt(ring, segment, flags);
-  if (status < 0) return status;
-  cipc_ring_control_t *control = (*ring)->control;
-  if (__atomic_load_n(&control->creator, __ATOMIC_RELAXED) != cipc_participant_current()) {
-    __atomic_store_n(&control->is_shared, 1, __ATOMIC_RELAXED);
-  }
-  return 0;
+  if (status == 0) cipc_ring_meet(*ring, cipc_participant_current());
+  return status;
 }
 
 int cipc_ring_open(cipc_ring_t **ring, int descriptor, const cipc_ring_options_t *options) {

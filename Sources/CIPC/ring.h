@@ -74,7 +74,9 @@ typedef struct cipc_ring_control {
   uint64_t capacity;
   uint64_t records;
   cipc_participant_t creator;
-  // Written by anyone. Nonzero: there has been somebody else. And how many have left.
+  // Written by anyone. Nonzero: there has been somebody else, or he was expected: another process
+  // that used the ring, not one that was forked and has it for no reason of its own. And how many
+  // have left.
   uint32_t is_shared;
   uint32_t departures;
   uint64_t pad0[11];
@@ -171,7 +173,8 @@ struct cipc_ring {
   size_t longest;    // bytes of a record
   cipc_rung_t rungs[CIPC_RING_RUNGS];
 
-  // Relaxed.
+  // The process that has used this hold last: a forked child has its parent's. Relaxed.
+  cipc_participant_t user;
   uint32_t is_shut;
   int64_t spin;
   cipc_deadline_t next_look;
@@ -225,6 +228,19 @@ static inline uint64_t cipc_rung_used(const cipc_rung_t *rung, uint64_t from, ui
                                       uint64_t records) {
   uint64_t used = (to - from) & (rung->units - 1);
   return used == 0 && records != 0 ? rung->units : used;
+}
+
+// Notes that this process uses the ring: one that did not make it is somebody else.
+void cipc_ring_meet(cipc_ring_t *ring, cipc_participant_t self);
+
+// Whether a call may go on: 0; CIPC_ECLOSED.
+static inline int cipc_ring_begin(cipc_ring_t *ring) {
+  if (__builtin_expect(cipc_ring_was_shut(ring), 0)) return CIPC_ECLOSED;
+  cipc_participant_t self = cipc_participant_current();
+  if (__builtin_expect(__atomic_load_n(&ring->user, __ATOMIC_RELAXED) != self, 0)) {
+    cipc_ring_meet(ring, self);
+  }
+  return 0;
 }
 
 // MARK: ladder.c

@@ -22,6 +22,23 @@ func addresses(_ folder: SocketFolder) -> [Connection.Address] {
   ]
 }
 
+/// A port of 127.0.0.1 that is taken and at which nobody listens, as long as the socket is open.
+private func unlistenedPort() throws -> (socket: Int32, address: Connection.Address) {
+  let socket = Glibc.socket(
+    AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+  var address = sockaddr_in()
+  address.sin_family = sa_family_t(AF_INET)
+  address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+  var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+  let status = unsafe withUnsafeMutablePointer(to: &address) { address in
+    unsafe address.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
+      unsafe bind(socket, generic, length) == 0 && getsockname(socket, generic, &length) == 0
+    }
+  }
+  try #require(status)
+  return (socket, .tcp("127.0.0.1", Int(UInt16(bigEndian: address.sin_port))))
+}
+
 @Suite struct ListenerTests {
   let folder = SocketFolder()
 
@@ -92,8 +109,11 @@ func addresses(_ folder: SocketFolder) -> [Connection.Address] {
     #expect(code { try Listener(at: .tcp("no-such-host.invalid", 1)) } == .hostNotFound)
     listener.close()
     port.close()
-    #expect(await code { try await Connection.connect(to: port.address) } == .connectionRefused)
-    #expect(code { try Connection.connect(to: port.address) } == .connectionRefused)
+    // One that nobody else can get meanwhile.
+    let (deaf, address) = try unlistenedPort()
+    defer { Glibc.close(deaf) }
+    #expect(await code { try await Connection.connect(to: address) } == .connectionRefused)
+    #expect(code { try Connection.connect(to: address) } == .connectionRefused)
     #expect(
       code { try Connection.connect(to: .abstract(nameOfTest())) } == .connectionRefused)
     #expect(await code { try await listener.accept() } == .closed)
