@@ -223,8 +223,8 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
     }
   }
 
-  /// How many elements were put and are not done: those that can be taken, and where delivery is
-  /// tracked or leased those that are being worked on. A hint.
+  /// How many elements take room: those that can be taken, and where delivery is tracked or leased
+  /// also those that are being worked on, and what is behind the first of these. A hint.
   public var unfinishedCount: Int { Int(clamping: fill.unfinished) }
 
   /// How much the queue takes: what it was made with.

@@ -309,8 +309,8 @@ CIPC_API CIPC_CHECKED int cipc_ring_join_step(cipc_ring_t *ring, int look, cipc_
 
 /// How full a ring is: a hint that may be out of date when it is read.
 typedef struct cipc_ring_fill {
-  /// Records that can be taken, and those that were put and not acknowledged (the same number
-  /// unless leased).
+  /// Records that can be taken, and those that take room: in a leased ring also what was taken and
+  /// is not acknowledged, and what is behind that.
   uint64_t records;
   uint64_t unfinished;
   /// Bytes that these take, headers included.
