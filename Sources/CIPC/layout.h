@@ -23,7 +23,7 @@
 #include "table.h"
 
 #define CIPC_LAYOUT_MAGIC UINT64_C(0x0031474553504943)  // "CIPSEG1" in memory, little-endian
-#define CIPC_LAYOUT_VERSION 2u
+#define CIPC_LAYOUT_VERSION 3u
 #define CIPC_LAYOUT_READY UINT64_C(0x59444145520a0d1a)
 
 enum { CIPC_LIBC_GLIBC = 1, CIPC_LIBC_MUSL = 2 };
@@ -50,7 +50,9 @@ typedef struct cipc_layout_header {
   uint64_t pid_namespace;
   uint64_t payload_size;
   cipc_table_head_t table;
-  uint64_t reserved[3];
+  // Bytes of payload that had memory from the beginning.
+  uint64_t backed;
+  uint64_t reserved[2];
   // Commit point of creation: stored last, with release.
   uint64_t ready;
 } cipc_layout_header_t;
@@ -62,6 +64,7 @@ _Static_assert(offsetof(cipc_layout_header_t, table) == 88, "no padding in the h
 _Static_assert(sizeof(cipc_table_head_t) == 8, "table layout");
 _Static_assert(offsetof(cipc_mutex_t, dirty) == sizeof(pthread_mutex_t), "mutex layout");
 _Static_assert(sizeof(cipc_mutex_t) == sizeof(pthread_mutex_t) + 24, "mutex layout");
+_Static_assert(offsetof(cipc_layout_header_t, backed) == 96, "no padding in the header");
 _Static_assert(sizeof(cipc_cell_t) == sizeof(cipc_mutex_t) + 8, "the slots follow the sequence");
 _Static_assert(sizeof(cipc_journal_t) == sizeof(cipc_mutex_t) + 32, "journal layout");
 _Static_assert(sizeof(cipc_bytes_t) == sizeof(cipc_cell_t), "bytes are a cell");

@@ -14,6 +14,7 @@
 #include "layout.h"
 #include "memory.h"
 #include "pages.h"
+#include "segment.h"
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
@@ -37,12 +38,15 @@ struct cipc_segment {
   // Bytes before the payload: the header, or none; and bytes of payload.
   size_t offset;
   size_t size;
+  // How much of the payload had memory when it was made.
+  size_t backed;
   int descriptor;
   bool named;
   bool writable;
   cipc_segment_type_t type;
   // Of a typed one that is open: `head` is NULL otherwise.
   cipc_table_t table;
+  bool has_left;
   // Empty unless this process gave the name.
   cipc_segment_claim_t claim;
 };
@@ -143,7 +147,9 @@ static int allocate(cipc_segment_t *segment, unsigned flags) {
   int status =
       at(CIPC_FAULT_SEGMENT_TRUNCATE, ftruncate(descriptor, (off_t)length) < 0 ? -errno : 0);
   if (status < 0) return status;
-  status = at(CIPC_FAULT_SEGMENT_ALLOCATE, cipc_memory_check(length));
+  size_t backed = segment->offset + segment->backed;
+  // The table's entries beyond that are given memory when somebody enters there.
+  status = at(CIPC_FAULT_SEGMENT_ALLOCATE, cipc_memory_check(backed));
   if (status < 0) return status;
   if ((flags & HUGE_FLAGS) != 0) {
     // Transparent huge pages are given by faults in an advised mapping, not by fallocate(2).
@@ -153,7 +159,7 @@ static int allocate(cipc_segment_t *segment, unsigned flags) {
     cipc_pages_populate(segment->mapping, length, true);
     return reserve(descriptor, length);
   }
-  status = reserve(descriptor, segment->offset + segment->size);
+  status = reserve(descriptor, backed);
   return status < 0 ? status : map(segment, true);
 }
 
@@ -179,6 +185,7 @@ static void release(cipc_segment_t *segment) {
 static int build(cipc_segment_t *segment, size_t size, const cipc_segment_options_t *options,
                  bool huge) {
   segment->size = size;
+  segment->backed = options->backed != 0 ? options->backed : size;
   segment->length = options->type != NULL ? TYPED_OVERHEAD + size : size;
   int status = segment->descriptor = make_descriptor(options, huge ? MFD_HUGETLB : 0);
   if (status < 0) return status;
@@ -204,6 +211,7 @@ static void write_header(cipc_segment_t *segment) {
       .fingerprint = type->fingerprint,
       .pid_namespace = cipc_participant_namespace(),
       .payload_size = segment->size,
+      .backed = segment->backed,
   };
   memcpy(segment->mapping, &header, sizeof header);
 }
@@ -218,7 +226,7 @@ static void join(cipc_segment_t *segment) {
       .mapping = segment->mapping,
       .length = segment->length,
       .descriptor = segment->descriptor,
-      .reserved = (segment->offset + segment->size + page - 1) / page * page,
+      .reserved = (segment->offset + segment->backed + page - 1) / page * page,
   };
   cipc_table_join(&segment->table);
 }
@@ -241,6 +249,7 @@ int cipc_segment_create(cipc_segment_t **segment, size_t size,
   if (size == 0 || (options->type != NULL && !elements_fit(options->type, size))) {
     return CIPC_EINVAL;
   }
+  if (options->backed > size || (options->backed != 0 && options->type == NULL)) return CIPC_EINVAL;
   if (size > (size_t)PTRDIFF_MAX - CIPC_SEGMENT_HEADER_SIZE ||
       (options->type != NULL && size > (size_t)PTRDIFF_MAX - TYPED_OVERHEAD)) {
     return CIPC_EOVERFLOW;
@@ -356,6 +365,7 @@ static int check(cipc_segment_t *segment, const cipc_segment_type_t *wanted) {
   int result = check_header(&header, segment->length, wanted);
   if (result < 0) return result;
   segment->size = (size_t)header.payload_size;
+  segment->backed = header.backed < segment->size ? (size_t)header.backed : segment->size;
   segment->type = *wanted;
   segment->type.count = header.count;
   return 0;
@@ -546,11 +556,57 @@ int cipc_segment_descriptor(const cipc_segment_t *segment) { return segment->des
 
 cipc_segment_type_t cipc_segment_type(const cipc_segment_t *segment) { return segment->type; }
 
+void cipc_segment_leave(cipc_segment_t *segment) {
+  if (segment->table.head == NULL || segment->has_left) return;
+  segment->has_left = true;
+  cipc_table_leave(&segment->table);
+}
+
 void cipc_segment_close(cipc_segment_t *segment) {
   if (segment == NULL) return;
-  if (segment->table.head != NULL) cipc_table_leave(&segment->table);
+  cipc_segment_leave(segment);
   release(segment);
   free(segment);
+}
+
+// MARK: - Parts of the payload
+
+int cipc_segment_back(const cipc_segment_t *segment, size_t offset, size_t length) {
+  int status = cipc_memory_check(length);
+  off_t start = (off_t)(segment->offset + offset);
+  while (status == 0 &&
+         fallocate(segment->descriptor, FALLOC_FL_KEEP_SIZE, start, (off_t)length) < 0) {
+    if (errno != EINTR) status = -errno;
+  }
+  return status;
+}
+
+int cipc_segment_drop(const cipc_segment_t *segment, size_t offset, size_t length) {
+  off_t start = (off_t)(segment->offset + offset);
+  int how = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  int status = 0;
+  while (status == 0 && fallocate(segment->descriptor, how, start, (off_t)length) < 0) {
+    if (errno != EINTR) status = -errno;
+  }
+  return status;
+}
+
+int cipc_segment_map_twice(const cipc_segment_t *segment, size_t offset, size_t length,
+                           unsigned char **address) {
+  unsigned char *place =
+      mmap(NULL, 2 * length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (place == MAP_FAILED) return -errno;
+  off_t start = (off_t)(segment->offset + offset);
+  for (int i = 0; i < 2; i++) {
+    if (mmap(place + (size_t)i * length, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+             segment->descriptor, start) == MAP_FAILED) {
+      int status = -errno;
+      (void)munmap(place, 2 * length);
+      return status;
+    }
+  }
+  *address = place;
+  return 0;
 }
 
 // MARK: - Participants

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cipc/semaphore.h"
 
-#include <limits.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "clock.h"
-#include "futex.h"
+#include "sleepers.h"
 
-#define SEQUENCE_STEP 2u
+_Static_assert(CIPC_SEMAPHORE_WAITERS == CIPC_SLEEPERS_MARK, "told to the users");
 
 // MARK: Owned
 
@@ -76,12 +75,6 @@ static void reclaim(cipc_semaphore_t *semaphore, uint32_t capacity) {
   if (freed != 0) cipc_semaphore_wake_waiters(semaphore, freed);
 }
 
-// Marks that somebody is about to sleep; the value to sleep on. Look again before sleeping.
-static uint32_t set_waiters(cipc_semaphore_t *semaphore) {
-  return __atomic_fetch_or(&semaphore->word, CIPC_SEMAPHORE_WAITERS, __ATOMIC_SEQ_CST) |
-         CIPC_SEMAPHORE_WAITERS;
-}
-
 int cipc_semaphore_step(cipc_semaphore_t *semaphore, uint32_t capacity, cipc_participant_t owner,
                         int look, cipc_wait_t *wait) {
   int permit = cipc_semaphore_try(semaphore, capacity, owner);
@@ -90,7 +83,8 @@ int cipc_semaphore_step(cipc_semaphore_t *semaphore, uint32_t capacity, cipc_par
     permit = cipc_semaphore_try(semaphore, capacity, owner);
   }
   if (permit == CIPC_EBUSY && wait != NULL) {
-    *wait = (cipc_wait_t){.word = &semaphore->word, .expected = set_waiters(semaphore)};
+    *wait =
+        (cipc_wait_t){.word = &semaphore->word, .expected = cipc_sleepers_mark(&semaphore->word)};
     permit = cipc_semaphore_try(semaphore, capacity, owner);
   }
   return permit == CIPC_EBUSY ? CIPC_EAGAIN : permit;
@@ -128,17 +122,7 @@ int cipc_semaphore_acquire_slowly(cipc_semaphore_t *semaphore, uint32_t capacity
 }
 
 void cipc_semaphore_wake(cipc_semaphore_t *semaphore, uint32_t count) {
-  // A new sequence: who has looked in vain and is not asleep yet will not fall asleep.
-  uint32_t word = __atomic_add_fetch(&semaphore->word, SEQUENCE_STEP, __ATOMIC_SEQ_CST);
-  int woken = cipc_futex_wake(&semaphore->word, count < INT_MAX ? (int)count : INT_MAX);
-  if (woken < 0 || (uint32_t)woken >= count) return;
-  // Nobody is left asleep, so the bit goes, and with it the system calls of those who give back
-  // after this. Whoever has fallen asleep in between is woken without it, to set it again.
-  uint32_t idle = (word + SEQUENCE_STEP) & ~CIPC_SEMAPHORE_WAITERS;
-  if (__atomic_compare_exchange_n(&semaphore->word, &word, idle, 0, __ATOMIC_SEQ_CST,
-                                  __ATOMIC_RELAXED)) {
-    (void)cipc_futex_wake(&semaphore->word, INT_MAX);
-  }
+  cipc_sleepers_wake_marked(&semaphore->word, count);
 }
 
 uint32_t cipc_semaphore_value(const cipc_semaphore_t *semaphore, uint32_t capacity) {
@@ -168,7 +152,7 @@ int cipc_semaphore_init_unowned(cipc_semaphore_t *semaphore, uint32_t value, uin
 
 int cipc_semaphore_take_step(cipc_semaphore_t *semaphore, cipc_wait_t *wait) {
   if (cipc_semaphore_try_take(semaphore) == 0) return 0;
-  *wait = (cipc_wait_t){.word = &semaphore->word, .expected = set_waiters(semaphore)};
+  *wait = (cipc_wait_t){.word = &semaphore->word, .expected = cipc_sleepers_mark(&semaphore->word)};
   return cipc_semaphore_try_take(semaphore) == 0 ? 0 : CIPC_EAGAIN;
 }
 

@@ -23,11 +23,13 @@
 #include "cipc/process.h"
 #include "cipc/processor.h"
 #include "cipc/region.h"
+#include "cipc/ring.h"
 #include "cipc/rwlock.h"
 #include "cipc/segment.h"
 #include "cipc/semaphore.h"
 #include "cipc/status.h"
 #include "cipc/wait.h"
 #include "cipc/waiter.h"
+#include "cipc/watch.h"
 
 #endif

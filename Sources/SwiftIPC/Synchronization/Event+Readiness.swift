@@ -35,11 +35,11 @@ final class EventWatch: @unchecked Sendable {
     self.segment = segment
   }
 
-  deinit { unsafe cipc_event_watch_close(handle) }
+  deinit { unsafe cipc_watch_close(handle) }
 
   func readiness() throws(IPCError) -> Readiness {
-    let status = unsafe cipc_event_watch_look(handle)
+    let status = unsafe cipc_watch_look(handle)
     try IPCError.check(status, "event")
-    return status > 0 ? .ready : .pending([.readable(unsafe cipc_event_watch_descriptor(handle))])
+    return status > 0 ? .ready : .pending([.readable(unsafe cipc_watch_descriptor(handle))])
   }
 }

@@ -19,6 +19,7 @@
 #include "clock.h"
 #include "status.h"
 #include "wait.h"
+#include "watch.h"
 
 CIPC_BEGIN_DECLS
 
@@ -73,30 +74,10 @@ CIPC_CHECKED static inline int cipc_event_wait(cipc_event_t *event, cipc_deadlin
                                                        : cipc_event_wait_slowly(event, deadline);
 }
 
-/// A descriptor that tells of an event, for poll(2) and its like. One process's; made and kept in
-/// its own memory.
-typedef struct cipc_event_watch cipc_event_watch_t;
-
-/// Makes a watch of an event, which stays mapped until `cipc_event_watch_close`. Nothing is watched
-/// yet.
-///
-/// CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM. Does not block.
-CIPC_API CIPC_CHECKED int cipc_event_watch_open(cipc_event_watch_t **watch, cipc_event_t *event);
-
-/// Looks at the event: 1 when it is set. Otherwise 0, and the descriptor becomes readable when it
-/// is set the next time, also where it is cleared again at once; and within 200 ms in any case,
-/// without anything having happened: then ask again. Until it has become readable, and somebody has
-/// asked since, there is a wait under way; see `cipc_wait_start`, which says what can fail too.
-///
-/// Does not block. Any thread. A forked child is to make a watch of its own.
-CIPC_API CIPC_CHECKED int cipc_event_watch_look(cipc_event_watch_t *watch);
-
-/// The descriptor: to be waited for until it can be read from, and for nothing else. Close-on-exec;
-/// the watch's, which closes it.
-CIPC_API int cipc_event_watch_descriptor(const cipc_event_watch_t *watch);
-
-/// Ends the watch; NULL is nothing. Nobody may be using it.
-CIPC_API void cipc_event_watch_close(cipc_event_watch_t *watch);
+/// Makes a watch of an event, which stays mapped until `cipc_watch_close`: ready while it is set,
+/// and readable also where it is set and cleared again at once. See watch.h, which says what can
+/// fail.
+CIPC_API CIPC_CHECKED int cipc_event_watch_open(cipc_watch_t **watch, cipc_event_t *event);
 
 CIPC_END_DECLS
 

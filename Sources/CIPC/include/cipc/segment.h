@@ -11,7 +11,8 @@
 /// one (no type) is bytes alone, the same thing that shm_open or
 /// Python's SharedMemory gives.
 ///
-/// All memory is allocated at creation: if there is none, creation fails, and no later access does.
+/// All memory is allocated at creation, unless its user asks otherwise (`backed`): if there is
+/// none, creation fails, and no later access does.
 ///
 /// A typed segment also knows who has it open. Whoever waits for something in it is woken as soon
 /// as anybody finds one of these processes dead, which a parent does when it learns of its child's
@@ -45,6 +46,7 @@ enum {
   CIPC_KIND_RWLOCK = 10,
   CIPC_KIND_BYTES = 11,
   CIPC_KIND_REGION = 12,
+  CIPC_KIND_RING = 13,
   CIPC_KIND_USER = 0x10000
 };
 
@@ -104,6 +106,9 @@ typedef struct cipc_segment_options {
   /// Creating a named one: the permissions of the name, within 0644; 0 for 0600. Others than
   /// the owner read at most, and open only what root owns.
   unsigned mode;
+  /// Creating a typed one: how much of the payload, from its beginning, gets memory; 0 for all. The
+  /// rest is a hole: whoever uses it gives it memory first, with fallocate(2).
+  size_t backed;
 } cipc_segment_options_t;
 
 /// A name, and the memory that this process gave it.

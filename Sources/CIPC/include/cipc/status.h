@@ -86,7 +86,12 @@
   X(CIPC_ETHREADS,           -4132,         "a process with more than one thread cannot be forked safely") \
   X(CIPC_EBROKEN,            -4140,         "the barrier is broken") \
   X(CIPC_ECAPACITY,          -4141,         "does not fit the capacity") \
-  X(CIPC_EHUGEPAGES,         -4142,         "not enough free huge pages (vm.nr_hugepages)")
+  X(CIPC_EHUGEPAGES,         -4142,         "not enough free huge pages (vm.nr_hugepages)") \
+  X(CIPC_EFINISHED,          -4150,         "finished: nothing more will come") \
+  X(CIPC_ENOBODY,            -4151,         "everybody else who had it open is gone") \
+  X(CIPC_ERINGHEADER,        -4152,         "ring header: of another kind of ring, or not a ring's") \
+  X(CIPC_ERINGINDEX,         -4153,         "ring head or tail: beyond the ring") \
+  X(CIPC_ERINGRECORD,        -4154,         "ring record length: beyond what was put")
 // clang-format on
 
 CIPC_BEGIN_DECLS

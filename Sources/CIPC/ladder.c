@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "ring.h"
+#include "segment.h"
+
+// From one rung to the next.
+#define GROWTH 16u
+// Memory is given in steps of this, the first rung's aside, and taken in larger ones: a step of the
+// latter keeps producers out for less than a millisecond.
+#define STEP (UINT64_C(1) << 20)
+#define TRIM (UINT64_C(1) << 24)
+// In a rung beyond the first, how often the tail asks whether so little is left that it can return.
+#define REVIEW_UNITS (UINT64_C(16384) / CIPC_RING_UNIT)
+
+static uint64_t power_of_two(uint64_t least) {
+  uint64_t power = 1;
+  while (power < least) power <<= 1;
+  return power;
+}
+
+uint32_t cipc_ladder_plan(unsigned flags, uint64_t capacity, cipc_rung_t *rungs, size_t *size,
+                          size_t *backed) {
+  bool is_spsc = (flags & CIPC_RING_SPSC) != 0;
+  unsigned leases = flags & (CIPC_RING_LEASED | CIPC_RING_TRACKED);
+  if ((flags & ~(unsigned)(CIPC_RING_SPSC | CIPC_RING_LEASED | CIPC_RING_TRACKED)) != 0) return 0;
+  if ((leases & (leases - 1)) != 0 || (leases != 0 && is_spsc)) return 0;
+  if (capacity < 64 || capacity > CIPC_RING_CAPACITY_MAXIMUM) return 0;
+  uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+  uint64_t top = power_of_two(capacity > page ? capacity : page);
+  uint32_t count = 0;
+  uint64_t sizes[CIPC_RING_RUNGS];
+  if (!is_spsc && top > CIPC_RING_SINGLE) {
+    for (uint64_t rung = CIPC_RING_FIRST; rung < top; rung *= GROWTH) sizes[count++] = rung;
+    // Two that hold everything: while what is in one is drained, the other can fill.
+    sizes[count++] = top;
+  }
+  sizes[count++] = top;
+  // Pages of the file, in front of whose payload there is the segment's header.
+  uint64_t offset =
+      (CIPC_SEGMENT_HEADER_SIZE + sizeof(cipc_ring_control_t) + page - 1) / page * page -
+      CIPC_SEGMENT_HEADER_SIZE;
+  uint64_t first = is_spsc || top < CIPC_RING_FIRST ? top : CIPC_RING_FIRST;
+  *backed = (size_t)(offset + first);
+  for (uint32_t i = 0; i < count; i++) {
+    rungs[i] = (cipc_rung_t){.offset = (size_t)offset, .units = sizes[i] / CIPC_RING_UNIT};
+    offset += sizes[i];
+  }
+  *size = (size_t)offset;
+  return count;
+}
+
+// MARK: Mappings
+
+int cipc_ladder_map(cipc_ring_t *ring, uint32_t rung, unsigned char **base) {
+  unsigned char *found = __atomic_load_n(&ring->rungs[rung].base, __ATOMIC_ACQUIRE);
+  if (__builtin_expect(found == NULL, 0)) {
+    unsigned char *made = NULL;
+    size_t length = (size_t)ring->rungs[rung].units * CIPC_RING_UNIT;
+    int status = cipc_segment_map_twice(ring->segment, ring->rungs[rung].offset, length, &made);
+    if (status < 0) return status;
+    // A producer and a consumer of this process may come here at the same time.
+    if (__atomic_compare_exchange_n(&ring->rungs[rung].base, &found, made, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE)) {
+      found = made;
+    } else {
+      (void)munmap(made, 2 * length);
+    }
+  }
+  *base = found;
+  return 0;
+}
+
+void cipc_ladder_unmap(cipc_ring_t *ring) {
+  for (uint32_t i = 0; i < ring->rung_count; i++) {
+    cipc_rung_t *rung = &ring->rungs[i];
+    if (rung->base != NULL) (void)munmap(rung->base, 2 * (size_t)rung->units * CIPC_RING_UNIT);
+    rung->base = NULL;
+  }
+}
+
+// MARK: Chains
+
+// What stands in `closed` for a rung, read once: false if it leads nowhere.
+static bool read_closed(const cipc_ring_t *ring, uint32_t rung, cipc_index_t *closed) {
+  *closed = __atomic_load_n(&ring->control->closed[rung], __ATOMIC_RELAXED);
+  return cipc_index_rung(*closed) < ring->rung_count &&
+         cipc_index_position(*closed) < ring->rungs[rung].units;
+}
+
+int cipc_ladder_measure(const cipc_ring_t *ring, cipc_index_t from, cipc_index_t to,
+                        cipc_ladder_extent_t *extent) {
+  if (!cipc_ladder_has(ring, from) || !cipc_ladder_has(ring, to)) return CIPC_ERINGINDEX;
+  uint32_t rung = cipc_index_rung(from);
+  uint64_t position = cipc_index_position(from);
+  uint64_t units = 0;
+  uint32_t chain = 0;
+  // Each step adds a rung to the chain, so there are at most as many as rungs.
+  while ((chain & 1u << rung) == 0) {
+    chain |= 1u << rung;
+    if (rung == cipc_index_rung(to)) {
+      uint64_t last = cipc_rung_used(&ring->rungs[rung], position, cipc_index_position(to),
+                                     cipc_index_records(from, to));
+      *extent = (cipc_ladder_extent_t){.units = units + last, .last = last, .chain = chain};
+      return 0;
+    }
+    cipc_index_t closed;
+    if (!read_closed(ring, rung, &closed)) break;
+    units += cipc_rung_used(&ring->rungs[rung], position, cipc_index_position(closed),
+                            cipc_index_records(from, closed));
+    rung = cipc_index_rung(closed);
+    position = 0;
+    from = closed;
+  }
+  return CIPC_ERINGINDEX;
+}
+
+int cipc_ladder_follow(cipc_ring_t *ring, cipc_index_t *index, cipc_index_t end,
+                       cipc_index_t *limit) {
+  *limit = end;
+  for (uint32_t i = 0; cipc_index_rung(*index) != cipc_index_rung(end); i++) {
+    cipc_index_t closed;
+    if (i == CIPC_RING_RUNGS || !read_closed(ring, cipc_index_rung(*index), &closed)) {
+      return CIPC_ERINGINDEX;
+    }
+    *limit = closed;
+    if (cipc_index_records(*index, closed) != 0) break;
+    *index = cipc_index_make(cipc_index_rung(closed), 0, cipc_index_number(closed));
+    *limit = end;
+  }
+  unsigned char *base;
+  return cipc_ladder_map(ring, cipc_index_rung(*index), &base);
+}
+
+int cipc_ladder_read(const cipc_ring_t *ring, cipc_index_t index, cipc_index_t limit,
+                     size_t *length, cipc_index_t *next) {
+  const cipc_rung_t *rung = &ring->rungs[cipc_index_rung(index)];
+  uint64_t used = cipc_rung_used(rung, cipc_index_position(index), cipc_index_position(limit),
+                                 cipc_index_records(index, limit));
+  // Once: it is the others' to write.
+  uint32_t claimed = (uint32_t)__atomic_load_n(cipc_ladder_at(ring, index), __ATOMIC_RELAXED);
+  uint64_t units = cipc_ring_units(ring, claimed);
+  if (units > used) return CIPC_ERINGRECORD;
+  *length = claimed;
+  *next = cipc_ladder_behind(ring, index, units);
+  return 0;
+}
+
+// MARK: Room
+
+// Gives a rung memory up to a position.
+static int back(cipc_ring_t *ring, uint32_t rung, uint64_t end) {
+  cipc_ring_control_t *control = ring->control;
+  uint64_t units = ring->rungs[rung].units;
+  uint64_t from = __atomic_load_n(&control->backed[rung], __ATOMIC_RELAXED);
+  if (from > units) from = units;
+  if (end > units) end = units;
+  if (from >= end) return 0;
+  uint64_t step = STEP / CIPC_RING_UNIT;
+  uint64_t upto = (end + step - 1) / step * step;
+  if (upto > units) upto = units;
+  // Before the memory is there: who is killed in between leaves it to whoever trims.
+  if (__atomic_load_n(&control->touched[rung], __ATOMIC_RELAXED) < upto) {
+    __atomic_store_n(&control->touched[rung], upto, __ATOMIC_RELAXED);
+  }
+  int status =
+      cipc_segment_back(ring->segment, ring->rungs[rung].offset + (size_t)from * CIPC_RING_UNIT,
+                        (size_t)(upto - from) * CIPC_RING_UNIT);
+  if (status == 0) __atomic_store_n(&control->backed[rung], upto, __ATOMIC_RELAXED);
+  return status;
+}
+
+// The rung in which `units` go, given what is in use up to the tail; RUNGS for none.
+static uint32_t choose(const cipc_ring_t *ring, uint32_t rung, uint64_t units,
+                       const cipc_ladder_extent_t *extent) {
+  if (rung != 0 && extent->chain == 1u << rung &&
+      extent->units + units <= ring->rungs[0].units / 4) {
+    return 0;
+  }
+  if (extent->last + units <= ring->rungs[rung].units) return rung;
+  for (uint32_t next = rung + 1; next < ring->rung_count; next++) {
+    if ((extent->chain & 1u << next) == 0 && units <= ring->rungs[next].units) return next;
+  }
+  return CIPC_RING_RUNGS;
+}
+
+static int place_in(cipc_ring_t *ring, cipc_index_t tail, uint64_t units,
+                    const cipc_ladder_extent_t *extent, cipc_index_t *place) {
+  uint32_t rung = cipc_index_rung(tail);
+  uint32_t target = choose(ring, rung, units, extent);
+  if (target == CIPC_RING_RUNGS) return CIPC_EAGAIN;
+  cipc_index_t found = target == rung ? tail : cipc_index_make(target, 0, cipc_index_number(tail));
+  uint64_t end = cipc_index_position(found) + units;
+  if (__builtin_expect(__atomic_load_n(&ring->control->backed[target], __ATOMIC_RELAXED) < end &&
+                           ring->control->backed[target] < ring->rungs[target].units,
+                       0)) {
+    int status = back(ring, target, end);
+    if (status < 0) return status;
+  }
+  unsigned char *base;
+  int status = cipc_ladder_map(ring, target, &base);
+  if (status < 0) return status;
+  if (target != rung) {
+    cipc_index_t closed =
+        cipc_index_make(target, cipc_index_position(tail), cipc_index_number(tail));
+    __atomic_store_n(&ring->control->closed[rung], closed, __ATOMIC_RELAXED);
+  }
+  *place = found;
+  return 0;
+}
+
+int cipc_ladder_place(cipc_ring_t *ring, cipc_index_t tail, uint64_t units, cipc_index_t *place) {
+  cipc_ring_control_t *control = ring->control;
+  uint64_t position = cipc_index_position(tail);
+  bool is_fresh =
+      cipc_index_rung(tail) != 0 && position / REVIEW_UNITS != (position + units) / REVIEW_UNITS;
+  for (;; is_fresh = true) {
+    // Acquire: what lies before it has been read by whoever moved it, and may be written over.
+    cipc_index_t low = is_fresh ? __atomic_load_n(ring->low, __ATOMIC_ACQUIRE)
+                                : __atomic_load_n(&control->seen_low, __ATOMIC_RELAXED);
+    if (is_fresh) __atomic_store_n(&control->seen_low, low, __ATOMIC_RELAXED);
+    cipc_ladder_extent_t extent;
+    int status = cipc_ladder_measure(ring, low, tail, &extent);
+    if (status == 0) {
+      status = CIPC_EAGAIN;
+      if (extent.units + units <= ring->capacity && cipc_index_records(low, tail) < ring->records) {
+        status = place_in(ring, tail, units, &extent, place);
+      }
+    }
+    if (is_fresh || (status != CIPC_EAGAIN && status != CIPC_ERINGINDEX)) return status;
+  }
+}
+
+// MARK: Giving memory back
+
+// Gives back at most TRIM bytes of rungs outside of the chain; whether there may be more.
+static bool trim_some(cipc_ring_t *ring) {
+  cipc_ring_control_t *control = ring->control;
+  cipc_index_t tail = __atomic_load_n(&control->tail, __ATOMIC_RELAXED);
+  cipc_index_t low = __atomic_load_n(ring->low, __ATOMIC_ACQUIRE);
+  cipc_ladder_extent_t extent;
+  if (cipc_ladder_measure(ring, low, tail, &extent) < 0) return false;
+  for (uint32_t rung = 1; rung < ring->rung_count; rung++) {
+    uint64_t touched = __atomic_load_n(&control->touched[rung], __ATOMIC_RELAXED);
+    if (touched == 0 || (extent.chain & 1u << rung) != 0) continue;
+    uint64_t units = ring->rungs[rung].units;
+    if (touched > units) touched = units;
+    uint64_t from = touched > TRIM / CIPC_RING_UNIT ? touched - TRIM / CIPC_RING_UNIT : 0;
+    // First what counts on the memory, last what knows of it: killed anywhere, it is done again.
+    __atomic_store_n(&control->backed[rung], 0, __ATOMIC_RELAXED);
+    if (cipc_segment_drop(ring->segment, ring->rungs[rung].offset + (size_t)from * CIPC_RING_UNIT,
+                          (size_t)(touched - from) * CIPC_RING_UNIT) < 0) {
+      return false;
+    }
+    __atomic_store_n(&control->touched[rung], from, __ATOMIC_RELAXED);
+    return true;
+  }
+  return false;
+}
+
+void cipc_ladder_trim(cipc_ring_t *ring) {
+  while (trim_some(ring)) {
+  }
+}
+
+// With both sides: has an empty ring be in its first rung.
+static void go_back(cipc_ring_t *ring, cipc_index_t tail) {
+  cipc_ring_control_t *control = ring->control;
+  uint32_t rung = cipc_index_rung(tail);
+  cipc_index_t first = tail & ~CIPC_INDEX_FINISHED;
+  if (rung != 0) {
+    uint64_t number = cipc_index_number(tail);
+    first = cipc_index_make(0, 0, number);
+    __atomic_store_n(&control->closed[rung], cipc_index_make(0, cipc_index_position(tail), number),
+                     __ATOMIC_RELAXED);
+    // Commit point of going back. The head can follow at any time.
+    __atomic_store_n(&control->tail, first | (tail & CIPC_INDEX_FINISHED), __ATOMIC_SEQ_CST);
+  }
+  __atomic_store_n(&control->seen_tail, first, __ATOMIC_RELAXED);
+  __atomic_store_n(&control->head, first, __ATOMIC_SEQ_CST);
+  __atomic_store_n(ring->low, first, __ATOMIC_SEQ_CST);
+  __atomic_store_n(&control->seen_low, first, __ATOMIC_RELAXED);
+}
+
+void cipc_ladder_tidy(cipc_ring_t *ring) {
+  if (ring->rung_count == 1) return;
+  cipc_ring_control_t *control = ring->control;
+  bool is_more = true;
+  while (is_more) {
+    if (cipc_producer_enter(ring, CIPC_IMMEDIATELY) < 0) return;
+    cipc_index_t tail = __atomic_load_n(&control->tail, __ATOMIC_RELAXED);
+    cipc_index_t low = __atomic_load_n(ring->low, __ATOMIC_RELAXED);
+    bool is_empty = cipc_ladder_has(ring, tail) && cipc_index_records(low, tail) == 0;
+    if (is_empty && (cipc_index_rung(tail) != 0 || cipc_index_rung(low) != 0)) go_back(ring, tail);
+    is_more = trim_some(ring);
+    cipc_producer_leave(ring);
+  }
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "watch.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "clock.h"
+
+// The owner and the wait under way, if there is one, have a reference each: the wait's callback
+// may come after the owner has closed it.
+struct cipc_watch {
+  pthread_mutex_t guard;
+  cipc_watch_subject_t subject;
+  int descriptor;
+  // Under the guard.
+  unsigned references;
+  bool is_waiting;
+  cipc_waiter_ticket_t ticket;
+};
+
+int cipc_watch_open(cipc_watch_t **watch, const cipc_watch_subject_t *subject) {
+  cipc_watch_t *made = calloc(1, sizeof *made);
+  if (made == NULL) return CIPC_ENOMEM;
+  made->subject = *subject;
+  made->references = 1;
+  made->descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  int status = made->descriptor < 0 ? -errno : -pthread_mutex_init(&made->guard, NULL);
+  if (status < 0) {
+    if (made->descriptor >= 0) (void)close(made->descriptor);
+    free(made);
+    return status;
+  }
+  *watch = made;
+  return 0;
+}
+
+// Takes the guard held.
+static void drop(cipc_watch_t *watch) {
+  bool is_last = --watch->references == 0;
+  (void)pthread_mutex_unlock(&watch->guard);
+  if (!is_last) return;
+  (void)close(watch->descriptor);
+  (void)pthread_mutex_destroy(&watch->guard);
+  free(watch);
+}
+
+// Whatever the wait says, whoever is interested looks again.
+static void wait_ended(void *context, int status) {
+  (void)status;
+  cipc_watch_t *watch = context;
+  (void)pthread_mutex_lock(&watch->guard);
+  watch->is_waiting = false;
+  // Fails only if it says so already as often as it can be said.
+  ssize_t written = write(watch->descriptor, &(uint64_t){1}, sizeof(uint64_t));
+  (void)written;
+  drop(watch);
+}
+
+int cipc_watch_look(cipc_watch_t *watch) {
+  (void)pthread_mutex_lock(&watch->guard);
+  int status = 0;
+  if (!watch->is_waiting) {
+    // Before the look: what happens behind it is told anew.
+    uint64_t told;
+    ssize_t length = read(watch->descriptor, &told, sizeof told);
+    (void)length;
+  }
+  cipc_wait_t wait;
+  if (watch->subject.step(&watch->subject, &wait) != CIPC_EAGAIN) {
+    status = 1;
+  } else if (!watch->is_waiting) {
+    // Ends with a slice, so that what nobody asks for any more is not waited for either. The
+    // callback waits for the guard, if it comes at once.
+    status = cipc_wait_start(&wait, cipc_clock_deadline(CIPC_SLICE_NANOSECONDS), wait_ended, watch,
+                             &watch->ticket);
+    watch->is_waiting = status == 0;
+    if (watch->is_waiting) watch->references++;
+  }
+  (void)pthread_mutex_unlock(&watch->guard);
+  return status;
+}
+
+int cipc_watch_descriptor(const cipc_watch_t *watch) { return watch->descriptor; }
+
+void cipc_watch_close(cipc_watch_t *watch) {
+  if (watch == NULL) return;
+  (void)pthread_mutex_lock(&watch->guard);
+  // Where it comes too late, the callback drops the reference that is its.
+  if (watch->is_waiting && cipc_wait_cancel(watch->ticket) == 0) {
+    watch->is_waiting = false;
+    watch->references--;
+  }
+  drop(watch);
+}
