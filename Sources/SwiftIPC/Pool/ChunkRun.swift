@@ -58,6 +58,9 @@ internal import CIPC
   /// Sends the value of the element at hand.
   func succeed<T>(_ value: T, _ coder: ElementCoder<T>) {
     let frame = begin(.value)
+    if case .numbers = coding(coder), let numbers = value as? any RawNumberArray {
+      port.expect(numbers.rawSize)
+    }
     let start = frame.count
     do {
       if coder.fixedSize != nil {
@@ -74,6 +77,9 @@ internal import CIPC
     }
     port.send()
   }
+
+  @inline(__always)
+  private func coding<T>(_ coder: ElementCoder<T>) -> ElementCoding { coder.coding }
 
   /// Sends the error that the element at hand threw.
   func fail(_ error: any Error) {

@@ -44,12 +44,16 @@ extension Float: RawNumber {}
 
 /// An array of numbers, whatever numbers.
 protocol RawNumberArray {
+  /// Its bytes.
+  var rawSize: Int { get }
   func append(to frame: FrameBuffer)
   /// `nil` where the bytes are no whole number of numbers.
   init?(rawBytes: UnsafeRawBufferPointer)
 }
 
 extension Array: RawNumberArray where Element: RawNumber {
+  var rawSize: Int { count * MemoryLayout<Element>.size }
+
   func append(to frame: FrameBuffer) {
     unsafe withUnsafeBytes { unsafe frame.append($0) }
   }

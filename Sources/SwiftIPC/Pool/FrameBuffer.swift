@@ -5,6 +5,8 @@
 @safe final class FrameBuffer: @unchecked Sendable {
   private var base: UnsafeMutableRawPointer
   private var capacity: Int
+  /// Whose memory it is, where it is not its own.
+  private(set) var owner: AnyObject?
   private(set) var count = 0
   var attachments: DescriptorOutbox?
   var run: (count: Int, stride: Int)?
@@ -14,14 +16,15 @@
     unsafe base = .allocate(byteCount: capacity, alignment: 16)
   }
 
-  deinit { unsafe base.deallocate() }
+  deinit { if owner == nil { unsafe base.deallocate() } }
 
   var bytes: UnsafeRawBufferPointer {
     unsafe UnsafeRawBufferPointer(start: base, count: count)
   }
 
   var frame: OutgoingFrame {
-    unsafe OutgoingFrame(bytes: bytes, attachments: attachments, run: run)
+    unsafe OutgoingFrame(
+      bytes: bytes, attachments: attachments, run: run, parcel: owner as? OutgoingParcels.Parcel)
   }
 
   /// Begins another frame.
@@ -30,11 +33,27 @@
     attachments = nil
     run = nil
     // One large frame does not keep its memory for ever.
-    if capacity > 1 << 20 {
-      unsafe base.deallocate()
+    if capacity > 1 << 20 || owner != nil {
+      if owner == nil { unsafe base.deallocate() }
+      owner = nil
       capacity = 4096
       unsafe base = .allocate(byteCount: capacity, alignment: 16)
     }
+  }
+
+  /// Goes on in memory of somebody else's, as long as that is enough.
+  func move(into memory: UnsafeMutableRawBufferPointer, owner: AnyObject) {
+    guard let start = memory.baseAddress, memory.count >= count else { return }
+    unsafe start.copyMemory(from: base, byteCount: count)
+    if self.owner == nil { unsafe base.deallocate() }
+    unsafe base = start
+    capacity = memory.count
+    self.owner = owner
+  }
+
+  /// All but the first byte, which is the channel's.
+  var frameBytes: UnsafeRawBufferPointer {
+    unsafe UnsafeRawBufferPointer(rebasing: bytes.dropFirst())
   }
 
   func truncate(to count: Int) { self.count = min(count, self.count) }
@@ -49,7 +68,8 @@
     let larger = max(capacity * 2, count + wanted)
     let new = UnsafeMutableRawPointer.allocate(byteCount: larger, alignment: 16)
     unsafe new.copyMemory(from: base, byteCount: count)
-    unsafe base.deallocate()
+    if owner == nil { unsafe base.deallocate() }
+    owner = nil
     unsafe base = new
     capacity = larger
   }

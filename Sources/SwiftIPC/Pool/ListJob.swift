@@ -44,6 +44,8 @@ final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
 
   override var resultSize: Int? { coder.fixedSize }
 
+  override func sizeHint(_ elements: Range<Int>) -> Int { inputs.size(elements) }
+
   override func write(_ elements: Range<Int>, to frame: FrameBuffer) {
     inputs.write(elements, to: frame) { element, error in fail(element, error) }
   }

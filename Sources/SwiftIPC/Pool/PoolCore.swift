@@ -172,13 +172,18 @@ final class PoolCore: Sendable {
     frame.append(job.function.name)
     frame.append(UInt32(assignment.elements.count))
     frame.append(job.timeout == nil ? 0 : RunFlags.timed.rawValue)
+    let size = job.sizeHint(assignment.elements)
+    if size > 1 << 13, let memory = engine.memory(for: worker, size + frame.count) {
+      unsafe frame.move(into: memory.bytes, owner: memory)
+    }
     job.write(assignment.elements, to: frame)
     let count = assignment.elements.count
     // One result is as well sent by itself.
     frame.run = (count, count > 1 ? job.resultSize ?? 0 : 0)
     engine.send(frame.frame, to: worker)
     frame.attachments?.sent()
-    if frame.count > 1 << 20 { frame.clear() }
+    // What is somebody else's memory, or large, is not kept.
+    frame.clear()
   }
 
   /// Does what the scheduler wants done, but for starts and orders, which have their turn.

@@ -3,8 +3,14 @@
 /// The elements of a job, which can be written into orders in any order, also twice.
 protocol PoolInputs: Sendable {
   var count: Int { get }
+  /// How many bytes elements will take, where that is quickly told; 0 otherwise.
+  func size(_ elements: Range<Int>) -> Int
   /// Writes elements; an empty place for one that cannot be written, which is told.
   func write(_ elements: Range<Int>, to frame: FrameBuffer, failing: (Int, any Error) -> Void)
+}
+
+extension PoolInputs {
+  func size(_ elements: Range<Int>) -> Int { 0 }
 }
 
 /// Elements that are one argument each.
@@ -15,6 +21,15 @@ struct ListInputs<A: Sendable>: PoolInputs {
   init(_ elements: [A]) { self.elements = elements }
 
   var count: Int { elements.count }
+
+  func size(_ range: Range<Int>) -> Int {
+    switch coder.coding {
+    case .number(let size): return size * range.count
+    case .numbers:
+      return elements[range].reduce(0) { $0 + (($1 as? any RawNumberArray)?.rawSize ?? 0) + 8 }
+    case .nothing, .message: return 0
+    }
+  }
 
   func write(_ range: Range<Int>, to frame: FrameBuffer, failing: (Int, any Error) -> Void) {
     if coder.fixedSize != nil { return coder.append(contentsOf: elements[range], to: frame) }

@@ -28,6 +28,9 @@ class PoolJob: @unchecked Sendable {
   /// Bytes of a result, where all have as many.
   var resultSize: Int? { nil }
 
+  /// How many bytes elements will take, where that is quickly told; 0 otherwise.
+  func sizeHint(_ elements: Range<Int>) -> Int { 0 }
+
   /// Writes elements into an order. Called by one thread at a time. One that cannot be written gets
   /// its error here, and an empty place in the frame.
   func write(_ elements: Range<Int>, to frame: FrameBuffer) { fatalError("abstract") }

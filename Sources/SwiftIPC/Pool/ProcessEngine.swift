@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
+internal import Synchronization
 
 /// Workers that are daemon children of this process.
+///
+/// Frames go through two rings for each worker. Whoever waits looks at all of the rings, for up to
+/// 50 µs where that has been worth it; then it sleeps on the workers' sockets and pidfds, having said so
+/// in their desks, and the worker that puts a record next wakes it by a frame without bytes.
 final class ProcessEngine: WorkerEngine, @unchecked Sendable {
   struct Settings: Sendable {
     var name: String
@@ -15,19 +14,14 @@ final class ProcessEngine: WorkerEngine, @unchecked Sendable {
     var initializer: (any PoolInitializing)?
   }
 
-  private struct State {
-    var links: [WorkerLink] = []
-    /// What to sleep on; made anew when the workers have changed.
-    var interests: [cipc_waiter_interest_t] = []
-    var isCurrent = false
-  }
-
   private let settings: Settings
-  private let state = Guarded(State())
-  /// One end wakes whoever sleeps on the other.
+  private let links = Guarded<[WorkerLink]>([])
+  /// Wakes whoever sleeps, when a thread of this process wants it to.
   private let bell: Bell
-  /// How often was waited: the waiting thread's.
+
+  // The waiting thread's.
   private var looks = 0
+  private var patience = Patience()
 
   init(_ settings: Settings) throws(IPCError) {
     self.settings = settings
@@ -38,21 +32,21 @@ final class ProcessEngine: WorkerEngine, @unchecked Sendable {
     var options = settings.options
     options.name = "\(settings.name)-\(worker)"
     let link = try WorkerLink(worker, options, settings.initializer)
-    state.withLock { state in
-      state.links.append(link)
-      state.isCurrent = false
-    }
+    links.withLock { $0.append(link) }
     bell.ring()
   }
 
   private func link(_ worker: Int) -> WorkerLink? {
-    state.withLock { state in state.links.first { $0.number == worker } }
+    links.withLock { links in links.first { $0.number == worker } }
+  }
+
+  func memory(for worker: Int, _ size: Int) -> OutgoingParcels.Parcel? {
+    size > WorkerRing.longest ? link(worker)?.parcel(size) : nil
   }
 
   func send(_ frame: OutgoingFrame, to worker: Int) {
-    guard let link = link(worker) else { return }
     // What did not go out is for whoever waits to push on.
-    if !link.send(frame) { bell.ring() }
+    if let link = link(worker), !link.send(frame) { bell.ring() }
   }
 
   func kill(_ worker: Int) { link(worker)?.kill() }
@@ -61,43 +55,84 @@ final class ProcessEngine: WorkerEngine, @unchecked Sendable {
 
   func interrupt() { bell.ring() }
 
+  // MARK: - Waiting
+
   func wait(until deadline: Int64, telling receiver: any WorkerReceiver) {
-    // Whether somebody has died costs a system call for each: that is asked where there is time, and
-    // now and then where there is none.
+    let links = links.withLock { $0 }
     looks &+= 1
-    if tell(receiver, alsoEnds: looks & 63 == 0) || bell.hasRung() { return }
+    for link in links { link.flush() }
+    // Whether somebody has died costs a system call for each: that is asked before sleeping, and now
+    // and then where there is no sleep.
+    if looks & 255 == 0 && tellAll(links, receiver) { return }
+    if tell(links, receiver) || bell.hasRung { return bell.hear() }
+    if cipc_clock_now() >= deadline {
+      _ = tellAll(links, receiver)
+      return
+    }
+    if patience.spin(until: deadline, { tell(links, receiver) || bell.hasRung }) {
+      return bell.hear()
+    }
+    sleep(links, until: deadline, receiver)
+  }
+
+  private func sleep(
+    _ links: [WorkerLink], until deadline: Int64, _ receiver: any WorkerReceiver
+  ) {
+    for link in links { link.setAsleep(true) }
+    bell.setAsleep(true)
+    defer {
+      bell.setAsleep(false)
+      for link in links { link.setAsleep(false) }
+    }
+    // Behind the flags: what comes from here on wakes.
+    if tellAll(links, receiver) || bell.hasRung { return bell.hear() }
     while true {
-      let interests = prepare()
-      let status = unsafe cipc_waiter_poll(interests, interests.count, deadline)
-      let hasRung = bell.hasRung()
-      let hasTold = tell(receiver, alsoEnds: true)
-      if hasRung || hasTold || status == CIPC_ETIMEDOUT.rawValue { return }
-      if status < 0 {
-        // A worker's descriptor went in between; or there is no memory, where looking again is all
-        // that is left.
-        state.withLock { $0.isCurrent = false }
+      var interests = [
+        cipc_waiter_interest_t(fd: bell.descriptor, directions: CIPC_WAITER_READABLE)
+      ]
+      for link in links {
+        if !link.isBroken {
+          interests.append(
+            cipc_waiter_interest_t(
+              fd: link.descriptor,
+              directions: CIPC_WAITER_READABLE | (link.isBehind ? CIPC_WAITER_WRITABLE : 0)))
+        }
+        // Asked for anew each time: it changes when the fork server dies.
+        interests.append(
+          cipc_waiter_interest_t(
+            fd: link.child.child.descriptor, directions: CIPC_WAITER_READABLE))
       }
-      if cipc_clock_now() >= deadline { return }
+      let status = unsafe cipc_waiter_poll(interests, interests.count, deadline)
+      for link in links { link.receiveOnSocket() }
+      let hasTold = tellAll(links, receiver)
+      if bell.hasRung || hasTold || status == CIPC_ETIMEDOUT.rawValue { return bell.hear() }
+      // A bell that came late, or a descriptor that went in between: the next wait looks again.
+      if status < 0 || cipc_clock_now() >= deadline { return }
+      for link in links { link.setAsleep(true) }
+      if tell(links, receiver) { return bell.hear() }
     }
   }
 
-  /// Tells all that has arrived.
+  /// Tells all that has arrived through the rings.
   ///
   /// - Returns: whether that was anything.
-  private func tell(_ receiver: any WorkerReceiver, alsoEnds: Bool) -> Bool {
+  private func tell(_ links: [WorkerLink], _ receiver: any WorkerReceiver) -> Bool {
     var hasTold = false
-    let links = state.withLock { $0.links }
+    for link in links where link.receive(receiver) { hasTold = true }
+    return hasTold
+  }
+
+  /// Tells also who has ended.
+  private func tellAll(_ links: [WorkerLink], _ receiver: any WorkerReceiver) -> Bool {
+    var hasTold = false
     for link in links {
       // In this order: what an ended worker had sent can be read by now.
-      let hasEnded = alsoEnds && link.child.exitStatus != nil
-      if link.flush() { state.withLock { $0.isCurrent = false } }
-      if link.receive(receiver) { hasTold = true }
-      if link.isBroken { link.kill() }
-      guard hasEnded, let status = link.child.exitStatus else { continue }
-      state.withLock { state in
-        state.links.removeAll { $0 === link }
-        state.isCurrent = false
-      }
+      let status = link.child.exitStatus
+      link.flush()
+      while link.receive(receiver) { hasTold = true }
+      if link.isBroken && status == nil { link.kill() }
+      guard let status else { continue }
+      self.links.withLock { links in links.removeAll { $0 === link } }
       link.salvage(receiver)
       let end = WorkerEnd(name: link.child.name, status: status)
       ChildRegistry.remove(link.child.child)
@@ -106,65 +141,37 @@ final class ProcessEngine: WorkerEngine, @unchecked Sendable {
     }
     return hasTold
   }
-
-  private func prepare() -> [cipc_waiter_interest_t] {
-    state.withLock { state in
-      if state.isCurrent { return state.interests }
-      var interests = [
-        cipc_waiter_interest_t(fd: bell.descriptor, directions: CIPC_WAITER_READABLE)
-      ]
-      for link in state.links {
-        if !link.isBroken {
-          interests.append(
-            cipc_waiter_interest_t(
-              fd: link.descriptor,
-              directions: CIPC_WAITER_READABLE | (link.isBehind ? CIPC_WAITER_WRITABLE : 0)))
-        }
-        interests.append(
-          cipc_waiter_interest_t(
-            fd: link.child.child.descriptor, directions: CIPC_WAITER_READABLE))
-      }
-      state.interests = interests
-      // The descriptor that tells of an end changes when the fork server dies, and there may be more
-      // to send at any time.
-      state.isCurrent = false
-      return interests
-    }
-  }
 }
 
-/// Wakes a thread that sleeps on a descriptor. Rung twice it is heard once.
-final class Bell: Sendable {
-  let descriptor: Int32
-  private let writer: Int32
+/// How long it is worth looking before sleeping.
+///
+/// As in a ring: where looking was in vain it is left out, for twice as many waits each time.
+struct Patience {
+  private var skip = 0
+  private var penalty = 0
+  private static let time: Int64 = 50_000
+  private let isAlone = CurrentProcess.processorCount < 2
 
-  init() throws(IPCError) {
-    var ends: [Int32] = [-1, -1]
-    try IPCError.check(unsafe cipc_process_pipe(&ends), "a pool")
-    (descriptor, writer) = (ends[0], ends[1])
-    for end in ends { _ = fcntl(end, F_SETFL, O_NONBLOCK) }
-  }
-
-  deinit {
-    closeDescriptor(descriptor)
-    closeDescriptor(writer)
-  }
-
-  func ring() {
-    var byte: UInt8 = 0
-    // Full, it rings.
-    _ = unsafe write(writer, &byte, 1)
-  }
-
-  func hasRung() -> Bool {
-    var bytes: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
-    var hasRung = false
-    while unsafe withUnsafeMutableBytes(
-      of: &bytes,
-      {
-        unsafe readDescriptor(descriptor, $0.baseAddress, 32)
-      }) > 0
-    { hasRung = true }
-    return hasRung
+  /// - Returns: whether it came about.
+  mutating func spin(until deadline: Int64, _ hasCome: () -> Bool) -> Bool {
+    if isAlone { return false }
+    if skip > 0 {
+      skip -= 1
+      return false
+    }
+    let start = cipc_clock_now()
+    let end = min(deadline, start + Self.time)
+    repeat {
+      for _ in 0..<16 {
+        if hasCome() {
+          penalty = 0
+          return true
+        }
+        cipc_processor_pause()
+      }
+    } while cipc_clock_now() < end
+    penalty = min(penalty * 2 + 1, 255)
+    skip = penalty
+    return false
   }
 }

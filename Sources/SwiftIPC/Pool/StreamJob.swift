@@ -77,14 +77,14 @@ final class StreamJob<Input: Sendable, Output: Sendable>: PoolJob, @unchecked Se
       }
     }
     for (element, input) in zip(elements, inputs) {
-      guard let input else {
-        preconditionFailure("an element of a stream was given out after its result")
+      // One that could not be written the first time has its error by now.
+      let failing = { (element: Int, error: any Error) in self.fail(element, error) }
+      frame.append(to: element, failing) {
+        guard let input else {
+          throw IPCError(.cancelled, context: "an element of a stream whose result is there")
+        }
+        try inputCoder.append(input, to: frame)
       }
-      if inputCoder.fixedSize != nil {
-        try? inputCoder.append(input, to: frame)
-        continue
-      }
-      frame.append(to: element, { fail($0, $1) }) { try inputCoder.append(input, to: frame) }
     }
   }
 

@@ -9,6 +9,8 @@ internal import CIPC
 /// | 0..<8 | worker | elements begun since its start: stored before the element is looked at |
 /// | 8..<16 | worker | when the last was begun, where the chunk asks for it: stored before the former |
 /// | 64..<72 | worker | results in the room since its start. The commit point of each is this store |
+/// | 128..<136 | pool | whether it sleeps and wants to be woken: 0 or 1; the worker makes it 0 |
+/// | 192..<200 | pool | parcels of the worker that it has read |
 /// | 4096... | worker | the room, which the pool hands out in turn |
 @safe final class WorkerDesk: Sendable {
   /// Kept for its mapping.
@@ -43,6 +45,20 @@ internal import CIPC
   var left: UInt64 {
     get { unsafe cipc_atomic_load(base + 64, 8) }
     set { unsafe cipc_atomic_publish(base + 64, newValue) }
+  }
+
+  /// Whether the pool sleeps. Sequentially consistent, as are the ring's indices: of a worker that puts
+  /// a record and a pool that falls asleep, one sees the other.
+  var isPoolAsleep: Bool {
+    get { unsafe cipc_atomic_load(base + 128, 8) != 0 }
+    set { unsafe cipc_atomic_store(base + 128, 8, newValue ? 1 : 0) }
+  }
+  /// Takes over waking the pool.
+  func takeWakeUp() -> Bool { unsafe cipc_atomic_exchange(base + 128, 8, 0) != 0 }
+
+  var parcelsRead: UInt64 {
+    get { unsafe cipc_atomic_load(base + 192, 8) }
+    set { unsafe cipc_atomic_publish(base + 192, newValue) }
   }
 
   /// - Precondition: it lies in the room.

@@ -9,6 +9,9 @@ protocol WorkerEngine: AnyObject, Sendable {
   /// Starts a worker. Word of it comes by `wait`.
   func start(_ worker: Int) throws(IPCError)
 
+  /// Memory in which a frame that will be so long is best written; `nil` for any.
+  func memory(for worker: Int, _ size: Int) -> OutgoingParcels.Parcel?
+
   /// Sends a frame, whose bytes are copied. What finds no room is kept until it does; what is for a
   /// worker that has ended is dropped.
   func send(_ frame: OutgoingFrame, to worker: Int)
@@ -35,8 +38,8 @@ protocol WorkerReceiver: AnyObject {
   func ended(_ worker: Int, _ end: WorkerEnd, _ activity: WorkerActivity)
 }
 
-/// A frame on its way to a worker.
-@safe struct OutgoingFrame {
+/// A frame on its way to a worker. Unchecked: the bytes are there for the time of a call.
+@safe struct OutgoingFrame: @unchecked Sendable {
   let bytes: UnsafeRawBufferPointer
   /// Shared objects in it. An engine that cannot pass them on refuses at submission.
   var attachments: DescriptorOutbox?
@@ -44,6 +47,8 @@ protocol WorkerReceiver: AnyObject {
   /// that is not known. Where it is, an engine can have the worker leave them where they are found
   /// when it has died in the middle.
   var run: (count: Int, stride: Int)?
+  /// Where `memory` has given some, and the bytes are there.
+  var parcel: OutgoingParcels.Parcel?
 }
 
 /// A frame from a worker: any bytes.
