@@ -8,6 +8,8 @@
 struct JobSchedule {
   /// As the caller wants them; `nil` to adapt.
   var chunkSize: Int?
+  /// Bytes of a result, where all have as many and are left in the room of a desk; 0 otherwise.
+  let resultSize: Int
   /// How many elements there are, so far.
   private(set) var count: Int
   private var next = 0
@@ -27,8 +29,14 @@ struct JobSchedule {
   static let queueTime = 1_000_000.0
   static let mostQueued = 64
 
-  init(count: Int, chunkSize: Int?) {
+  /// Bytes that the results of a chunk take at most where there is to be room for them, and those of
+  /// all chunks that a worker has.
+  static let chunkRoom = 1 << 17
+  static let room = 3 * chunkRoom
+
+  init(count: Int, chunkSize: Int?, resultSize: Int = 0) {
     self.count = count
+    self.resultSize = resultSize
     self.chunkSize = chunkSize.map { max(1, $0) }
   }
 
@@ -51,6 +59,7 @@ struct JobSchedule {
     guard left > 0 else { return nil }
     var size = chunkSize ?? adaptedSize(left, workers)
     size = min(size, most)
+    if resultSize > 0 { size = min(size, Self.chunkRoom / resultSize) }
     lastSize = max(size, 1)
     if let first = returned.first {
       let chunk = first.prefix(size)
@@ -76,8 +85,10 @@ struct JobSchedule {
   /// How many chunks of this job a worker may have at a time, the one that it is in included.
   var depth: Int {
     guard let pace else { return 1 }
-    let chunk = max(pace, 1) * Double(max(lastSize, 1))
-    return max(1, min(Self.mostQueued, Int(Self.queueTime / chunk)))
+    let chunk = max(pace, 1) * Double(lastSize)
+    var depth = min(Self.mostQueued, Int(Self.queueTime / chunk))
+    if resultSize > 0 && lastSize > 1 { depth = min(depth, Self.room / (resultSize * lastSize)) }
+    return max(1, depth)
   }
 
   /// Elements that took so long together. One that is slower than was thought counts at once, so that

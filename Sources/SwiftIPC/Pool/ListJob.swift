@@ -39,7 +39,9 @@ final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
       state.values = Array(repeating: nil, count: inputs.count)
     }
     self.state = Guarded(state)
-    super.init(function, options, count: inputs.count, chunkSize: chunkSize)
+    super.init(
+      function, options, count: inputs.count, chunkSize: chunkSize,
+      resultSize: coder.fixedSize ?? 0)
   }
 
   override var resultSize: Int? { coder.fixedSize }

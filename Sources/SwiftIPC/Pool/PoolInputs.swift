@@ -20,6 +20,21 @@ struct ListInputs<A: Sendable>: PoolInputs {
 
   init(_ elements: [A]) { self.elements = elements }
 
+  /// The elements of any sequence. Ranges of integers are usual, and going through one costs a call
+  /// for each element where its type is not known.
+  init(from inputs: some Sequence<A>) {
+    // A conditional cast would go through an array too. The types were compared, and they are the same.
+    if type(of: inputs) == [A].self {
+      elements = unsafe unsafeBitCast(inputs, to: [A].self)
+    } else if A.self == Int.self, let range = inputs as? Range<Int> {
+      elements = unsafe unsafeBitCast(Array(range), to: [A].self)
+    } else if A.self == Int.self, let range = inputs as? ClosedRange<Int> {
+      elements = unsafe unsafeBitCast(Array(range), to: [A].self)
+    } else {
+      elements = Array(inputs)
+    }
+  }
+
   var count: Int { elements.count }
 
   func size(_ range: Range<Int>) -> Int {

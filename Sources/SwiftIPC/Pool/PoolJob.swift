@@ -16,11 +16,14 @@ class PoolJob: @unchecked Sendable {
   /// Tells those who wait that something has come about.
   final let change = PoolChange()
 
-  init(_ function: PoolFunction, _ options: TaskOptions, count: Int, chunkSize: Int?) {
+  init(
+    _ function: PoolFunction, _ options: TaskOptions, count: Int, chunkSize: Int?,
+    resultSize: Int = 0
+  ) {
     self.function = function
     self.options = options
     timeout = options.timeout.map { max(0, Deadline.nanoseconds($0)) }
-    schedule = JobSchedule(count: count, chunkSize: chunkSize)
+    schedule = JobSchedule(count: count, chunkSize: chunkSize, resultSize: resultSize)
   }
 
   // MARK: For those who inherit

@@ -14,7 +14,7 @@ extension ProcessPool {
     let function = try function(
       UnaryFunction<A, Void>(body: body), of: A.self, output: Void.self)
     let job = ListJob<Void>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try run(job)
     _ = try job.values()
   }
@@ -30,7 +30,7 @@ extension ProcessPool {
     let function = try function(
       AsyncUnaryFunction<A, Void>(body: body), of: A.self, output: Void.self)
     let job = ListJob<Void>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try run(job)
     _ = try job.values()
   }
@@ -47,7 +47,7 @@ extension ProcessPool {
       StatefulUnaryFunction<State, A, Void>(body: body), of: A.self, output: Void.self,
       takesState: true)
     let job = ListJob<Void>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try run(job)
     _ = try job.values()
   }
@@ -65,7 +65,7 @@ extension ProcessPool {
       AsyncStatefulUnaryFunction<State, A, Void>(body: body), of: A.self, output: Void.self,
       takesState: true)
     let job = ListJob<Void>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try run(job)
     _ = try job.values()
   }
@@ -82,7 +82,7 @@ extension ProcessPool {
     let function = try function(
       UnaryFunction<A, Void>(body: body), of: A.self, output: Void.self)
     let job = ListJob<Void>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try await run(job)
     _ = try job.values()
   }
@@ -97,7 +97,7 @@ extension ProcessPool {
     let function = try function(
       AsyncUnaryFunction<A, Void>(body: body), of: A.self, output: Void.self)
     let job = ListJob<Void>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try await run(job)
     _ = try job.values()
   }
@@ -113,7 +113,7 @@ extension ProcessPool {
       StatefulUnaryFunction<State, A, Void>(body: body), of: A.self, output: Void.self,
       takesState: true)
     let job = ListJob<Void>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try await run(job)
     _ = try job.values()
   }
@@ -130,7 +130,7 @@ extension ProcessPool {
       AsyncStatefulUnaryFunction<State, A, Void>(body: body), of: A.self, output: Void.self,
       takesState: true)
     let job = ListJob<Void>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try await run(job)
     _ = try job.values()
   }

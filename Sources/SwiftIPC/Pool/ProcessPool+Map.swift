@@ -23,7 +23,7 @@ extension ProcessPool {
     let function = try function(
       UnaryFunction<A, Output>(body: body), of: A.self, output: Output.self)
     let job = ListJob<Output>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try run(job)
     return try job.values()
   }
@@ -39,7 +39,7 @@ extension ProcessPool {
     let function = try function(
       AsyncUnaryFunction<A, Output>(body: body), of: A.self, output: Output.self)
     let job = ListJob<Output>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try run(job)
     return try job.values()
   }
@@ -56,7 +56,7 @@ extension ProcessPool {
       StatefulUnaryFunction<State, A, Output>(body: body), of: A.self, output: Output.self,
       takesState: true)
     let job = ListJob<Output>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try run(job)
     return try job.values()
   }
@@ -74,7 +74,7 @@ extension ProcessPool {
       AsyncStatefulUnaryFunction<State, A, Output>(body: body), of: A.self, output: Output.self,
       takesState: true)
     let job = ListJob<Output>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try run(job)
     return try job.values()
   }
@@ -86,7 +86,7 @@ extension ProcessPool {
   ) throws -> [T.Output] {
     let function = try core.functions.function(of: T.self)
     let job = ListJob<T.Output>(
-      function, options, ListInputs(Array(tasks)), chunkSize: chunkSize)
+      function, options, ListInputs(from: tasks), chunkSize: chunkSize)
     try run(job)
     return try job.values()
   }
@@ -108,7 +108,7 @@ extension ProcessPool {
     let function = try function(
       UnaryFunction<A, Output>(body: body), of: A.self, output: Output.self)
     let job = ListJob<Output>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try await run(job)
     return try job.values()
   }
@@ -123,7 +123,7 @@ extension ProcessPool {
     let function = try function(
       AsyncUnaryFunction<A, Output>(body: body), of: A.self, output: Output.self)
     let job = ListJob<Output>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try await run(job)
     return try job.values()
   }
@@ -139,7 +139,7 @@ extension ProcessPool {
       StatefulUnaryFunction<State, A, Output>(body: body), of: A.self, output: Output.self,
       takesState: true)
     let job = ListJob<Output>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try await run(job)
     return try job.values()
   }
@@ -156,7 +156,7 @@ extension ProcessPool {
       AsyncStatefulUnaryFunction<State, A, Output>(body: body), of: A.self, output: Output.self,
       takesState: true)
     let job = ListJob<Output>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try await run(job)
     return try job.values()
   }
@@ -167,7 +167,7 @@ extension ProcessPool {
   ) async throws -> [T.Output] {
     let function = try core.functions.function(of: T.self)
     let job = ListJob<T.Output>(
-      function, options, ListInputs(Array(tasks)), chunkSize: chunkSize)
+      function, options, ListInputs(from: tasks), chunkSize: chunkSize)
     try await run(job)
     return try job.values()
   }

@@ -22,7 +22,7 @@ extension ProcessPool {
     let function = try function(
       UnaryFunction<A, Output>(body: body), of: A.self, output: Output.self)
     let job = ListJob<Output>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize, stopsAtError: false)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize, stopsAtError: false)
     try run(job)
     return job.results()
   }
@@ -38,7 +38,7 @@ extension ProcessPool {
     let function = try function(
       AsyncUnaryFunction<A, Output>(body: body), of: A.self, output: Output.self)
     let job = ListJob<Output>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize, stopsAtError: false)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize, stopsAtError: false)
     try run(job)
     return job.results()
   }
@@ -55,7 +55,7 @@ extension ProcessPool {
       StatefulUnaryFunction<State, A, Output>(body: body), of: A.self, output: Output.self,
       takesState: true)
     let job = ListJob<Output>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize, stopsAtError: false)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize, stopsAtError: false)
     try run(job)
     return job.results()
   }
@@ -73,7 +73,7 @@ extension ProcessPool {
       AsyncStatefulUnaryFunction<State, A, Output>(body: body), of: A.self, output: Output.self,
       takesState: true)
     let job = ListJob<Output>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize, stopsAtError: false)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize, stopsAtError: false)
     try run(job)
     return job.results()
   }
@@ -85,7 +85,7 @@ extension ProcessPool {
   ) throws -> [Result<T.Output, any Error>] {
     let function = try core.functions.function(of: T.self)
     let job = ListJob<T.Output>(
-      function, options, ListInputs(Array(tasks)), chunkSize: chunkSize, stopsAtError: false)
+      function, options, ListInputs(from: tasks), chunkSize: chunkSize, stopsAtError: false)
     try run(job)
     return job.results()
   }
@@ -102,7 +102,7 @@ extension ProcessPool {
     let function = try function(
       UnaryFunction<A, Output>(body: body), of: A.self, output: Output.self)
     let job = ListJob<Output>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize, stopsAtError: false)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize, stopsAtError: false)
     try await run(job)
     return job.results()
   }
@@ -117,7 +117,7 @@ extension ProcessPool {
     let function = try function(
       AsyncUnaryFunction<A, Output>(body: body), of: A.self, output: Output.self)
     let job = ListJob<Output>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize, stopsAtError: false)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize, stopsAtError: false)
     try await run(job)
     return job.results()
   }
@@ -133,7 +133,7 @@ extension ProcessPool {
       StatefulUnaryFunction<State, A, Output>(body: body), of: A.self, output: Output.self,
       takesState: true)
     let job = ListJob<Output>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize, stopsAtError: false)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize, stopsAtError: false)
     try await run(job)
     return job.results()
   }
@@ -150,7 +150,7 @@ extension ProcessPool {
       AsyncStatefulUnaryFunction<State, A, Output>(body: body), of: A.self, output: Output.self,
       takesState: true)
     let job = ListJob<Output>(
-      function, options, ListInputs(Array(inputs)), chunkSize: chunkSize, stopsAtError: false)
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize, stopsAtError: false)
     try await run(job)
     return job.results()
   }
@@ -161,7 +161,7 @@ extension ProcessPool {
   ) async throws -> [Result<T.Output, any Error>] {
     let function = try core.functions.function(of: T.self)
     let job = ListJob<T.Output>(
-      function, options, ListInputs(Array(tasks)), chunkSize: chunkSize, stopsAtError: false)
+      function, options, ListInputs(from: tasks), chunkSize: chunkSize, stopsAtError: false)
     try await run(job)
     return job.results()
   }

@@ -64,8 +64,9 @@ internal import CIPC
     var attachments: DescriptorOutbox?
   }
 
-  /// Room for results, for some tens of thousands of numbers at a time.
-  static let room = 1 << 19
+  /// Room for the results of as many chunks as a worker has, and for what a round leaves over at its
+  /// end.
+  static let room = JobSchedule.room + JobSchedule.chunkRoom
 
   init(
     _ number: Int, _ options: ChildProcessOptions, _ initializer: (any PoolInitializing)?
