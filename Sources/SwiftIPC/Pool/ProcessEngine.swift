@@ -36,6 +36,9 @@ final class ProcessEngine: WorkerEngine, @unchecked Sendable {
     bell.ring()
   }
 
+  /// The numbers of the processes; for tests.
+  var processes: [Int32] { links.withLock { links in links.map(\.child.pid) } }
+
   private func link(_ worker: Int) -> WorkerLink? {
     links.withLock { links in links.first { $0.number == worker } }
   }
