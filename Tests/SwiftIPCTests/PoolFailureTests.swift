@@ -125,9 +125,10 @@ import Testing
 
   @Test func anInitializerThatThrowsFailsThePoolWithItsCause() async throws {
     let events = Mutex<[PoolEvent]>([])
-    let pool = try ProcessPool(
-      workers: 1, log: { event in events.withLock { $0.append(event) } }, arguments: "weights"
-    ) { (name: String) -> Int in throw ChildWork.Refusal(reason: "no \(name)") }
+    let log: @Sendable (PoolEvent) -> Void = { event in events.withLock { $0.append(event) } }
+    let pool = try ProcessPool(workers: 1, log: log, arguments: "weights") {
+      (name: String) -> Int in throw ChildWork.Refusal(reason: "no \(name)")
+    }
     let error = await #expect(throws: IPCError.self) { try await pool.apply(1) { $0 } }
     #expect(error?.code == .poolFailed)
     #expect(error?.context.contains("no weights") == true)

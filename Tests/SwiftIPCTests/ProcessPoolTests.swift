@@ -113,6 +113,7 @@ import Testing
     }
     #expect(error?.typeName.hasSuffix("ChildWork.Refusal") == true)
     #expect(error?.message.contains("no") == true)
+    #expect(error?.worker.hasPrefix("pool-") == true)
     let results = try await pool.mapResults(0..<100) { number in
       if number % 10 == 3 { throw ChildWork.Refusal(reason: "\(number)") }
       return number
@@ -125,6 +126,23 @@ import Testing
         #expect(try result.get() == number)
       }
     }
+    await pool.terminate()
+  }
+
+  /// Where the Swift runtime tells of errors that are thrown, as in a dynamically linked program.
+  @Test func anErrorSaysWhereItWasThrown() async throws {
+    let pool = try ProcessPool(workers: 1)
+    let error = await #expect(throws: RemoteError.self) {
+      try await pool.apply(1) { (number: Int) -> Int in try PoolThrower.throwing(number) }
+    }
+    let trace = try #require(error?.trace)
+    #expect(trace.count >= 2)
+    #expect(trace.allSatisfy { $0.contains(" in ") || $0.hasPrefix("0x") }, "\(trace)")
+    // Another error has a trace of its own.
+    let other = await #expect(throws: RemoteError.self) {
+      try await pool.apply(1) { (_: Int) -> Int in throw ChildWork.Refusal(reason: "here") }
+    }
+    #expect(other?.trace != trace)
     await pool.terminate()
   }
 
@@ -145,6 +163,12 @@ import Testing
     }
     #expect(try await pool.apply(1) { $0 } == 1)
     await pool.terminate()
+  }
+}
+
+enum PoolThrower {
+  @inline(never) static func throwing(_ number: Int) throws -> Int {
+    throw ChildWork.Refusal(reason: "\(number)")
   }
 }
 

@@ -88,7 +88,7 @@ internal import CIPC
     frame.append(UInt64(0))
     frame.append(counted: String(reflecting: type(of: error)))
     frame.append(counted: "\(error)")
-    frame.append(counted: ThrowTrace.take().joined(separator: "\n"))
+    frame.append(counted: ThrowTrace.take(error).joined(separator: "\n"))
     frame.set(UInt64(frame.count - place - 8), at: place)
     port.send()
   }

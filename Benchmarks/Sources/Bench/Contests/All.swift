@@ -11,6 +11,7 @@ extension Contest {
     + roundTrips + [typedRoundTrip] + mebibytes
     + [encoding, decoding]
     + [spawn] + forkServer + [fork] + startsWithMemory + startsWithFiles
+    + pools
     // Last: they leave threads behind, and who has any cannot be forked.
     + recoveries
 }
