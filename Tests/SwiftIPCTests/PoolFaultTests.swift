@@ -74,8 +74,12 @@ import Testing
     await pool.terminate()
   }
 
+  /// The results of numbers lie in the desk, and are salvaged from there.
   @Test func workersKilledWhileTheyReturnNumbersLoseOneTaskEach() async throws {
-    let pool = try ProcessPool(workers: 2)
+    let count = 2_000_000
+    let begun = try SharedArray<UInt8>(repeating: 0, count: count)
+    // Not as a state: functions that take one answer element by element.
+    let pool = try ProcessPool(workers: 2, arguments: begun) { PoolRuns.begun = $0 }
     let engine = try #require(pool.core.engine as? ProcessEngine)
     let isOver = Mutex(false)
     let killer = InThread {
@@ -91,19 +95,24 @@ import Testing
       }
       return kills
     }
-    let count = 2_000_000
-    let results = try await pool.mapResults(0..<count) { $0 &* 3 }
+    let results = try await pool.mapResults(0..<count) { number in
+      PoolRuns.begun?[number] &+= 1
+      return number &* 3
+    }
     isOver.withLock { $0 = true }
     let kills = try killer.join()
     var lost = 0
+    var wrong = 0
     for (number, result) in results.enumerated() {
       if case .success(let value) = result {
-        if value != number * 3 { Issue.record("\(number)") }
+        if value != number * 3 || begun[number] != 1 { wrong += 1 }
       } else {
         lost += 1
+        if begun[number] > 1 { wrong += 1 }
       }
     }
-    #expect(lost <= kills)
+    #expect(wrong == 0)
+    #expect(lost <= kills && kills > 10)
     await pool.terminate()
   }
 
@@ -228,6 +237,25 @@ import Testing
     }
   }
 
+  @Test func workersOutliveACtrlCThatTheProgramOutlives() async throws {
+    let (ours, theirs) = try Connection.pair()
+    let program = try ChildProcess.start(theirs, options: .init(newProcessGroup: true)) {
+      connection in
+      // A handler, since what is ignored here would be in any child.
+      signal(SIGINT) { _ in }
+      let pool = try ProcessPool(workers: 2)
+      _ = try pool.map(0..<20, chunkSize: 1) { $0 }
+      try connection.send("ready")
+      _ = try connection.receive(Int.self)
+      _ = try pool.map(0..<20, chunkSize: 1) { $0 }
+      return pool.progress.workers.map(\.name) == ["pool-1", "pool-2"]
+    }
+    #expect(try await ours.receive(String.self) == "ready")
+    kill(-program.pid, SIGINT)
+    try await ours.send(1)
+    #expect(try await program.value)
+  }
+
   @Test func fiveHundredPoolsLeaveNothing() async throws {
     // In a child of its own, whose descriptors nobody else opens.
     let child = try ChildProcess.start {
@@ -266,4 +294,9 @@ import Testing
     #expect(found[..<3] == [480 * 479 / 2, 0, 0])
     #expect(ChildWork.keepsMemory || found[3] < 240)
   }
+}
+
+/// A static property of the worker.
+private enum PoolRuns {
+  nonisolated(unsafe) static var begun: SharedArray<UInt8>?
 }

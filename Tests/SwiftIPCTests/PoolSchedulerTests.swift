@@ -280,10 +280,24 @@ import Testing
     ))
   func nonsenseFromAWorkerEndsIt(_ bytes: [UInt8]) throws {
     let trial = Trial(workers: 1)
-    _ = try trial.job(1)
+    let job = try trial.job(1)
     trial.engine.happenings.append(.frame(1, bytes))
     trial.step()
     #expect(trial.engine.killed == [1])
+    // Whatever it was, the job comes to an end.
+    trial.engine.dies(1, begun: 1)
+    trial.step()
+    #expect(job.isOver)
+  }
+
+  @Test func aStreamOfAPoolThatHasFailedEnds() throws {
+    let trial = Trial(workers: 1)
+    let stream = StreamJob<Int, Int>(trial.function, .init(), isOrdered: true, chunkSize: nil)
+    try trial.core.add(stream)
+    trial.core.fail(IPCError(.cancelled))
+    stream.add(1)
+    trial.core.extend(stream, by: 1)
+    #expect(stream.isReady && stream.hasEnded)
   }
 
   @Test func progressCounts() throws {

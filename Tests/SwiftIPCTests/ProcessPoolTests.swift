@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CTestSupport
 import Glibc
 import Testing
 
@@ -144,6 +145,29 @@ import Testing
     }
     #expect(other?.trace != trace)
     await pool.terminate()
+  }
+
+  @Test func theProgressBarIsDrawnOnATerminalAlone() throws {
+    var path = [CChar](repeating: 0, count: 128)
+    let master = unsafe test_terminal(&path, path.count)
+    try #require(master >= 0)
+    defer { close(master) }
+    let terminal = unsafe open(path, O_RDWR | O_NOCTTY | O_CLOEXEC)
+    defer { close(terminal) }
+    let bar = try #require(ProgressBar(on: terminal))
+    let progress = PoolProgress(
+      done: 30, failed: 1, running: 2, waiting: 29, rate: 10, workers: [])
+    bar.finish(progress)  // nothing was drawn
+    bar.begin()
+    bar.draw(progress)
+    bar.finish(progress)
+    var text = [UInt8](repeating: 0, count: 4096)
+    let count = unsafe read(master, &text, text.count)
+    let drawn = String(decoding: text.prefix(max(0, count)), as: UTF8.self)
+    #expect(drawn.contains("50% 31 of 62, 1 failed, 10/s, 3 s left"))
+    #expect(drawn.hasPrefix("\r["))
+    let pipe = Pipe()
+    #expect(ProgressBar(on: pipe.writing) == nil)
   }
 
   @Test func aWorkerThatDiesCostsOneTask() async throws {

@@ -272,33 +272,52 @@ extension PoolCore: WorkerReceiver {
       let (job, elements) = try progressed(worker, &reader)
       let values = unsafe frame.values ?? reader.remaining()
       guard let size = job.resultSize, values.count == size * elements.count else {
+        lose(elements, of: job, reader.malformed())
         throw reader.malformed()
       }
       scheduler.withLock { $0.count(done: elements.count, failed: 0) }
       unsafe job.receive(elements, values: values)
     case .results:
       let (job, elements) = try progressed(worker, &reader)
-      var done = 0
-      for element in elements {
-        let kind = try reader.integer(UInt8.self)
-        let bytes = try unsafe reader.counted()
-        switch ResultKind(rawValue: kind) {
-        case .value:
-          done += 1
-          unsafe job.receive(element, bytes, frame.attachments)
-        case .threw: job.fail(element, try unsafe RemoteError(bytes, worker: name(of: worker)))
-        case .notCoded:
-          let text = unsafe String(decoding: bytes, as: UTF8.self)
-          job.fail(element, IPCError(.malformedMessage, context: text))
-        case .refused:
-          let text = unsafe String(decoding: bytes, as: UTF8.self)
-          job.fail(element, IPCError(.bootstrapFailed, context: text))
-        case nil: throw reader.malformed()
-        }
+      do {
+        try take(elements, of: job, &reader, frame.attachments, from: worker)
+      } catch {
+        // Those behind it are counted as done, and nothing more will be said of them.
+        lose(elements, of: job, error)
+        throw error
       }
-      scheduler.withLock { $0.count(done: done, failed: elements.count - done) }
       if job.isOver { cancelRest(of: job) }
     }
+  }
+
+  private func take(
+    _ elements: Range<Int>, of job: PoolJob, _ reader: inout FrameReader,
+    _ attachments: DescriptorInbox?, from worker: Int
+  ) throws {
+    var done = 0
+    for element in elements {
+      let kind = try reader.integer(UInt8.self)
+      let bytes = try unsafe reader.counted()
+      switch ResultKind(rawValue: kind) {
+      case .value:
+        done += 1
+        unsafe job.receive(element, bytes, attachments)
+      case .threw: job.fail(element, try unsafe RemoteError(bytes, worker: name(of: worker)))
+      case .notCoded:
+        let text = unsafe String(decoding: bytes, as: UTF8.self)
+        job.fail(element, IPCError(.malformedMessage, context: text))
+      case .refused:
+        let text = unsafe String(decoding: bytes, as: UTF8.self)
+        job.fail(element, IPCError(.bootstrapFailed, context: text))
+      case nil: throw reader.malformed()
+      }
+    }
+    scheduler.withLock { $0.count(done: done, failed: elements.count - done) }
+  }
+
+  /// Those that have no result yet have none that can be understood.
+  private func lose(_ elements: Range<Int>, of job: PoolJob, _ error: any Error) {
+    for element in elements { job.fail(element, error) }
   }
 
   private func progressed(

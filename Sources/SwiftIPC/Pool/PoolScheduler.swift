@@ -116,6 +116,13 @@ struct PoolScheduler {
   /// Adds elements to a job that was added before.
   mutating func extend(_ job: PoolJob, by more: Int) {
     if job.schedule.isCancelled { return }
+    switch state {
+    case .failed(let error): return commands.append(.failAll(job, error))
+    case .closed where isEnded:
+      let error = IPCError(.closed, context: "the pool \"\(settings.name)\"")
+      return commands.append(.failAll(job, error))
+    case .open, .closed: break
+    }
     job.schedule.extend(by: more)
     outstanding += more
     list(job)
