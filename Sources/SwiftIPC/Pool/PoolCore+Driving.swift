@@ -16,6 +16,8 @@ struct DrivingTurns {
   /// Blocked callers that do not drive.
   var waiting: [ThreadGate] = []
   var hasThread = false
+  /// The thread, until somebody has joined it.
+  var thread: pthread_t?
   /// Where the pool's thread sleeps when it has nothing to drive.
   var sleeping: ThreadGate?
 }
@@ -167,26 +169,28 @@ extension PoolCore {
   }
 
   private func startThread() {
-    var thread = pthread_t()
     let context = unsafe Unmanaged.passRetained(self)
     var all = sigset_t()
     var before = sigset_t()
     _ = unsafe sigfillset(&all)
     // The thread takes no signals: the program's handlers are for its own threads.
     _ = unsafe pthread_sigmask(SIG_BLOCK, &all, &before)
-    let status = unsafe pthread_create(
-      &thread, nil,
-      { context in
-        guard let context = unsafe context else { return nil }
-        let core = unsafe Unmanaged<PoolCore>.fromOpaque(context).takeRetainedValue()
-        core.driveAsThread()
-        return nil
-      }, context.toOpaque())
-    _ = unsafe pthread_sigmask(SIG_SETMASK, &before, nil)
-    if status == 0 {
-      _ = pthread_detach(thread)
-      return
+    let status = turns.withLock { turns in
+      // Under the lock: who joins it finds it.
+      var thread = pthread_t()
+      let status = unsafe pthread_create(
+        &thread, nil,
+        { context in
+          guard let context = unsafe context else { return nil }
+          let core = unsafe Unmanaged<PoolCore>.fromOpaque(context).takeRetainedValue()
+          core.driveAsThread()
+          return nil
+        }, context.toOpaque())
+      if status == 0 { turns.thread = thread }
+      return status
     }
+    _ = unsafe pthread_sigmask(SIG_SETMASK, &before, nil)
+    if status == 0 { return }
     unsafe context.release()
     turns.withLock { turns in
       turns.hasThread = false
@@ -194,6 +198,30 @@ extension PoolCore {
     }
     // Those that wait would do so for ever.
     fail(IPCError(status: -status, "a thread for the pool"))
+  }
+
+  /// Waits for the end of the thread of a pool that has ended: it is about to, and nothing of the pool is
+  /// left then. By the thread itself, or where nobody does, nothing need be done.
+  func joinThread() {
+    let thread = turns.withLock { turns in
+      defer { turns.thread = nil }
+      return turns.thread
+    }
+    guard let thread else { return }
+    if pthread_equal(thread, pthread_self()) != 0 {
+      _ = pthread_detach(thread)
+    } else {
+      _ = pthread_join(thread, nil)
+    }
+  }
+
+  /// Where nobody joins the thread, it is let go.
+  func letThreadGo() {
+    let thread = turns.withLock { turns in
+      defer { turns.thread = nil }
+      return turns.thread
+    }
+    if let thread { _ = pthread_detach(thread) }
   }
 
   private func driveAsThread() {

@@ -112,7 +112,10 @@ final class PoolCore: Sendable {
     fail(error)
     // The thread, if there is one, stays for their ends.
     if turns.withLock({ $0.hasThread }) { beginBackgroundWork() }
+    letThreadGo()
   }
+
+  deinit { letThreadGo() }
 
   func waitForEnd(until deadline: Int64) async {
     _ = await wait(for: end, until: deadline) { hasEnded }

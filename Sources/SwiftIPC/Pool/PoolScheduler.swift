@@ -58,7 +58,6 @@ struct PoolScheduler {
     var heard: UInt64 = 0
     /// Why it was killed by us: for the element with this number, counted from its start.
     var verdict: (element: UInt64, error: IPCError)?
-    var failure: String?
     /// Functions that it knows.
     var functions: Set<UInt32> = []
   }
@@ -218,10 +217,11 @@ struct PoolScheduler {
 
   mutating func initializerFailed(_ number: Int, _ description: String) {
     guard let place = place(of: number) else { return }
-    workers[place].failure = description
     workers[place].phase = .stopping
     commands.append(
       .log(.initializerFailed(name: workers[place].name, description: description)))
+    // At once, and not when the worker has ended: another would be started in between.
+    initializerHasFailed(description)
   }
 
   /// A worker has been through so many elements more, of the chunk that it is in, which has taken so
@@ -278,9 +278,7 @@ struct PoolScheduler {
     guard let place = place(of: number) else { return }
     var worker = workers.remove(at: place)
     commands.append(.log(.workerEnded(name: worker.name, end.status)))
-    if let failure = worker.failure {
-      initializerHasFailed(failure, now)
-    } else if worker.phase != .stopping, worker.verdict == nil, activity.begun == 0 {
+    if worker.phase != .stopping, worker.verdict == nil, activity.begun == 0 {
       // It came to nothing. Now and then that happens; time and again it would go on for ever.
       startFailed(now, end, worker.name)
     }
@@ -380,7 +378,7 @@ struct PoolScheduler {
     fail(error)
   }
 
-  private mutating func initializerHasFailed(_ description: String, _ now: Int64) {
+  private mutating func initializerHasFailed(_ description: String) {
     initializerFailures += 1
     if initializerFailures < settings.mostInitializerFailures { return }
     fail(

@@ -167,7 +167,7 @@ public final class ProcessPool: Sendable {
   public func terminate() {
     if !core.isOwner { return }
     core.fail(Self.terminated(name))
-    _ = core.wait(for: core.end, until: Self.patience()) { core.hasEnded }
+    if core.wait(for: core.end, until: Self.patience(), { core.hasEnded }) { core.joinThread() }
   }
 
   /// The same without a blocked thread.
@@ -177,6 +177,7 @@ public final class ProcessPool: Sendable {
     // Also where the task is cancelled: it is for a moment.
     let core = core
     await Task.detached { await core.waitForEnd(until: Self.patience()) }.value
+    if core.hasEnded { core.joinThread() }
   }
 
   /// Waits until all tasks are done and all workers have ended, after `close()` or `terminate()`.
@@ -188,7 +189,11 @@ public final class ProcessPool: Sendable {
   @discardableResult
   public func join(timeout: Duration? = nil) throws(IPCError) -> Bool {
     try checkClosed()
-    return core.wait(for: core.end, until: Deadline.after(timeout)) { core.hasEnded }
+    guard core.wait(for: core.end, until: Deadline.after(timeout), { core.hasEnded }) else {
+      return false
+    }
+    core.joinThread()
+    return true
   }
 
   /// Waits until all tasks are done and all workers have ended, after `close()` or `terminate()`.
@@ -201,6 +206,7 @@ public final class ProcessPool: Sendable {
     let status = await core.wait(for: core.end, until: Deadline.after(timeout)) { core.hasEnded }
     if status == CIPC_ETIMEDOUT.rawValue { return false }
     try IPCError.check(status, "joining the pool \"\(name)\"")
+    core.joinThread()
     return true
   }
 
