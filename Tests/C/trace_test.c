@@ -49,7 +49,11 @@ static void threads_have_stacks_of_their_own(void) {
 
 static void places_have_files(void) {
   cipc_trace_place_t place;
-  CHECK(cipc_trace_find((const void *)(uintptr_t)traces_are_bounded, &place) == CIPC_OK);
+  int status = cipc_trace_find((const void *)(uintptr_t)traces_are_bounded, &place);
+#ifndef __GLIBC__
+  if (status == CIPC_ENOENT) return check_skip("a static program has no dynamic linker to ask");
+#endif
+  CHECK(status == CIPC_OK);
   CHECK(place.file != NULL && strstr(place.file, "trace_test") != NULL);
   int local = 0;
   CHECK(cipc_trace_find(&local, &place) == CIPC_ENOENT);
