@@ -238,6 +238,12 @@ import Testing
     }
     let error = await #expect(throws: IPCError.self) { try await ours.receive(String.self) }
     #expect(error?.code == .peerClosed)
+    let pool = try ProcessPool(workers: 1, arguments: 3) { $0 * 2 }
+    let sum = try await withProcessPool(pool) { pool in
+      try await pool.apply(4, state: Int.self) { $0 + $1 }
+    }
+    #expect(sum == 10)
+    #expect(throws: IPCError.self) { try pool.submit(1) { $0 } }
   }
 
   @Test func closeAndJoinWaitForWhatWasSubmitted() async throws {

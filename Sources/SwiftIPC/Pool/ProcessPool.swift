@@ -246,6 +246,16 @@ public func withProcessPool<R>(
   let pool = try ProcessPool(
     workers: workers, name: name, maxTasksPerWorker: maxTasksPerWorker, startMethod: startMethod,
     memoryLimit: memoryLimit, progressBar: progressBar)
+  return try await withProcessPool(pool, body)
+}
+
+/// Uses a pool for the time of a closure, and terminates it behind: also when that throws. For a pool
+/// with an initializer, or other options.
+///
+/// - Throws: what the closure does.
+public func withProcessPool<R>(
+  _ pool: ProcessPool, _ body: (ProcessPool) async throws -> R
+) async throws -> R {
   do {
     let result = try await body(pool)
     await pool.terminate()
