@@ -12,6 +12,7 @@ they cost: that is what a Python program pays.
 
 import argparse
 import array
+import concurrent.futures
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -433,6 +434,118 @@ def thousand_round_trip(options):
     return with_peer(echo, make_run, options)
 
 
+def same(number):
+    return number
+
+
+def increment(number):
+    return number + 1
+
+
+def total(array):
+    return array.sum() if hasattr(array, "sum") else sum(array)
+
+
+def with_pool(workers, make_run, options, minimum=30):
+    with multiprocessing.get_context("fork").Pool(
+        workers, initializer=pin, initargs=(options.peer_core if workers == 1 else None,)
+    ) as pool:
+        run = make_run(pool)
+        run(1)
+        return measure(run, minimum=minimum)
+
+
+def with_executor(workers, make_run, options, minimum=30):
+    with concurrent.futures.ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("fork"),
+        initializer=pin,
+        initargs=(options.peer_core if workers == 1 else None,),
+    ) as pool:
+        run = make_run(pool)
+        run(1)
+        return measure(run, minimum=minimum)
+
+
+def pool_apply(options):
+    def make_run(pool):
+        def run(count):
+            for i in range(count):
+                pool.apply(same, (i,))
+
+        return run
+
+    return with_pool(1, make_run, options)
+
+
+def executor_apply(options):
+    def make_run(pool):
+        def run(count):
+            for i in range(count):
+                pool.submit(same, i).result()
+
+        return run
+
+    return with_executor(1, make_run, options)
+
+
+def pool_map(workers, length, chunk_size):
+    def job(options):
+        def make_run(pool):
+            def run(count):
+                for _ in range(count):
+                    pool.map(increment, range(length), chunk_size)
+
+            return run
+
+        return with_pool(workers, make_run, options, minimum=3)
+
+    return job
+
+
+def executor_map(workers, length, chunk_size):
+    def job(options):
+        def make_run(pool):
+            def run(count):
+                for _ in range(count):
+                    for _ in pool.map(increment, range(length), chunksize=chunk_size):
+                        pass
+
+            return run
+
+        return with_executor(workers, make_run, options, minimum=3)
+
+    return job
+
+
+def pool_map_array(options):
+    # As bytes of numbers, which pickle copies without looking at them.
+    chunks = [array.array("i", bytes(1 << 20))] * 256
+
+    def make_run(pool):
+        def run(count):
+            for _ in range(count):
+                pool.map(total, chunks, 1)
+
+        return run
+
+    return with_pool(2, make_run, options, minimum=1)
+
+
+def pool_from_nothing(_):
+    context = multiprocessing.get_context("fork")
+
+    def run(count):
+        for i in range(count):
+            pool = context.Pool(2)
+            pool.apply(same, (i,))
+            pool.close()
+            pool.join()
+
+    run(1)
+    return measure(run)
+
+
 JOBS = {
     "lock": lock,
     "semaphore": semaphore,
@@ -454,6 +567,14 @@ JOBS = {
     "fork": lambda _: start_and_join("fork"),
     "forkserver": lambda _: start_and_join("forkserver"),
     "record-encode": record_encode,
+    "pool-apply": pool_apply,
+    "executor-apply": executor_apply,
+    "pool-map-singly": pool_map(1, 1000, 1),
+    "executor-map-singly": executor_map(1, 1000, 1),
+    "pool-map-million": pool_map(2, 1_000_000, None),
+    "executor-map-million": executor_map(2, 1_000_000, 62_500),
+    "pool-map-array": pool_map_array,
+    "pool-from-nothing": pool_from_nothing,
     "record-decode": record_decode,
     "pickle-loads": pickle_loads,
     "thousand-encode": thousand_encode,

@@ -25,6 +25,8 @@ public struct IPCError: Error, Hashable, Sendable {
   public var errno: Int32?
   /// What the failure was about, in words. Empty where `code` says it all.
   public var context: String
+  /// How the process ended that the failure was about, where one died.
+  public var exitStatus: ExitStatus?
 
   /// Makes an error of the given kind.
   public init(_ code: Code, errno: Int32? = nil, context: String = "") {
@@ -85,6 +87,11 @@ public struct IPCError: Error, Hashable, Sendable {
     public static let childThrew = Code(rawValue: "childThrew")
     /// A child died, or ended without an answer; the context has the signal or the exit code.
     public static let childDied = Code(rawValue: "childDied")
+    /// A worker of a pool died over the task; `exitStatus` says how.
+    public static let workerDied = Code(rawValue: "workerDied")
+    /// The pool has no workers, since its initializer or their starts kept failing; the context has the
+    /// cause.
+    public static let poolFailed = Code(rawValue: "poolFailed")
     /// The start-up hook did not run in this program, or a child ended before it took its task.
     public static let bootstrapFailed = Code(rawValue: "bootstrapFailed")
     /// A process with more than one thread cannot be forked.

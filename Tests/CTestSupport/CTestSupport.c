@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -188,4 +189,35 @@ int test_lead_session(const char *terminal) {
   struct sigaction action = {.sa_handler = ignore, .sa_flags = SA_RESTART};
   if (sigaction(SIGINT, &action, NULL) < 0) return -1;
   return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+}
+
+// Goes on to the next stop; 1 when there was one, 0 at the end of the process.
+static int trace_on(pid_t pid, int how) {
+  int signal = 0;
+  for (;;) {
+    int status;
+    if (ptrace(how, pid, NULL, (void *)(intptr_t)signal) < 0) return 0;
+    if (waitpid(pid, &status, __WALL) != pid || !WIFSTOPPED(status)) return 0;
+    signal = WSTOPSIG(status);
+    if (signal == (SIGTRAP | 0x80) || signal == SIGTRAP) return 1;
+    // Its own signals reach it; stops of the group's do not hold it.
+    if (status >> 16 != 0) signal = 0;
+  }
+}
+
+int test_kill_at(pid_t pid, long calls, long instructions) {
+  int status;
+  if (ptrace(PTRACE_SEIZE, pid, NULL, (void *)PTRACE_O_TRACESYSGOOD) < 0) return -1;
+  if (ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) < 0) return 0;
+  if (waitpid(pid, &status, __WALL) != pid || !WIFSTOPPED(status)) return 0;
+  for (long i = 0; i < calls; i++) {
+    if (!trace_on(pid, PTRACE_SYSCALL)) return 0;
+  }
+  for (long i = 0; i < instructions; i++) {
+    if (!trace_on(pid, PTRACE_SINGLESTEP)) return 0;
+  }
+  (void)kill(pid, SIGKILL);
+  while (waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status)) {
+  }
+  return 1;
 }

@@ -166,6 +166,23 @@ import Testing
     #expect(errorCode { _ = try ours.receive() } == .peerClosed)
   }
 
+  @Test func pools() async throws {
+    func show(_ page: String) { shown.append(page) }
+    var shown: [String] = []
+    let names = ["a", "b", "c"]
+    let pool = try ProcessPool(workers: 4)
+    #expect(try await pool.map(0..<10) { $0 * $0 } == [0, 1, 4, 9, 16, 25, 36, 49, 64, 81])
+    let result = try pool.submit(10) { $0 * $0 }
+    #expect(try await result.get(timeout: .seconds(60)) == 100)
+    for try await page in pool.imap(names, { try exampleRead($0) }) { show(page) }
+    #expect(shown == ["page a", "page b", "page c"])
+    await pool.terminate()
+    let squares = try await withProcessPool(workers: 2) { pool in
+      try await pool.map(0..<10) { $0 * $0 }
+    }
+    #expect(squares.last == 81)
+  }
+
   @Test func readme() async throws {
     let numbers = try SharedArray<Int32>(0..<10)
     let lock = try Lock()
@@ -200,6 +217,8 @@ import Testing
     return String(decoding: bytes, as: UTF8.self)
   }
 }
+
+private func exampleRead(_ name: String) throws -> String { "page \(name)" }
 
 private struct ExampleGreet: ProcessTask {
   var name: String

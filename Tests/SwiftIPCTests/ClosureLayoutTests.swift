@@ -20,6 +20,21 @@ private struct Action<each A> {
   func call(_ arguments: repeat each A) throws { try body(repeat each arguments) }
 }
 
+private struct Unary<A, R> {
+  let body: @Sendable (A) throws -> R
+}
+
+private struct Stateful<State, each A, R> {
+  let body: @Sendable (inout State, repeat each A) throws -> R
+  func call(_ state: inout State, _ arguments: repeat each A) throws -> R {
+    try body(&state, repeat each arguments)
+  }
+}
+
+private struct StatefulUnary<State, A, R> {
+  let body: @Sendable (inout State, A) async throws -> R
+}
+
 private struct Words: Equatable {
   var function: UInt
   var context: UInt
@@ -45,8 +60,32 @@ private func action<each A>(
   _ types: repeat (each A).Type, body: @escaping @Sendable (repeat each A) throws -> Void
 ) -> Action<repeat each A> { Action(body: body) }
 
+@inline(never)
+private func unary<A, R>(
+  _ type: A.Type, body: @escaping @Sendable (A) throws -> R
+) -> Unary<A, R> { Unary(body: body) }
+
+@inline(never)
+private func stateful<State, each A, R>(
+  state: State.Type, _ types: repeat (each A).Type,
+  body: @escaping @Sendable (inout State, repeat each A) throws -> R
+) -> Stateful<State, repeat each A, R> { Stateful(body: body) }
+
+@inline(never)
+private func statefulUnary<State, A, R>(
+  _ state: State.Type, _ type: A.Type,
+  body: @escaping @Sendable (inout State, A) async throws -> R
+) -> StatefulUnary<State, A, R> { StatefulUnary(body: body) }
+
 @Suite struct ClosureLayoutTests {
   @Test func aLiteralThatCapturesNothingHasANullContext() {
+    // By themselves: inside of another call the compiler (6.3) takes `inout` for a copy.
+    let plain = stateful(state: Int.self) { (state: inout Int) in state += 1 }
+    let mixed = stateful(state: Int.self, String.self, Double.self) {
+      (state: inout Int, text: String, number: Double) in
+      state += 1
+      return text + "\(number)"
+    }
     let all = [
       words(function { 1 }),
       words(function(Int.self) { $0 * $0 }),
@@ -61,6 +100,15 @@ private func action<each A>(
       words(asyncFunction(Int.self, String.self, [Double].self) { ($0, $1, $2) }),
       words(action {}),
       words(action(Int.self) { if $0 < 0 { throw CancellationError() } }),
+      words(unary(Int.self) { $0 * $0 }),
+      words(unary(String.self) { print($0) }),
+      words(plain),
+      words(mixed),
+      words(
+        statefulUnary(Int.self, Int.self) { state, number in
+          await Task.yield()
+          return state + number
+        }),
     ]
     for words in all {
       #expect(words.context == 0)
@@ -88,6 +136,19 @@ private func action<each A>(
       })
     let asynchronous = unsafe unsafeBitCast(joined, to: AsyncFunction<Int, String, String>.self)
     #expect(try await asynchronous.call(1, "a") == "1 a")
+
+    let adding = stateful(state: Int.self, Int.self) { (state: inout Int, more: Int) in
+      state += more
+      return "\(state)"
+    }
+    let counter = words(adding)
+    let counting = unsafe unsafeBitCast(counter, to: Stateful<Int, Int, String>.self)
+    var state = 40
+    #expect(try counting.call(&state, 2) == "42" && state == 42)
+
+    let single = words(unary(Int.self) { $0 * $0 })
+    let unary = unsafe unsafeBitCast(single, to: Unary<Int, Int>.self)
+    #expect(try unary.body(12) == 144)
 
     let thrower = words(action(Int.self) { if $0 < 0 { throw CancellationError() } })
     let throwing = unsafe unsafeBitCast(thrower, to: Action<Int>.self)

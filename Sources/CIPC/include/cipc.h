@@ -30,6 +30,7 @@
 #include "cipc/segment.h"
 #include "cipc/semaphore.h"
 #include "cipc/status.h"
+#include "cipc/trace.h"
 #include "cipc/wait.h"
 #include "cipc/waiter.h"
 #include "cipc/watch.h"

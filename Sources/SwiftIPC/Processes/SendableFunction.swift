@@ -16,6 +16,8 @@ protocol SendableFunction: Sendable {
 /// How a function is called.
 enum FunctionCall: UInt8, Sendable {
   case action, asyncAction, function, asyncFunction
+  /// Of one argument that is not in a pack, as `map` takes them.
+  case unary, asyncUnary
 }
 
 struct ActionFunction<each A>: SendableFunction {
@@ -38,10 +40,54 @@ struct AsyncValueFunction<each A, Output>: SendableFunction {
   static var call: FunctionCall { .asyncFunction }
 }
 
+// The same for tasks of a pool that are handed the state of their worker.
+
+struct StatefulActionFunction<State, each A>: SendableFunction {
+  let body: @Sendable (inout State, repeat each A) throws -> Void
+  static var call: FunctionCall { .action }
+}
+
+struct AsyncStatefulActionFunction<State, each A>: SendableFunction {
+  let body: @Sendable (inout State, repeat each A) async throws -> Void
+  static var call: FunctionCall { .asyncAction }
+}
+
+struct StatefulValueFunction<State, each A, Output>: SendableFunction {
+  let body: @Sendable (inout State, repeat each A) throws -> Output
+  static var call: FunctionCall { .function }
+}
+
+struct AsyncStatefulValueFunction<State, each A, Output>: SendableFunction {
+  let body: @Sendable (inout State, repeat each A) async throws -> Output
+  static var call: FunctionCall { .asyncFunction }
+}
+
 /// The two words of a closure.
 @safe private struct ClosureWords {
   var function: UnsafeRawPointer?
   var context: UnsafeRawPointer?
+}
+
+// And for those of one argument each: a pack of one is passed differently.
+
+struct UnaryFunction<A, Output>: SendableFunction {
+  let body: @Sendable (A) throws -> Output
+  static var call: FunctionCall { .unary }
+}
+
+struct AsyncUnaryFunction<A, Output>: SendableFunction {
+  let body: @Sendable (A) async throws -> Output
+  static var call: FunctionCall { .asyncUnary }
+}
+
+struct StatefulUnaryFunction<State, A, Output>: SendableFunction {
+  let body: @Sendable (inout State, A) throws -> Output
+  static var call: FunctionCall { .unary }
+}
+
+struct AsyncStatefulUnaryFunction<State, A, Output>: SendableFunction {
+  let body: @Sendable (inout State, A) async throws -> Output
+  static var call: FunctionCall { .asyncUnary }
 }
 
 extension SendableFunction {
@@ -49,6 +95,17 @@ extension SendableFunction {
   ///
   /// - Throws: `notTransferable` when the closure has a context.
   func location() throws(IPCError) -> ImageLocation {
+    try unsafe ImageLocation(of: address(), "the closure")
+  }
+
+  /// What tells the function from others in this process.
+  ///
+  /// - Throws: `notTransferable` when the closure has a context.
+  func key() throws(IPCError) -> FunctionKey {
+    .closure(UInt(bitPattern: try unsafe address()), ObjectIdentifier(Self.self))
+  }
+
+  private func address() throws(IPCError) -> UnsafeRawPointer {
     precondition(MemoryLayout<Self>.size == MemoryLayout<ClosureWords>.size)
     let words = unsafe unsafeBitCast(self, to: ClosureWords.self)
     guard let function = unsafe words.function, unsafe words.context == nil else {
@@ -60,7 +117,7 @@ extension SendableFunction {
           that is passed by its name is written as a closure, as in start(x) { square($0) }
           """)
     }
-    return try unsafe ImageLocation(of: function, "the closure")
+    return unsafe function
   }
 
   /// The function at a location that `location()` told a process of the same program.

@@ -12,6 +12,8 @@ struct OutgoingArguments<each A: Encodable>: Encodable {
   }
 }
 
+extension OutgoingArguments: Sendable where repeat each A: Sendable {}
+
 /// A type that arguments and values can have. They are Sendable too, which leaves no trace at run
 /// time; the parent's compiler has checked it.
 typealias SentType = any Codable.Type
@@ -78,13 +80,26 @@ enum Job {
   }
 }
 
+/// The bytes of an element of a chunk, which a worker of a pool is to decode.
+@safe struct IncomingElement {
+  let bytes: UnsafeRawBufferPointer
+  let inbox: DescriptorInbox?
+}
+
 /// The list that is being decoded: an object, since a pack expansion cannot borrow a container.
 final class ArgumentList {
   private var list: (any UnkeyedDecodingContainer)?
+  private var element: IncomingElement?
 
   init(_ list: (any UnkeyedDecodingContainer)?) { self.list = list }
+  /// The one argument of a task of a pool.
+  init(_ element: IncomingElement) { self.element = element }
 
   func next<T: Decodable>(_ type: T.Type) throws -> T {
+    if let element {
+      self.element = nil
+      return try unsafe ElementCoder<T>().value(element.bytes, element.inbox)
+    }
     guard let next = try list?.decode(type) else {
       throw IPCError(.malformedMessage, context: "task: its arguments did not arrive")
     }
@@ -118,6 +133,8 @@ private struct ArgumentTypes<each A: Codable> {
         throw IPCError(.malformedMessage, context: "task: the output's type is missing")
       }
       return try job(signature, arguments, returning: output)
+    case .unary, .asyncUnary:
+      throw IPCError(.malformedMessage, context: "task: a function of a pool")
     }
   }
 
@@ -156,7 +173,7 @@ struct Arguments<each A: Codable>: @unchecked Sendable, Decodable {
     try self.init(ArgumentList(try decoder.unkeyedContainer()))
   }
 
-  private init(_ list: ArgumentList) throws {
+  init(_ list: ArgumentList) throws {
     values = (repeat try list.next((each A).self))
   }
 }

@@ -264,7 +264,7 @@ public final class SharedMemory: NamedObject {
 }
 
 extension SharedMemory {
-  private func opened() throws(IPCError) -> Segment {
+  func opened() throws(IPCError) -> Segment {
     guard let segment = segment.withLock({ $0 }) else {
       throw IPCError(.closed, context: "SharedMemory\(name.map { " named \($0)" } ?? "")")
     }

@@ -82,9 +82,9 @@ import Testing
 
     let error = await raised { try await counter.call("fail", ["no such thing"]) }
     #expect(error?.typeName == "builtins.LookupError")
-    #expect(error?.arguments == ["no such thing", 22] && error?.traceback == nil)
+    #expect(error?.arguments == ["no such thing", 22] && error?.trace == [])
     let hidden = await raised { try await counter.call("hidden") }
-    #expect(hidden?.traceback?.contains("hidden") == true)
+    #expect(hidden?.description.contains("hidden") == true)
     #expect(hidden?.typeName.isEmpty == false)
     let unknown = await raised {
       _ = try await manager.create("Nothing")
@@ -92,7 +92,7 @@ import Testing
     }
     #expect(unknown?.typeName == "KeyError" && unknown?.message == "'Nothing'")
     let unreadable = await raised { try await counter.call("unreadable") }
-    #expect(unreadable?.traceback?.contains("ickle") == true)
+    #expect(unreadable?.description.contains("ickle") == true)
     await #expect(throws: IPCError.self) { try await counter.call("function") }
     // It goes on after every one of these.
     #expect(try await counter.call("add") == 24)

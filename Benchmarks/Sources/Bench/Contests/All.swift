@@ -13,6 +13,7 @@ extension Contest {
     + ringStreams + ringPingPongs + ringCopies + ringsAlone + [ringWaiters]
     + queueStreams + queuePingPongs + queueWaiters
     + [spawn] + forkServer + [fork] + startsWithMemory + startsWithFiles
+    + pools
     // Last: they leave threads behind, and who has any cannot be forked.
     + recoveries
 }

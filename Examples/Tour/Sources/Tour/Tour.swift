@@ -29,6 +29,9 @@ protocol Stop {
       NumbersForPython.self,
       KilledOwner.self,
       KilledWorker.self,
+      FourWorkers.self,
+      PoolCalls.self,
+      PoolTroubles.self,
       TwoCores.self,
     ]
   }

@@ -2,7 +2,8 @@
 import SwiftIPC
 
 enum TwoCores: Stop {
-  static let title = "The same CPU-bound job once, with two threads and with two processes"
+  static let title =
+    "The same CPU-bound job once, with two threads, two processes and a pool of two"
 
   static let limit = 3_000_000
 
@@ -38,6 +39,14 @@ enum TwoCores: Stop {
       found = try await one.value + other.value + 1
     }
     say("two processes: \(found) primes in \(seconds(processes))")
+
+    let pool = try ProcessPool(workers: 2)
+    let pooled = try await clock.measure {
+      // In 64 pieces of different length, which are given out as workers are free.
+      found = try await pool.map(0..<64) { primes(from: 1 + 2 * $0, step: 128) }.reduce(1, +)
+    }
+    await pool.terminate()
+    say("a pool of two: \(found) primes in \(seconds(pooled))")
   }
 
   static func seconds(_ duration: Duration) -> String {

@@ -13,6 +13,18 @@ CIPC_BEGIN_DECLS
 /// least 1. Reads files each time; any thread, safe after fork.
 CIPC_API int cipc_processor_count(void);
 
+/// Lets the processor rest for some nanoseconds, between two looks at memory that another processor
+/// is to write.
+static inline void cipc_processor_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb" ::: "memory");
+#else
+  __asm__ volatile("" ::: "memory");
+#endif
+}
+
 CIPC_END_DECLS
 
 #endif

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A job whose elements are all known, and whose results are wanted all together.
+final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
+  private struct State {
+    /// Of numbers: all of them, with anything in the places that are not filled.
+    var numbers: [Output] = []
+    /// Of all else.
+    var values: [Output?] = []
+    /// Which have a result.
+    var isFilled: [Bool]
+    var errors: [Int: any Error] = [:]
+    var firstError: (any Error)?
+    var open: Int
+  }
+  private let inputs: any PoolInputs
+  private let coder = ElementCoder<Output>()
+  private let state: Guarded<State>
+  /// Whether one error is enough.
+  private let stopsAtError: Bool
+  /// Called once, when it is over.
+  private let whenOver: Guarded<(@Sendable () -> Void)?>
+
+  init(
+    _ function: PoolFunction, _ options: TaskOptions, _ inputs: any PoolInputs, chunkSize: Int?,
+    stopsAtError: Bool = true, whenOver: (@Sendable () -> Void)? = nil
+  ) {
+    self.inputs = inputs
+    self.stopsAtError = stopsAtError
+    self.whenOver = Guarded(whenOver)
+    var state = State(isFilled: Array(repeating: false, count: inputs.count), open: inputs.count)
+    if coder.fixedSize != nil {
+      // Numbers have no wrong bytes, and each is overwritten before anybody sees it.
+      state.numbers = unsafe Array(unsafeUninitializedCapacity: inputs.count) {
+        unsafe $0.zero()
+        $1 = inputs.count
+      }
+    } else {
+      state.values = Array(repeating: nil, count: inputs.count)
+    }
+    self.state = Guarded(state)
+    super.init(
+      function, options, count: inputs.count, chunkSize: chunkSize,
+      resultSize: coder.fixedSize ?? 0)
+  }
+
+  override var resultSize: Int? { coder.fixedSize }
+
+  override func sizeHint(_ elements: Range<Int>) -> Int { inputs.size(elements) }
+
+  override func write(_ elements: Range<Int>, to frame: FrameBuffer) {
+    inputs.write(elements, to: frame) { element, error in fail(element, error) }
+  }
+
+  override func receive(
+    _ element: Int, _ bytes: UnsafeRawBufferPointer, _ inbox: DescriptorInbox?
+  ) {
+    do {
+      if let size = coder.fixedSize, bytes.count != size {
+        throw IPCError(.malformedMessage, context: "\(bytes.count) bytes for a \(Output.self)")
+      }
+      let value = try unsafe coder.value(bytes, inbox)
+      let isOver = state.withLock { state in
+        if state.isFilled[element] { return false }
+        state.isFilled[element] = true
+        if coder.fixedSize != nil {
+          state.numbers[element] = value
+        } else {
+          state.values[element] = value
+        }
+        state.open -= 1
+        return state.open == 0
+      }
+      if isOver { over() }
+    } catch {
+      let context = (error as? IPCError)?.context ?? "\(error)"
+      fail(element, IPCError(.malformedMessage, context: "the result of a task: \(context)"))
+    }
+  }
+
+  override func receive(_ elements: Range<Int>, values: UnsafeRawBufferPointer) {
+    let isOver = state.withLock { state in
+      unsafe state.numbers.withUnsafeMutableBytes { bytes in
+        let start = elements.lowerBound * MemoryLayout<Output>.size
+        unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[start..<start + values.count])
+          .copyMemory(from: values)
+      }
+      for element in elements where !state.isFilled[element] {
+        state.isFilled[element] = true
+        state.open -= 1
+      }
+      return state.open == 0
+    }
+    if isOver { over() }
+  }
+
+  override func fail(_ element: Int, _ error: any Error) {
+    let isOver = state.withLock { state in
+      if state.isFilled[element] { return false }
+      state.isFilled[element] = true
+      state.errors[element] = error
+      state.open -= 1
+      let isFirst = state.firstError == nil
+      if isFirst { state.firstError = error }
+      return state.open == 0 || (isFirst && stopsAtError)
+    }
+    if isOver { over() }
+  }
+
+  override func failAll(_ error: any Error) {
+    let isOver = state.withLock { state in
+      if state.open == 0 { return false }
+      if state.firstError == nil { state.firstError = error }
+      for element in state.isFilled.indices where !state.isFilled[element] {
+        state.isFilled[element] = true
+        state.errors[element] = error
+      }
+      state.open = 0
+      return true
+    }
+    if isOver { over() }
+  }
+
+  private func over() {
+    let whenOver = whenOver.withLock { whenOver in
+      defer { whenOver = nil }
+      return whenOver
+    }
+    whenOver?()
+    change.tell()
+  }
+
+  override var isOver: Bool {
+    state.withLock { state in state.open == 0 || (stopsAtError && state.firstError != nil) }
+  }
+
+  /// The results, once it is over.
+  ///
+  /// - Throws: the first error.
+  func values() throws -> [Output] {
+    let (numbers, values, error) = state.withLock { state in
+      defer { state.numbers = [] }
+      return (state.numbers, state.values, state.firstError)
+    }
+    if let error { throw error }
+    if coder.fixedSize != nil { return numbers }
+    return values.compactMap { $0 }
+  }
+
+  /// The one result, also more than once.
+  func value() throws -> Output {
+    let (number, value, error) = state.withLock { state in
+      (state.numbers.first, state.values.first ?? nil, state.firstError)
+    }
+    if let error { throw error }
+    guard let value = number ?? value else { preconditionFailure("asked before it was there") }
+    return value
+  }
+
+  /// What became of each, once it is over.
+  func results() -> [Result<Output, any Error>] {
+    let state = state.withLock { $0 }
+    return state.isFilled.indices.map { element in
+      if let error = state.errors[element] { return .failure(error) }
+      if coder.fixedSize != nil { return .success(state.numbers[element]) }
+      guard let value = state.values[element] else { preconditionFailure("asked too early") }
+      return .success(value)
+    }
+  }
+}
+
+extension UnsafeMutableBufferPointer {
+  /// Fills memory of numbers with zero bytes.
+  fileprivate func zero() {
+    unsafe UnsafeMutableRawBufferPointer(self).initializeMemory(as: UInt8.self, repeating: 0)
+  }
+}

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CIPC
+internal import Synchronization
+
+/// A pool without its types: the scheduler under its lock, the engine, and who drives them.
+///
+/// Nothing happens by itself: somebody *drives*, which is to wait for the engine, take in what it says,
+/// and do what the scheduler wants done. A blocked caller drives while it waits, so that what comes
+/// for it takes no way by another thread; where nobody is blocked and there is work, the pool's thread
+/// does. One drives at a time.
+final class PoolCore: Sendable {
+  let engine: any WorkerEngine
+  let functions = PoolFunctions()
+  private let scheduler: Guarded<PoolScheduler>
+  private let log: (@Sendable (PoolEvent) -> Void)?
+  /// Whose pool it is: a forked child has the memory, but not the workers.
+  private let owner = cipc_participant_self()
+
+  /// The name of the state's type that the initializer makes; `nil` for none.
+  let stateType: ObjectIdentifier?
+
+  // Who drives: see PoolCore+Driving.
+  let turns = Guarded(DrivingTurns())
+  /// Tells that the pool has ended.
+  let end = PoolChange()
+  /// Jobs that nobody is blocked for.
+  let backgroundWork = Atomic(0)
+
+  private struct Dispatching {
+    var isBusy = false
+    var isAskedAgain = false
+  }
+  private let dispatching = Guarded(Dispatching())
+  /// The dispatcher's alone.
+  private let frame = FrameBuffer()
+  let clock = PoolClock()
+  let bar: ProgressBar?
+
+  init(
+    _ settings: PoolScheduler.Settings, _ engine: any WorkerEngine, stateType: ObjectIdentifier?,
+    bar: ProgressBar? = nil, log: (@Sendable (PoolEvent) -> Void)?
+  ) {
+    self.engine = engine
+    self.log = log
+    self.stateType = stateType
+    self.bar = bar
+    scheduler = Guarded(PoolScheduler(settings))
+  }
+
+  func withScheduler<R>(
+    _ body: (inout sending PoolScheduler) -> sending R
+  ) -> sending R {
+    scheduler.withLock(body)
+  }
+
+  // MARK: - Work
+
+  /// - Throws: `closed`, why the pool failed, or `unsupported` in a forked child.
+  func add(_ job: PoolJob) throws(IPCError) {
+    try checkOwner()
+    let result = scheduler.withLock { scheduler -> Result<Void, IPCError> in
+      do throws(IPCError) {
+        try scheduler.add(job)
+        return .success(())
+      } catch {
+        return .failure(error)
+      }
+    }
+    try result.get()
+    bar?.begin()
+    dispatch()
+  }
+
+  func checkOwner() throws(IPCError) {
+    if isOwner { return }
+    throw IPCError(.unsupported, context: "a pool in a forked child: its workers are the parent's")
+  }
+
+  var isOwner: Bool { cipc_participant_self() == owner }
+
+  func extend(_ job: PoolJob, by more: Int) {
+    scheduler.withLock { $0.extend(job, by: more) }
+    dispatch()
+  }
+
+  /// - Returns: whether nothing of the job was given to a worker.
+  @discardableResult
+  func cancel(_ job: PoolJob, _ error: IPCError) -> Bool {
+    let isUnused = scheduler.withLock { $0.cancel(job, error) }
+    job.failAll(error)
+    carryOut()
+    return isUnused
+  }
+
+  func close() {
+    scheduler.withLock { $0.close() }
+    carryOut()
+    wakeThread()
+    engine.interrupt()
+  }
+
+  func fail(_ error: IPCError) {
+    scheduler.withLock { $0.fail(error) }
+    carryOut()
+    wakeThread()
+    engine.interrupt()
+  }
+
+  /// Gives the pool up, without waiting for its workers, which are killed.
+  func abandon(_ error: IPCError) {
+    if !isOwner { return }
+    fail(error)
+    // The thread, if there is one, stays for their ends.
+    if turns.withLock({ $0.hasThread }) { beginBackgroundWork() }
+    letThreadGo()
+  }
+
+  deinit { letThreadGo() }
+
+  func waitForEnd(until deadline: Int64) async {
+    _ = await wait(for: end, until: deadline) { hasEnded }
+  }
+
+  /// Why the very first worker could not be started, where there is none.
+  func firstStartError() -> IPCError? {
+    scheduler.withLock { $0.workers.isEmpty ? $0.lastStartError : nil }
+  }
+
+  // MARK: - Giving out
+
+  /// Starts and ends workers, and sends out what there is room for. One thread does it at a time;
+  /// others leave it to that.
+  func dispatch() {
+    let isMine = dispatching.withLock { dispatching in
+      dispatching.isAskedAgain = true
+      if dispatching.isBusy { return false }
+      dispatching.isBusy = true
+      return true
+    }
+    if !isMine { return }
+    while true {
+      dispatching.withLock { $0.isAskedAgain = false }
+      dispatchOnce()
+      let isDone = dispatching.withLock { dispatching in
+        if dispatching.isAskedAgain { return false }
+        dispatching.isBusy = false
+        return true
+      }
+      if isDone { return }
+    }
+  }
+
+  private func dispatchOnce() {
+    while true {
+      let now = clock.now()
+      let (commands, next) = scheduler.withLock { scheduler in
+        scheduler.staff(now)
+        return (scheduler.takeCommands(), scheduler.assign(now))
+      }
+      for command in commands { carryOut(command) }
+      guard let next else { return }
+      send(next.1, isNew: next.isNew, to: next.worker)
+    }
+  }
+
+  private func send(_ assignment: PoolScheduler.Assignment, isNew: Bool, to worker: Int) {
+    let job = assignment.job
+    if isNew {
+      frame.clear()
+      frame.append(job.function.definition)
+      engine.send(frame.frame, to: worker)
+    }
+    frame.clear()
+    frame.append(WorkerOrder.run.rawValue)
+    frame.append(job.function.name)
+    frame.append(UInt32(assignment.elements.count))
+    frame.append(job.timeout == nil ? 0 : RunFlags.timed.rawValue)
+    let size = job.sizeHint(assignment.elements)
+    if size > 1 << 13, let memory = engine.memory(for: worker, size + frame.count) {
+      unsafe frame.move(into: memory.bytes, owner: memory)
+    }
+    job.write(assignment.elements, to: frame)
+    let count = assignment.elements.count
+    // One result is as well sent by itself.
+    frame.run = (count, count > 1 ? job.resultSize ?? 0 : 0)
+    engine.send(frame.frame, to: worker)
+    frame.attachments?.sent()
+    // What is somebody else's memory, or large, is not kept.
+    frame.clear()
+  }
+
+  /// Does what the scheduler wants done, but for starts and orders, which have their turn.
+  private func carryOut() { dispatch() }
+
+  private func carryOut(_ command: PoolScheduler.Command) {
+    switch command {
+    case .start(let worker):
+      do throws(IPCError) {
+        try engine.start(worker)
+      } catch {
+        let now = clock.now()
+        scheduler.withLock { $0.notStarted(worker, error, now) }
+        // To be carried out in the next round.
+        dispatching.withLock { $0.isAskedAgain = true }
+      }
+    case .stop(let worker):
+      frame.clear()
+      frame.append(WorkerOrder.stop.rawValue)
+      engine.send(frame.frame, to: worker)
+    case .kill(let worker): engine.kill(worker)
+    case .fail(let job, let element, let error):
+      scheduler.withLock { $0.count(done: 0, failed: 1) }
+      job.fail(element, error)
+    case .failAll(let job, let error): job.failAll(error)
+    case .log(let event): log?(event)
+    case .ended: wakeAll()
+    }
+  }
+
+  // MARK: - Driving
+
+  /// Waits for the engine and takes in what it says. By whoever drives.
+  func step(until deadline: Int64) {
+    let next = min(deadline, scheduler.withLock { $0.nextDeadline }, bar?.nextDrawing ?? .max)
+    engine.wait(until: next, telling: self)
+    let now = clock.now()
+    if scheduler.withLock({ $0.nextDeadline }) <= now {
+      scheduler.withLock { $0.due(now) { engine.activity(of: $0) } }
+    }
+    dispatch()
+    if let bar { update(bar, now) }
+  }
+
+  private func update(_ bar: ProgressBar, _ now: Int64) {
+    if scheduler.withLock({ $0.outstanding }) == 0 {
+      bar.finish(progress())
+    } else if bar.nextDrawing <= now {
+      bar.draw(progress())
+    }
+  }
+
+  var hasEnded: Bool { scheduler.withLock { $0.hasEnded } }
+
+  /// Whether there is work that somebody has to drive.
+  var hasWork: Bool {
+    scheduler.withLock { scheduler in
+      if scheduler.hasEnded { return false }
+      if case .open = scheduler.state { return scheduler.outstanding > 0 }
+      return true
+    }
+  }
+}
+
+extension PoolCore: WorkerReceiver {
+  func received(_ frame: IncomingFrame, from worker: Int) {
+    do {
+      try take(frame, from: worker)
+    } catch {
+      // Whatever that was, nothing that it says can be relied upon.
+      engine.kill(worker)
+    }
+  }
+
+  private func take(_ frame: IncomingFrame, from worker: Int) throws {
+    var reader = unsafe FrameReader(frame.bytes)
+    guard let report = WorkerReport(rawValue: try reader.integer(UInt8.self)) else {
+      throw reader.malformed()
+    }
+    switch report {
+    case .ready: scheduler.withLock { $0.ready(worker) }
+    case .initializerFailed:
+      let text = try reader.text()
+      scheduler.withLock { $0.initializerFailed(worker, text) }
+    case .values:
+      let (job, elements) = try progressed(worker, &reader)
+      let values = unsafe frame.values ?? reader.remaining()
+      guard let size = job.resultSize, values.count == size * elements.count else {
+        lose(elements, of: job, reader.malformed())
+        throw reader.malformed()
+      }
+      scheduler.withLock { $0.count(done: elements.count, failed: 0) }
+      unsafe job.receive(elements, values: values)
+    case .results:
+      let (job, elements) = try progressed(worker, &reader)
+      do {
+        try take(elements, of: job, &reader, frame.attachments, from: worker)
+      } catch {
+        // Those behind it are counted as done, and nothing more will be said of them.
+        lose(elements, of: job, error)
+        throw error
+      }
+      if job.isOver { cancelRest(of: job) }
+    }
+  }
+
+  private func take(
+    _ elements: Range<Int>, of job: PoolJob, _ reader: inout FrameReader,
+    _ attachments: DescriptorInbox?, from worker: Int
+  ) throws {
+    var done = 0
+    for element in elements {
+      let kind = try reader.integer(UInt8.self)
+      let bytes = try unsafe reader.counted()
+      switch ResultKind(rawValue: kind) {
+      case .value:
+        done += 1
+        unsafe job.receive(element, bytes, attachments)
+      case .threw: job.fail(element, try unsafe RemoteError(bytes, worker: name(of: worker)))
+      case .notCoded:
+        let text = unsafe String(decoding: bytes, as: UTF8.self)
+        job.fail(element, IPCError(.malformedMessage, context: text))
+      case .refused:
+        let text = unsafe String(decoding: bytes, as: UTF8.self)
+        job.fail(element, IPCError(.bootstrapFailed, context: text))
+      case nil: throw reader.malformed()
+      }
+    }
+    scheduler.withLock { $0.count(done: done, failed: elements.count - done) }
+  }
+
+  /// Those that have no result yet have none that can be understood.
+  private func lose(_ elements: Range<Int>, of job: PoolJob, _ error: any Error) {
+    for element in elements { job.fail(element, error) }
+  }
+
+  private func progressed(
+    _ worker: Int, _ reader: inout FrameReader
+  ) throws(IPCError) -> (PoolJob, Range<Int>) {
+    let nanoseconds = try reader.integer(UInt64.self)
+    let count = Int(try reader.integer(UInt32.self))
+    let now = clock.now()
+    guard let found = scheduler.withLock({ $0.progressed(worker, count, nanoseconds, now) }) else {
+      throw reader.malformed()
+    }
+    return found
+  }
+
+  /// After the first error of a map.
+  private func cancelRest(of job: PoolJob) {
+    scheduler.withLock { scheduler in
+      if job.schedule.available > 0 {
+        _ = scheduler.cancel(job, IPCError(.cancelled, context: "another task of the map failed"))
+      }
+    }
+  }
+
+  func ended(_ worker: Int, _ end: WorkerEnd, _ activity: WorkerActivity) {
+    let now = clock.now()
+    scheduler.withLock { $0.ended(worker, end, activity, now) }
+  }
+
+  private func name(of worker: Int) -> String {
+    scheduler.withLock { PoolScheduler.name(worker, $0.settings) }
+  }
+}
+
+/// The time as the scheduler has it.
+struct PoolClock {
+  func now() -> Int64 { cipc_clock_now() }
+}
+
+extension RemoteError {
+  /// - Throws: `malformedMessage`.
+  init(_ bytes: UnsafeRawBufferPointer, worker: String) throws(IPCError) {
+    var reader = unsafe FrameReader(bytes)
+    let typeName = try reader.text()
+    let message = try reader.text()
+    let trace = try reader.text()
+    self.init(
+      typeName: typeName, message: message,
+      trace: trace.split(separator: "\n").map(String.init), worker: worker)
+  }
+}

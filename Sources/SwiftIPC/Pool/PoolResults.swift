@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The results of `imap` and `imapUnordered`: a lazy sequence for asynchronous code; `results` is the one
+/// for synchronous code.
+///
+/// ```swift
+/// for try await page in pool.imap(names, { try read($0) }) { show(page) }
+/// for page in pool.imap(names, { try read($0) }).results { show(try page.get()) }
+/// ```
+///
+/// The asynchronous loop ends with the first error; its iterator can be asked for the next result after
+/// one. Each iterator takes the input from its beginning. One that is dropped gives up what it has not
+/// given out.
+public struct PoolResults<Inputs: Sequence, Output: Sendable>: AsyncSequence
+where Inputs.Element: Sendable {
+  let core: PoolCore
+  let inputs: Inputs
+  let isOrdered: Bool
+  let window: Int?
+  let chunkSize: Int?
+  let options: TaskOptions
+  /// Or why there is none.
+  let function: Result<PoolFunction, IPCError>
+
+  /// Begins with the first element.
+  public func makeAsyncIterator() -> Iterator { Iterator(run: PoolResultsRun(self)) }
+
+  /// The same for synchronous code: what becomes of each element, a value or its error. Taking them
+  /// blocks, and does the pool's work meanwhile.
+  public var results: Blocking { Blocking(results: self) }
+
+  /// Takes the results without blocking a thread.
+  public struct Iterator: AsyncIteratorProtocol {
+    let run: PoolResultsRun<Inputs, Output>
+
+    /// The next result; `nil` behind the last.
+    ///
+    /// - Throws: the error of the task; `cancelled` when the waiting task is: then those that have not
+    ///   begun do not.
+    public mutating func next() async throws -> Output? { try await next(isolation: #isolation) }
+
+    /// The next result; `nil` behind the last.
+    ///
+    /// - Throws: as `next()`.
+    public mutating func next(isolation actor: isolated (any Actor)?) async throws -> Output? {
+      try await run.next(isolation: actor)?.get()
+    }
+  }
+
+  /// What becomes of each element, as a sequence for synchronous code.
+  public struct Blocking: Sequence {
+    let results: PoolResults
+
+    /// Begins with the first element.
+    public func makeIterator() -> Iterator { Iterator(run: PoolResultsRun(results)) }
+
+    /// Takes the results; blocks.
+    public struct Iterator: IteratorProtocol {
+      let run: PoolResultsRun<Inputs, Output>
+
+      /// What became of the next element; `nil` behind the last. Blocks until it is there.
+      public mutating func next() -> Result<Output, any Error>? { run.next() }
+    }
+  }
+}
+
+extension ProcessPool {
+  func results<Inputs: Sequence, Output>(
+    of inputs: Inputs, isOrdered: Bool, _ window: Int?, _ chunkSize: Int?, _ options: TaskOptions,
+    _ function: () throws(IPCError) -> PoolFunction
+  ) -> PoolResults<Inputs, Output> {
+    let result: Result<PoolFunction, IPCError>
+    do {
+      result = .success(try function())
+    } catch {
+      result = .failure(error)
+    }
+    return PoolResults(
+      core: core, inputs: inputs, isOrdered: isOrdered, window: window, chunkSize: chunkSize,
+      options: options, function: result)
+  }
+}

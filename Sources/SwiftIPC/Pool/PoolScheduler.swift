@@ -1,0 +1,482 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Who does what in a pool: which worker gets which elements of which job, and what becomes of them
+/// when it dies. It does nothing itself: it is told what happened, and says in `commands` what is to be
+/// done; so it can be tried without any process.
+struct PoolScheduler {
+  struct Settings {
+    var workers: Int
+    var maxTasksPerWorker: Int?
+    var name: String
+    /// How often in a row the initializer may throw.
+    var mostInitializerFailures = 3
+    /// How often in a row a worker may die before it is ready, or not be started at all.
+    var mostFailedStarts = 8
+    /// Nanoseconds until the next try after a worker could not be started, and twice as many after the
+    /// next.
+    var pause: Int64 = 20_000_000
+  }
+
+  /// What is to be done, in this order.
+  enum Command {
+    case start(Int)
+    case stop(Int)
+    case kill(Int)
+    case fail(PoolJob, Int, any Error)
+    case failAll(PoolJob, any Error)
+    case log(PoolEvent)
+    /// Nothing runs any more, and nothing will.
+    case ended
+  }
+
+  /// Elements that a worker has.
+  struct Assignment {
+    let job: PoolJob
+    let elements: Range<Int>
+    /// Where the first is that has no result.
+    var next: Int
+  }
+
+  enum Phase: Equatable {
+    case starting, ready
+    /// It gets nothing more.
+    case stopping
+  }
+
+  struct Worker {
+    let number: Int
+    let name: String
+    var phase = Phase.starting
+    var queue = PoolDeque<Assignment>()
+    /// Elements that it may still be given.
+    var quota: Int
+    /// Elements that it has been through.
+    var completed: UInt64 = 0
+    /// Since when it has been in the element at the front, at the earliest.
+    var since: Int64 = 0
+    /// What the chunk at the front had taken when it was last heard of.
+    var heard: UInt64 = 0
+    /// Why it was killed by us: for the element with this number, counted from its start.
+    var verdict: (element: UInt64, error: IPCError)?
+    /// Functions that it knows.
+    var functions: Set<UInt32> = []
+  }
+
+  enum State {
+    case open, closed
+    case failed(IPCError)
+  }
+
+  let settings: Settings
+  private(set) var state = State.open
+  private(set) var workers: [Worker] = []
+  private var listed = PoolDeque<PoolJob>()
+  /// Elements that have neither result nor error.
+  private(set) var outstanding = 0
+  private(set) var commands: [Command] = []
+  private var lastNumber = 0
+  private var initializerFailures = 0
+  private var failedStarts = 0
+  private var noStartBefore: Int64 = 0
+  private var isEnded = false
+  private(set) var lastStartError: IPCError?
+
+  // What progress tells.
+  private(set) var done = 0
+  private(set) var failed = 0
+  /// Since when there has been something to do without a break, and when that ended.
+  private(set) var busySince: Int64?
+  private(set) var idleSince: Int64?
+  private(set) var finishedBefore = 0
+
+  init(_ settings: Settings) { self.settings = settings }
+
+  mutating func takeCommands() -> [Command] {
+    if commands.isEmpty { return [] }
+    defer { commands = [] }
+    return commands
+  }
+
+  private func place(of number: Int) -> Int? { workers.firstIndex { $0.number == number } }
+
+  // MARK: Work
+
+  /// - Throws: `closed`, or why the pool failed.
+  mutating func add(_ job: PoolJob) throws(IPCError) {
+    switch state {
+    case .open: break
+    case .closed: throw IPCError(.closed, context: "the pool \"\(settings.name)\"")
+    case .failed(let error): throw error
+    }
+    outstanding += job.schedule.available
+    list(job)
+  }
+
+  /// Adds elements to a job that was added before.
+  mutating func extend(_ job: PoolJob, by more: Int) {
+    if job.schedule.isCancelled { return }
+    switch state {
+    case .failed(let error): return commands.append(.failAll(job, error))
+    case .closed where isEnded:
+      let error = IPCError(.closed, context: "the pool \"\(settings.name)\"")
+      return commands.append(.failAll(job, error))
+    case .open, .closed: break
+    }
+    job.schedule.extend(by: more)
+    outstanding += more
+    list(job)
+  }
+
+  private mutating func list(_ job: PoolJob, first: Bool = false) {
+    if job.schedule.isListed || job.schedule.available == 0 { return }
+    job.schedule.isListed = true
+    if first { listed.prepend(job) } else { listed.append(job) }
+  }
+
+  /// Gives out no more of a job, and ends what runs of it where its options say so.
+  ///
+  /// - Returns: whether nothing of it had been given out.
+  @discardableResult
+  mutating func cancel(_ job: PoolJob, _ error: IPCError) -> Bool {
+    if job.schedule.isCancelled { return false }
+    let unused = job.schedule.available
+    outstanding -= unused
+    job.schedule.cancel()
+    if job.options.killsWhenCancelled && job.given > 0 {
+      for place in workers.indices where workers[place].queue.first?.job === job {
+        condemn(place, error)
+      }
+    }
+    checkEnd()
+    return job.given == 0
+  }
+
+  private mutating func condemn(_ place: Int, _ error: IPCError) {
+    if workers[place].verdict != nil { return }
+    workers[place].verdict = (workers[place].completed, error)
+    commands.append(.kill(workers[place].number))
+  }
+
+  // MARK: Giving out
+
+  /// The next chunk to send and to whom; `nil` when nobody is free or there is nothing to do.
+  mutating func assign(_ now: Int64) -> (worker: Int, Assignment, isNew: Bool)? {
+    while let job = listed.first {
+      guard let place = freest(for: job) else { return nil }
+      guard
+        let chunk = job.schedule.take(workers: workers.count, most: workers[place].quota)
+      else {
+        job.schedule.isListed = false
+        listed.removeFirst()
+        continue
+      }
+      if job.schedule.available == 0 {
+        job.schedule.isListed = false
+        listed.removeFirst()
+      }
+      let assignment = Assignment(job: job, elements: chunk, next: chunk.lowerBound)
+      job.given += chunk.count
+      workers[place].quota -= chunk.count
+      if workers[place].queue.isEmpty {
+        workers[place].since = now
+        workers[place].heard = 0
+      }
+      if busySince == nil || idleSince != nil {
+        (busySince, idleSince, finishedBefore) = (now, nil, done + failed)
+      }
+      workers[place].queue.append(assignment)
+      let isNew = workers[place].functions.insert(job.function.name).inserted
+      return (workers[place].number, assignment, isNew)
+    }
+    return nil
+  }
+
+  private func freest(for job: PoolJob) -> Int? {
+    var best: Int?
+    var least = job.schedule.depth
+    for place in workers.indices {
+      let worker = workers[place]
+      guard case .ready = worker.phase, worker.quota > 0, worker.verdict == nil else { continue }
+      let count = worker.queue.count
+      if count < least {
+        least = count
+        best = place
+        if count == 0 { break }
+      }
+    }
+    return best
+  }
+
+  // MARK: What workers say
+
+  mutating func ready(_ number: Int) {
+    guard let place = place(of: number), case .starting = workers[place].phase else { return }
+    workers[place].phase = .ready
+    initializerFailures = 0
+  }
+
+  mutating func initializerFailed(_ number: Int, _ description: String) {
+    guard let place = place(of: number) else { return }
+    workers[place].phase = .stopping
+    commands.append(
+      .log(.initializerFailed(name: workers[place].name, description: description)))
+    // At once, and not when the worker has ended: another would be started in between.
+    initializerHasFailed(description)
+  }
+
+  /// A worker has been through so many elements more, of the chunk that it is in, which has taken so
+  /// long by now.
+  ///
+  /// - Returns: which they are; `nil` when it cannot be so.
+  mutating func progressed(
+    _ number: Int, _ count: Int, _ nanoseconds: UInt64, _ now: Int64
+  ) -> (job: PoolJob, Range<Int>)? {
+    guard let place = place(of: number), count > 0, !workers[place].queue.isEmpty else {
+      return nil
+    }
+    let assignment = workers[place].queue[0]
+    guard count <= assignment.elements.upperBound - assignment.next else { return nil }
+    let elements = assignment.next..<assignment.next + count
+    let job = assignment.job
+    failedStarts = 0
+    workers[place].completed += UInt64(count)
+    workers[place].since = now
+    job.given -= count
+    outstanding -= count
+    if elements.upperBound == assignment.elements.upperBound {
+      workers[place].queue.removeFirst()
+      workers[place].heard = 0
+      job.schedule.learn(assignment.elements.count, nanoseconds)
+      retire(place)
+    } else {
+      workers[place].queue[0].next = elements.upperBound
+      if nanoseconds > workers[place].heard {
+        // A long chunk teaches before it is through.
+        let soFar = elements.upperBound - assignment.elements.lowerBound
+        if nanoseconds > UInt64(JobSchedule.queueTime) { job.schedule.learn(soFar, nanoseconds) }
+        workers[place].heard = nanoseconds
+      }
+    }
+    if outstanding == 0 { idleSince = now }
+    checkEnd()
+    return (job, elements)
+  }
+
+  /// Counts how elements went, for progress.
+  mutating func count(done: Int, failed: Int) {
+    self.done += done
+    self.failed += failed
+  }
+
+  private mutating func retire(_ place: Int) {
+    guard workers[place].quota == 0, workers[place].queue.isEmpty else { return }
+    workers[place].phase = .stopping
+    commands.append(.stop(workers[place].number))
+  }
+
+  mutating func ended(_ number: Int, _ end: WorkerEnd, _ activity: WorkerActivity, _ now: Int64) {
+    guard let place = place(of: number) else { return }
+    var worker = workers.remove(at: place)
+    commands.append(.log(.workerEnded(name: worker.name, end.status)))
+    if worker.phase != .stopping, worker.verdict == nil, activity.begun == 0 {
+      // It came to nothing. Now and then that happens; time and again it would go on for ever.
+      startFailed(now, end, worker.name)
+    }
+    var isFirst = true
+    for assignment in worker.queue.removeAll() {
+      let job = assignment.job
+      var rest = assignment.next..<assignment.elements.upperBound
+      job.given -= rest.count
+      outstanding -= rest.count
+      if isFirst && activity.begun > worker.completed, let victim = rest.first {
+        rest = rest.dropFirst()
+        lose(job, victim, worker, end)
+      }
+      isFirst = false
+      if job.schedule.isCancelled { continue }
+      job.schedule.giveBack(rest)
+      outstanding += rest.count
+      list(job, first: true)
+    }
+    checkEnd()
+  }
+
+  private mutating func lose(_ job: PoolJob, _ element: Int, _ worker: Worker, _ end: WorkerEnd) {
+    var error: IPCError
+    var mayRetry = true
+    if let verdict = worker.verdict, verdict.element == worker.completed {
+      error = verdict.error
+      mayRetry = false
+    } else {
+      error = IPCError(
+        .workerDied, context: "\(worker.name) \(end.status) in the middle of the task")
+      if end.status.isCrash {
+        error.context +=
+          "; a top-level variable of main.swift, which is never initialised in a worker, is one reason"
+      }
+    }
+    error.exitStatus = end.status
+    commands.append(.log(.taskLost(name: worker.name, error)))
+    if mayRetry && job.schedule.triesAgain(element, retries: job.options.retries) {
+      commands.append(.log(.taskRetried(name: worker.name)))
+      outstanding += 1
+      list(job, first: true)
+      return
+    }
+    commands.append(.fail(job, element, error))
+  }
+
+  // MARK: Starting
+
+  /// Starts workers where there are too few.
+  mutating func staff(_ now: Int64) {
+    if case .failed = state { return }
+    if case .closed = state, outstanding == 0 { return }
+    if now < noStartBefore { return }
+    var missing = settings.workers
+    for worker in workers {
+      if case .stopping = worker.phase { continue }
+      missing -= 1
+    }
+    if case .closed = state { missing = min(missing, outstanding) }
+    while missing > 0 {
+      missing -= 1
+      lastNumber += 1
+      let name = Self.name(lastNumber, settings)
+      workers.append(
+        Worker(
+          number: lastNumber, name: name,
+          quota: settings.maxTasksPerWorker.map { max(1, $0) } ?? .max))
+      commands.append(.start(lastNumber))
+      commands.append(.log(.workerStarted(name: name)))
+    }
+  }
+
+  static func name(_ number: Int, _ settings: Settings) -> String { "\(settings.name)-\(number)" }
+
+  /// A worker that was to be started was not.
+  mutating func notStarted(_ number: Int, _ error: IPCError, _ now: Int64) {
+    guard let place = place(of: number) else { return }
+    workers.remove(at: place)
+    commands.append(.log(.startFailed(error)))
+    lastStartError = error
+    failedStarts += 1
+    postpone(now)
+    // While others work, one that is missing does no harm.
+    if failedStarts >= settings.mostFailedStarts && workers.isEmpty { fail(error) }
+    checkEnd()
+  }
+
+  private mutating func startFailed(_ now: Int64, _ end: WorkerEnd, _ name: String) {
+    failedStarts += 1
+    if failedStarts < settings.mostFailedStarts { return postpone(now) }
+    var error = IPCError(
+      .poolFailed,
+      context:
+        "\(failedStarts) workers in a row ended before they began a task; \(name) \(end.status)")
+    error.exitStatus = end.status
+    fail(error)
+  }
+
+  private mutating func initializerHasFailed(_ description: String) {
+    initializerFailures += 1
+    if initializerFailures < settings.mostInitializerFailures { return }
+    fail(
+      IPCError(
+        .poolFailed,
+        context: "the initializer failed in \(initializerFailures) workers in a row: \(description)"
+      ))
+  }
+
+  private mutating func postpone(_ now: Int64) {
+    noStartBefore = now + settings.pause << Int64(min(failedStarts - 1, 6))
+  }
+
+  // MARK: Time
+
+  /// When `due` is to be called at the latest.
+  var nextDeadline: Int64 {
+    var deadline = Int64.max
+    var missing = settings.workers
+    for worker in workers {
+      if case .stopping = worker.phase {} else { missing -= 1 }
+      if worker.verdict == nil, let timeout = worker.queue.first?.job.timeout {
+        deadline = min(deadline, worker.since &+ timeout < 0 ? .max : worker.since + timeout)
+      }
+    }
+    if missing > 0 && outstanding > 0 { deadline = min(deadline, noStartBefore) }
+    return deadline
+  }
+
+  /// Ends what takes too long.
+  mutating func due(_ now: Int64, _ activity: (Int) -> WorkerActivity) {
+    for place in workers.indices where workers[place].verdict == nil {
+      guard let timeout = workers[place].queue.first?.job.timeout,
+        workers[place].since &+ timeout <= now, workers[place].since &+ timeout >= 0
+      else { continue }
+      let said = activity(workers[place].number)
+      guard said.begun > workers[place].completed else {
+        // Not begun: word of the results before it, or the order itself, is on its way.
+        workers[place].since = now
+        continue
+      }
+      if said.begun > workers[place].completed + 1 || said.begunAt > now - timeout {
+        workers[place].since = max(workers[place].since, min(said.begunAt, now))
+        if workers[place].since + timeout <= now { workers[place].since = now }
+        continue
+      }
+      condemn(
+        place,
+        IPCError(
+          .timedOut, context: "the task took longer than \(Duration.nanoseconds(timeout))"))
+    }
+    staff(now)
+  }
+
+  // MARK: The end
+
+  mutating func close() {
+    if case .open = state { state = .closed }
+    checkEnd()
+  }
+
+  /// Gives up all work and all workers.
+  mutating func fail(_ error: IPCError) {
+    if case .failed = state { return }
+    state = .failed(error)
+    if error.code == .poolFailed { commands.append(.log(.poolFailed(error))) }
+    var jobs: [PoolJob] = listed.removeAll()
+    for place in workers.indices {
+      for assignment in workers[place].queue.removeAll() {
+        assignment.job.given -= assignment.elements.upperBound - assignment.next
+        jobs.append(assignment.job)
+      }
+      if workers[place].verdict == nil { commands.append(.kill(workers[place].number)) }
+    }
+    outstanding = 0
+    for job in jobs {
+      job.schedule.isListed = false
+      job.schedule.cancel()
+      commands.append(.failAll(job, error))
+    }
+    checkEnd()
+  }
+
+  private mutating func checkEnd() {
+    if isEnded || outstanding > 0 { return }
+    if case .open = state { return }
+    if case .closed = state {
+      for place in workers.indices where workers[place].queue.isEmpty {
+        if case .stopping = workers[place].phase { continue }
+        workers[place].phase = .stopping
+        commands.append(.stop(workers[place].number))
+      }
+    }
+    if workers.isEmpty {
+      isEnded = true
+      commands.append(.ended)
+    }
+  }
+
+  var hasEnded: Bool { isEnded }
+}

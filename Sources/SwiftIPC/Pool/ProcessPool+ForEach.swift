@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+extension ProcessPool {
+  /// Applies a closure that returns nothing to all elements, each as a task, and waits for the end of all.
+  /// Blocks.
+  ///
+  /// - Throws: as `map`.
+  @available(*, noasync, message: "use 'try await forEach'")
+  public func forEach<A: Codable & Sendable>(
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil,
+    options: TaskOptions = .init(),
+    _ body: @escaping @Sendable (A) throws -> Void
+  ) throws {
+    let function = try function(
+      UnaryFunction<A, Void>(body: body), of: A.self, output: Void.self)
+    let job = ListJob<Void>(
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
+    try run(job)
+    _ = try job.values()
+  }
+
+  /// The same with a closure that can be suspended.
+  @available(*, noasync, message: "use 'try await forEach'")
+  @_disfavoredOverload
+  public func forEach<A: Codable & Sendable>(
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil,
+    options: TaskOptions = .init(),
+    _ body: @escaping @Sendable (A) async throws -> Void
+  ) throws {
+    let function = try function(
+      AsyncUnaryFunction<A, Void>(body: body), of: A.self, output: Void.self)
+    let job = ListJob<Void>(
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
+    try run(job)
+    _ = try job.values()
+  }
+
+  /// The same with a closure that is handed the state of its worker.
+  @available(*, noasync, message: "use 'try await forEach'")
+  public func forEach<State, A: Codable & Sendable>(
+    _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
+    options: TaskOptions = .init(),
+    _ body: @escaping @Sendable (inout State, A) throws -> Void
+  ) throws {
+    try check(state)
+    let function = try function(
+      StatefulUnaryFunction<State, A, Void>(body: body), of: A.self, output: Void.self,
+      takesState: true)
+    let job = ListJob<Void>(
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
+    try run(job)
+    _ = try job.values()
+  }
+
+  /// The same with a closure that can be suspended and that is handed the state of its worker.
+  @available(*, noasync, message: "use 'try await forEach'")
+  @_disfavoredOverload
+  public func forEach<State, A: Codable & Sendable>(
+    _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
+    options: TaskOptions = .init(),
+    _ body: @escaping @Sendable (inout State, A) async throws -> Void
+  ) throws {
+    try check(state)
+    let function = try function(
+      AsyncStatefulUnaryFunction<State, A, Void>(body: body), of: A.self, output: Void.self,
+      takesState: true)
+    let job = ListJob<Void>(
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
+    try run(job)
+    _ = try job.values()
+  }
+
+  /// Applies a closure that returns nothing to all elements, each as a task, and waits for the end of all.
+  /// No thread is blocked.
+  ///
+  /// - Throws: as `map`.
+  public func forEach<A: Codable & Sendable>(
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil,
+    options: TaskOptions = .init(),
+    _ body: @escaping @Sendable (A) throws -> Void
+  ) async throws {
+    let function = try function(
+      UnaryFunction<A, Void>(body: body), of: A.self, output: Void.self)
+    let job = ListJob<Void>(
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
+    try await run(job)
+    _ = try job.values()
+  }
+
+  /// The same with a closure that can be suspended.
+  @_disfavoredOverload
+  public func forEach<A: Codable & Sendable>(
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil,
+    options: TaskOptions = .init(),
+    _ body: @escaping @Sendable (A) async throws -> Void
+  ) async throws {
+    let function = try function(
+      AsyncUnaryFunction<A, Void>(body: body), of: A.self, output: Void.self)
+    let job = ListJob<Void>(
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
+    try await run(job)
+    _ = try job.values()
+  }
+
+  /// The same with a closure that is handed the state of its worker.
+  public func forEach<State, A: Codable & Sendable>(
+    _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
+    options: TaskOptions = .init(),
+    _ body: @escaping @Sendable (inout State, A) throws -> Void
+  ) async throws {
+    try check(state)
+    let function = try function(
+      StatefulUnaryFunction<State, A, Void>(body: body), of: A.self, output: Void.self,
+      takesState: true)
+    let job = ListJob<Void>(
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
+    try await run(job)
+    _ = try job.values()
+  }
+
+  /// The same with a closure that can be suspended and that is handed the state of its worker.
+  @_disfavoredOverload
+  public func forEach<State, A: Codable & Sendable>(
+    _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
+    options: TaskOptions = .init(),
+    _ body: @escaping @Sendable (inout State, A) async throws -> Void
+  ) async throws {
+    try check(state)
+    let function = try function(
+      AsyncStatefulUnaryFunction<State, A, Void>(body: body), of: A.self, output: Void.self,
+      takesState: true)
+    let job = ListJob<Void>(
+      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
+    try await run(job)
+    _ = try job.values()
+  }
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A job whose elements come one after the other, and whose results are wanted as they are there: in
+/// the order of the elements, or as they come.
+final class StreamJob<Input: Sendable, Output: Sendable>: PoolJob, @unchecked Sendable {
+  private struct State {
+    /// Elements that have no result yet, or one that nobody has taken: from `first` on.
+    var inputs = PoolDeque<Input?>()
+    var results = PoolDeque<Result<Output, any Error>?>()
+    var first = 0
+    /// Results in the order in which they came.
+    var arrived = PoolDeque<Result<Output, any Error>>()
+    /// Elements added, and results taken.
+    var added = 0
+    var taken = 0
+    var end: (any Error)?
+  }
+  private let state = Guarded(State())
+  private let isOrdered: Bool
+  private let inputCoder = ElementCoder<Input>()
+  private let coder = ElementCoder<Output>()
+
+  init(_ function: PoolFunction, _ options: TaskOptions, isOrdered: Bool, chunkSize: Int?) {
+    self.isOrdered = isOrdered
+    super.init(function, options, count: 0, chunkSize: chunkSize)
+  }
+
+  /// Elements that were added and whose results nobody has taken.
+  var open: Int { state.withLock { $0.added - $0.taken } }
+
+  func add(_ input: Input) {
+    state.withLock { state in
+      state.inputs.append(input)
+      if isOrdered { state.results.append(nil) }
+      state.added += 1
+    }
+  }
+
+  /// Whether `next` has something to say.
+  var isReady: Bool {
+    state.withLock { state in
+      if state.end != nil { return true }
+      if isOrdered { return (state.results.first ?? nil) != nil }
+      return !state.arrived.isEmpty
+    }
+  }
+
+  /// Takes the next result; `nil` where there is none yet.
+  func take() -> Result<Output, any Error>? {
+    state.withLock { state in
+      if isOrdered {
+        if let next = state.results.first, let next {
+          state.results.removeFirst()
+          state.inputs.removeFirst()
+          state.first += 1
+          state.taken += 1
+          return next
+        }
+      } else if !state.arrived.isEmpty {
+        state.taken += 1
+        return state.arrived.removeFirst()
+      }
+      return state.end.map { .failure($0) }
+    }
+  }
+
+  /// Whether there is nothing more to come, since the pool or the job was given up.
+  var hasEnded: Bool { state.withLock { $0.end != nil } }
+
+  override var resultSize: Int? { nil }
+
+  override func write(_ elements: Range<Int>, to frame: FrameBuffer) {
+    let inputs = state.withLock { state in
+      elements.map { element -> Input? in
+        let place = element - state.first
+        return place >= 0 && place < state.inputs.count ? state.inputs[place] : nil
+      }
+    }
+    for (element, input) in zip(elements, inputs) {
+      // One that could not be written the first time has its error by now.
+      let failing = { (element: Int, error: any Error) in self.fail(element, error) }
+      frame.append(to: element, failing) {
+        guard let input else {
+          throw IPCError(.cancelled, context: "an element of a stream whose result is there")
+        }
+        try inputCoder.append(input, to: frame)
+      }
+    }
+  }
+
+  override func receive(
+    _ element: Int, _ bytes: UnsafeRawBufferPointer, _ inbox: DescriptorInbox?
+  ) {
+    do {
+      if let size = coder.fixedSize, bytes.count != size {
+        throw IPCError(.malformedMessage, context: "\(bytes.count) bytes for a \(Output.self)")
+      }
+      finish(element, .success(try unsafe coder.value(bytes, inbox)))
+    } catch {
+      let context = (error as? IPCError)?.context ?? "\(error)"
+      fail(element, IPCError(.malformedMessage, context: "the result of a task: \(context)"))
+    }
+  }
+
+  override func fail(_ element: Int, _ error: any Error) { finish(element, .failure(error)) }
+
+  private func finish(_ element: Int, _ result: Result<Output, any Error>) {
+    state.withLock { state in
+      let place = element - state.first
+      guard place >= 0, place < state.inputs.count else { return }
+      if isOrdered {
+        if state.results[place] == nil { state.results[place] = result }
+        return
+      }
+      guard state.inputs[place] != nil else { return }
+      state.inputs[place] = nil
+      state.arrived.append(result)
+      while let next = state.inputs.first, next == nil {
+        state.inputs.removeFirst()
+        state.first += 1
+      }
+    }
+    change.tell()
+  }
+
+  override func failAll(_ error: any Error) {
+    state.withLock { state in if state.end == nil { state.end = error } }
+    change.tell()
+  }
+
+  /// Errors are results like others: there is no end.
+  override var isOver: Bool { false }
+}

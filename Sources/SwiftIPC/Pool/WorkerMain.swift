@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CIPC
+internal import Dispatch
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// The loop of a worker: takes orders from its pool, goes through chunks, and reports.
+///
+/// It runs on the main thread, which is the worker's only one, until the first function comes that
+/// can be suspended. From then on it runs on a thread of its own, and the main thread serves the main
+/// queue, so that such functions may use the main actor.
+final class WorkerMain: @unchecked Sendable {
+  private let port: WorkerPort
+  private let hasInitializer: Bool
+  private var state: (any WorkerStateHolder)?
+  private var functions: [UInt32: WorkerFunction] = [:]
+  private var hasLeftMain = false
+  private lazy var executor = WorkerExecutor()
+
+  init(_ port: WorkerPort, hasInitializer: Bool) {
+    self.port = port
+    self.hasInitializer = hasInitializer
+  }
+
+  /// Returns when the pool has no more work, or is gone.
+  func run() throws {
+    // A Ctrl-C is for the program as a whole: when that ends, so do its workers.
+    signal(SIGINT, SIG_IGN)
+    ThrowTrace.begin()
+    if !hasInitializer {
+      _ = port.begin(.ready)
+      port.send()
+    }
+    switch try loop() {
+    case .ended: return
+    case .mustLeaveMain(let order):
+      hasLeftMain = true
+      let thread = LoopThread { [self] in
+        do {
+          try take(order)
+          if case .ended = try loop() { exit(0) }
+        } catch {
+          printError(error)
+        }
+        exit(1)
+      }
+      try thread.start()
+      dispatchMain()
+    }
+  }
+
+  private enum Outcome {
+    case ended
+    /// The order at hand needs the main queue.
+    case mustLeaveMain(Order)
+  }
+
+  /// An order that was copied out of the channel.
+  private struct Order {
+    var bytes: [UInt8]
+    var inbox: DescriptorInbox?
+  }
+
+  private enum Step {
+    case goOn, stop
+    case mustLeaveMain(Order)
+  }
+
+  private func loop() throws -> Outcome {
+    while true {
+      let step = try unsafe port.receive { bytes, inbox in try unsafe take(bytes, inbox) }
+      switch step {
+      case .goOn: continue
+      case .stop, nil: return .ended
+      case .mustLeaveMain(let order): return .mustLeaveMain(order)
+      }
+    }
+  }
+
+  private func take(_ order: Order) throws {
+    _ = try unsafe order.bytes.withUnsafeBytes { try unsafe take($0, order.inbox) }
+  }
+
+  private func take(_ bytes: UnsafeRawBufferPointer, _ inbox: DescriptorInbox?) throws -> Step {
+    var reader = unsafe FrameReader(bytes)
+    guard let order = WorkerOrder(rawValue: try reader.integer(UInt8.self)) else {
+      throw reader.malformed()
+    }
+    func leavingMain() -> Step {
+      .mustLeaveMain(Order(bytes: unsafe Array(bytes), inbox: inbox))
+    }
+    switch order {
+    case .initialize:
+      do {
+        let initializer = try WorkerInitializer(&reader, inbox)
+        if initializer.isAsync && !hasLeftMain { return leavingMain() }
+        state = try initializer.make { executor }
+        if port.isFork { CurrentProcess.leave(0) }
+        _ = port.begin(.ready)
+        port.send()
+      } catch {
+        port.begin(.initializerFailed).append(
+          counted: "\(String(reflecting: type(of: error))): \(error)")
+        port.send()
+        return .stop
+      }
+    case .define:
+      let name = try reader.integer(UInt32.self)
+      let takesState = try reader.integer(UInt8.self) != 0
+      let header = try TaskHeader(unsafe Array(reader.remaining()))
+      functions[name] = WorkerFunction(header.work, takesState: takesState, state)
+    case .run:
+      let name = try reader.integer(UInt32.self)
+      let count = Int(try reader.integer(UInt32.self))
+      let flags = RunFlags(rawValue: try reader.integer(UInt8.self))
+      guard let function = functions[name] else { throw reader.malformed() }
+      if case .async = function, !hasLeftMain { return leavingMain() }
+      let chunk = ChunkRun(port, reader, count: count, flags, inbox)
+      switch function {
+      case .blocking(let work): try work.run(chunk)
+      case .async(let work): try executor.run { try await work.run(chunk) }
+      case .refused(let reason):
+        for _ in 0..<count {
+          chunk.beginRefused()
+          chunk.fail(.refused, "a worker cannot begin the task: \(reason)")
+        }
+      }
+    case .stop: return .stop
+    }
+    return .goOn
+  }
+
+  private func printError(_ error: any Error) {
+    var line = "\(CurrentProcess.name) (process \(getpid())): \(error)\n"
+    line.withUTF8 { bytes in _ = unsafe write(STDERR_FILENO, bytes.baseAddress, bytes.count) }
+  }
+}
+
+/// A thread with the room on its stack that a main thread has.
+private final class LoopThread: @unchecked Sendable {
+  private let body: () -> Void
+
+  init(_ body: @escaping () -> Void) { self.body = body }
+
+  func start() throws(IPCError) {
+    var attributes = pthread_attr_t()
+    _ = unsafe pthread_attr_init(&attributes)
+    _ = unsafe pthread_attr_setstacksize(&attributes, 8 << 20)
+    _ = unsafe pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
+    defer { _ = unsafe pthread_attr_destroy(&attributes) }
+    var thread = pthread_t()
+    let context = unsafe Unmanaged.passRetained(self)
+    let status = unsafe pthread_create(
+      &thread, &attributes,
+      { context in
+        guard let context = unsafe context else { return nil }
+        unsafe Unmanaged<LoopThread>.fromOpaque(context).takeRetainedValue().body()
+        return nil
+      }, context.toOpaque())
+    if status != 0 {
+      unsafe context.release()
+      throw IPCError(status: -status, "a thread for the tasks of a worker")
+    }
+  }
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// An error that code in another process threw, as it is told here: by a task of a pool in its
+/// worker, or by a method of an object in a Python manager.
+///
+/// ```swift
+/// do {
+///   _ = try await pool.apply("no such file") { try parse($0) }
+/// } catch let error as RemoteError where error.typeName == "Parser.SyntaxError" {
+///   print(error.message)
+/// }
+/// ```
+///
+/// The error itself stays where it was thrown, so its type need not be `Codable`, and nothing of it is
+/// run here.
+public struct RemoteError: Error, Hashable, Sendable {
+  /// The error's type, with its module: "Parser.SyntaxError", "builtins.KeyError". Of a Python
+  /// exception that is known by its trace alone it is what that ends with: "KeyError", and for classes
+  /// of other modules with the module.
+  public var typeName: String
+  /// What the error says of itself. Of a Python exception its only argument when that is text,
+  /// otherwise all of them.
+  public var message: String
+  /// Where it was thrown, in lines. Empty where the other process could not tell, or did not.
+  ///
+  /// From a worker: a call in each line, the innermost first, as "Parser.parse(_:) + 84 in program".
+  /// Functions that the linker knows no name of are addresses in their file, which `llvm-symbolizer`
+  /// makes lines of. From a manager: as Python prints it, the innermost last; there is none for an
+  /// exception that a method raised.
+  public var trace: [String]
+  /// The arguments of a Python exception, where they are plain data.
+  public var arguments: [MessageValue]
+  /// The name of the pool's worker; empty for a manager.
+  public var worker: String
+
+  /// Makes an error, for tests of one's own.
+  public init(
+    typeName: String, message: String, trace: [String] = [], arguments: [MessageValue] = [],
+    worker: String = ""
+  ) {
+    self.typeName = typeName
+    self.message = message
+    self.trace = trace
+    self.arguments = arguments
+    self.worker = worker
+  }
+}
+
+extension RemoteError: CustomStringConvertible {
+  /// The type and what the error said, then where.
+  public var description: String {
+    var text = message.isEmpty ? typeName : "\(typeName): \(message)"
+    if !worker.isEmpty { text += " (thrown in \(worker))" }
+    for line in trace { text += "\n  \(line)" }
+    return text
+  }
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+import Synchronization
+import Testing
+
+@testable import SwiftIPC
+
+/// Who gets what, and what becomes of it, without any process and without time.
+@Suite struct PoolSchedulerTests {
+  private struct Trial {
+    let engine = FakeEngine()
+    let core: PoolCore
+    let function = PoolFunction(
+      name: 1, takesState: false, .inherited(hasArguments: true), returnsValue: true)
+
+    init(
+      workers: Int = 2, maxTasksPerWorker: Int? = nil,
+      log: (@Sendable (PoolEvent) -> Void)? = nil
+    ) {
+      core = PoolCore(
+        PoolScheduler.Settings(
+          workers: workers, maxTasksPerWorker: maxTasksPerWorker, name: "fake", pause: 0),
+        engine, stateType: nil, log: log)
+      core.dispatch()
+      for worker in engine.started { engine.ready(worker) }
+      core.step(until: 0)
+    }
+
+    func job(
+      _ count: Int, chunkSize: Int? = nil, _ options: TaskOptions = .init(), stops: Bool = false
+    ) throws -> ListJob<Int> {
+      let job = ListJob<Int>(
+        function, options, ListInputs(Array(0..<count)), chunkSize: chunkSize,
+        stopsAtError: stops)
+      try core.add(job)
+      return job
+    }
+
+    func step() { core.step(until: 0) }
+  }
+
+  @Test func theFirstChunksAreSingleElementsAndLaterOnesAdapt() throws {
+    let trial = Trial()
+    let job = try trial.job(100_000)
+    #expect(trial.engine.runs(1) == [[0]])
+    #expect(trial.engine.runs(2) == [[1]])
+    // 100 ns for an element.
+    trial.engine.results(1, [0], nanoseconds: 100)
+    trial.step()
+    #expect(trial.engine.runs(1).first?.count == 8)
+    var longest = 0
+    var next = [1: [2, 3, 4, 5, 6, 7, 8, 9]]
+    for _ in 0..<8 {
+      guard let elements = next[1] else { break }
+      trial.engine.results(1, elements, nanoseconds: UInt64(elements.count) * 100)
+      trial.step()
+      let runs = trial.engine.runs(1)
+      longest = max(longest, runs.map(\.count).max() ?? 0)
+      // Only the chunk at the front can be answered; the others stay.
+      next[1] = nil
+    }
+    // No chunk is longer than half a millisecond's worth.
+    #expect(longest <= 5000)
+    #expect(!job.isOver)
+  }
+
+  @Test func longTasksAreNotQueuedBehindOneAnother() throws {
+    let trial = Trial()
+    _ = try trial.job(10)
+    #expect(trial.engine.runs(1) == [[0]])
+    #expect(trial.engine.runs(2) == [[1]])
+    trial.engine.results(2, [1], nanoseconds: 50_000_000)
+    trial.step()
+    #expect(trial.engine.runs(1) == [])
+    #expect(trial.engine.runs(2) == [[2]])
+  }
+
+  @Test func shortTasksAreQueued() throws {
+    let trial = Trial(workers: 1)
+    _ = try trial.job(1000, chunkSize: 1)
+    #expect(trial.engine.runs(1) == [[0]])
+    trial.engine.results(1, [0], nanoseconds: 1000)
+    trial.step()
+    #expect(trial.engine.runs(1).count == PoolSchedulerTests.mostQueued)
+  }
+
+  private static let mostQueued = JobSchedule.mostQueued
+
+  @Test func whatADeadWorkerHadNotBegunRunsElsewhere() throws {
+    let trial = Trial()
+    let job = try trial.job(8, chunkSize: 4)
+    #expect(trial.engine.runs(1) == [[0, 1, 2, 3]])
+    #expect(trial.engine.runs(2) == [[4, 5, 6, 7]])
+    // One result, the second element begun, two not.
+    trial.engine.results(1, [100])
+    trial.engine.dies(1, begun: 2)
+    trial.engine.results(2, [104, 105, 106, 107])
+    trial.step()
+    #expect(trial.engine.started == [1, 2, 3])
+    #expect(trial.engine.runs(2) == [[2, 3]])
+    trial.engine.results(2, [102, 103])
+    trial.step()
+    #expect(job.isOver)
+    let results = job.results()
+    #expect(
+      try results.enumerated().filter { $0.offset != 1 }.map { try $0.element.get() }
+        == [100, 102, 103, 104, 105, 106, 107])
+    let error = #expect(throws: IPCError.self) { try results[1].get() }
+    #expect(error?.code == .workerDied && error?.exitStatus == .signalled(9))
+  }
+
+  @Test func aWorkerThatDiesBetweenTasksCostsNone() throws {
+    let trial = Trial(workers: 1)
+    let job = try trial.job(3, chunkSize: 3)
+    trial.engine.results(1, [0])
+    trial.engine.dies(1, begun: 1)
+    trial.step()
+    trial.engine.ready(2)
+    trial.step()
+    #expect(trial.engine.runs(2) == [[1, 2]])
+    trial.engine.results(2, [1, 2])
+    trial.step()
+    #expect(try job.values() == [0, 1, 2])
+  }
+
+  @Test func anIdempotentTaskIsTriedAgainSoOften() throws {
+    let trial = Trial(workers: 1)
+    let job = try trial.job(1, .init(retries: 2))
+    for worker in 1...3 {
+      if worker > 1 {
+        trial.engine.ready(worker)
+        trial.step()
+      }
+      #expect(trial.engine.runs(worker) == [[0]])
+      #expect(!job.isOver)
+      trial.engine.dies(worker, begun: 1)
+      trial.step()
+    }
+    #expect(throws: IPCError.self) { try job.values() }
+  }
+
+  @Test func aTimeoutKillsTheWorkerAndIsTheTasksError() throws {
+    let trial = Trial(workers: 1)
+    let job = try trial.job(2, chunkSize: 1, .init(timeout: .nanoseconds(1), retries: 5))
+    // Begun long ago.
+    trial.engine.activities[1] = WorkerActivity(begun: 1, begunAt: 1)
+    trial.step()
+    #expect(trial.engine.killed == [1])
+    trial.engine.dies(1, begun: 1)
+    trial.step()
+    trial.engine.ready(2)
+    trial.step()
+    #expect(trial.engine.runs(2) == [[1]])
+    trial.engine.results(2, [11])
+    trial.step()
+    let results = job.results()
+    let error = #expect(throws: IPCError.self) { try results[0].get() }
+    #expect(error?.code == .timedOut)
+    #expect(try results[1].get() == 11)
+  }
+
+  @Test func aTaskThatIsNotBegunDoesNotTimeOut() throws {
+    let trial = Trial(workers: 1)
+    _ = try trial.job(1, .init(timeout: .nanoseconds(1)))
+    trial.engine.activities[1] = WorkerActivity(begun: 0)
+    trial.step()
+    #expect(trial.engine.killed == [])
+  }
+
+  @Test func aWorkerIsReplacedAfterItsNumberOfTasks() throws {
+    let trial = Trial(workers: 1, maxTasksPerWorker: 3)
+    let job = try trial.job(4, chunkSize: 2)
+    #expect(trial.engine.runs(1) == [[0, 1]])
+    trial.engine.results(1, [0, 1], nanoseconds: 2_000_000_000)
+    trial.step()
+    #expect(trial.engine.runs(1) == [[2]])
+    trial.engine.results(1, [2])
+    trial.step()
+    #expect(trial.engine.wasStopped(1))
+    #expect(trial.engine.started == [1, 2])
+    trial.engine.dies(1, .exited(0), begun: 3)
+    trial.engine.ready(2)
+    trial.step()
+    #expect(trial.engine.runs(2) == [[3]])
+    trial.engine.results(2, [3])
+    trial.step()
+    #expect(try job.values() == [0, 1, 2, 3])
+  }
+
+  @Test func anInitializerThatKeepsFailingFailsThePool() throws {
+    let events = Mutex<[PoolEvent]>([])
+    let engine = FakeEngine()
+    let core = PoolCore(
+      PoolScheduler.Settings(workers: 1, name: "fake", pause: 0), engine, stateType: nil,
+      log: { event in events.withLock { $0.append(event) } })
+    core.dispatch()
+    let job = ListJob<Int>(
+      PoolFunction(name: 1, takesState: false, .inherited(hasArguments: true), returnsValue: true),
+      .init(), ListInputs([1]), chunkSize: nil)
+    try core.add(job)
+    for worker in 1...3 {
+      engine.fails(worker, "no weights")
+      engine.dies(worker, .exited(0), begun: 0)
+      core.step(until: 0)
+    }
+    let error = #expect(throws: IPCError.self) { try job.values() }
+    #expect(error?.code == .poolFailed)
+    #expect(error?.context.contains("no weights") == true)
+    #expect(engine.started == [1, 2, 3])
+    #expect(core.hasEnded)
+    #expect(events.withLock { $0.contains { if case .poolFailed = $0 { true } else { false } } })
+    #expect(throws: IPCError.self) { try core.add(job) }
+  }
+
+  @Test func workersThatCannotBeStartedFailThePoolInTheEnd() throws {
+    let engine = FakeEngine()
+    engine.startError = IPCError(.resourceLimit, context: "too many")
+    let core = PoolCore(
+      PoolScheduler.Settings(workers: 1, name: "fake", pause: 0), engine, stateType: nil, log: nil)
+    let job = ListJob<Int>(
+      PoolFunction(name: 1, takesState: false, .inherited(hasArguments: true), returnsValue: true),
+      .init(), ListInputs([1]), chunkSize: nil)
+    try core.add(job)
+    for _ in 0..<20 { core.step(until: 0) }
+    let error = #expect(throws: IPCError.self) { try job.values() }
+    #expect(error?.code == .resourceLimit)
+  }
+
+  @Test func cancellingGivesOutNoMoreAndKillsWhenAsked() throws {
+    let trial = Trial(workers: 1)
+    let job = try trial.job(10, chunkSize: 1, .init(killsWhenCancelled: true))
+    #expect(trial.engine.runs(1) == [[0]])
+    trial.core.cancel(job, IPCError(.cancelled))
+    #expect(trial.engine.killed == [1])
+    #expect(job.isOver)
+    trial.engine.dies(1, begun: 1)
+    trial.step()
+    trial.engine.ready(2)
+    trial.step()
+    #expect(trial.engine.runs(2) == [])
+    let gentle = try trial.job(10, chunkSize: 1)
+    trial.core.cancel(gentle, IPCError(.cancelled))
+    #expect(trial.engine.killed == [1])
+  }
+
+  @Test func anErrorEndsAMapAndTheRestIsNotBegun() throws {
+    let trial = Trial(workers: 1)
+    let job = try trial.job(10, chunkSize: 1, stops: true)
+    trial.engine.dies(1, begun: 1)
+    trial.step()
+    #expect(job.isOver)
+    let error = #expect(throws: IPCError.self) { try job.values() }
+    #expect(error?.code == .workerDied)
+  }
+
+  @Test func closingWaitsForWhatIsThereAndThenStopsTheWorkers() throws {
+    let trial = Trial(workers: 2)
+    let job = try trial.job(2, chunkSize: 1)
+    trial.core.close()
+    #expect(throws: IPCError.self) { try trial.core.add(job) }
+    trial.engine.results(1, [0])
+    trial.step()
+    #expect(!trial.engine.wasStopped(1))
+    trial.engine.results(2, [1])
+    trial.step()
+    #expect(trial.engine.wasStopped(1) && trial.engine.wasStopped(2))
+    trial.engine.dies(1, .exited(0), begun: 1)
+    trial.engine.dies(2, .exited(0), begun: 1)
+    trial.step()
+    #expect(trial.core.hasEnded)
+    #expect(trial.engine.started == [1, 2])
+  }
+
+  @Test(
+    arguments: [[UInt8]](
+      [
+        [], [99], [3], [3, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255],
+        [4, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 7], [2, 255, 0, 0, 0, 0, 0, 0, 0, 65],
+        [3, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0],
+      ]
+    ))
+  func nonsenseFromAWorkerEndsIt(_ bytes: [UInt8]) throws {
+    let trial = Trial(workers: 1)
+    let job = try trial.job(1)
+    trial.engine.happenings.append(.frame(1, bytes))
+    trial.step()
+    #expect(trial.engine.killed == [1])
+    // Whatever it was, the job comes to an end.
+    trial.engine.dies(1, begun: 1)
+    trial.step()
+    #expect(job.isOver)
+  }
+
+  @Test func aStreamOfAPoolThatHasFailedEnds() throws {
+    let trial = Trial(workers: 1)
+    let stream = StreamJob<Int, Int>(trial.function, .init(), isOrdered: true, chunkSize: nil)
+    try trial.core.add(stream)
+    trial.core.fail(IPCError(.cancelled))
+    stream.add(1)
+    trial.core.extend(stream, by: 1)
+    #expect(stream.isReady && stream.hasEnded)
+  }
+
+  @Test func progressCounts() throws {
+    let trial = Trial(workers: 2)
+    _ = try trial.job(4, chunkSize: 1)
+    trial.engine.results(1, [0], nanoseconds: 1 << 30)
+    trial.engine.dies(2, begun: 1)
+    trial.step()
+    let progress = trial.core.progress()
+    #expect(progress.done == 1 && progress.failed == 1 && progress.running == 1)
+    #expect(progress.waiting == 1 && progress.total == 4)
+    #expect(progress.workers.map(\.state) == [.running, .starting])
+    #expect(ProgressBar.line(progress, width: 60).contains("50% 2 of 4, 1 failed"))
+  }
+}
