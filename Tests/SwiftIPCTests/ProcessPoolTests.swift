@@ -28,6 +28,11 @@ import Testing
     let many = try await pool.map(0..<300_000) { $0 &+ 1 }
     #expect(many == Array(1...300_000))
     #expect(try await pool.map([String]()) { $0 }.isEmpty)
+    let sum = try SharedAtomic(0)
+    let adds = (0..<10).map { PoolTestAdd(sum: sum, number: $0) }
+    try await pool.forEach(adds) { _ = $0.sum.add($0.number) }
+    try await pool.forEach(adds) { (add: PoolTestAdd) async in _ = add.sum.add(add.number) }
+    #expect(sum.load() == 90)
     #expect(
       try await pool.map(["a", "b"]) { (text: String) async in text + text } == ["aa", "bb"])
     #expect(
@@ -103,6 +108,11 @@ import Testing
         state.count += 1
         return state.count
       } == [43, 44, 45])
+    try await pool.apply(1, state: PoolTestState.self) { $0.count += $1 }
+    try await pool.forEach(0..<2, state: PoolTestState.self) { $0.count += $1 }
+    #expect(
+      try await pool.submit(state: PoolTestState.self) { (state: inout PoolTestState) in state.count
+      }.get() == 47)
     await #expect(throws: IPCError.self) { try await pool.apply(state: Int.self) { $0 } }
     await pool.terminate()
   }
@@ -188,6 +198,11 @@ import Testing
     #expect(try await pool.apply(1) { $0 } == 1)
     await pool.terminate()
   }
+}
+
+struct PoolTestAdd: Codable, Sendable {
+  var sum: SharedAtomic<Int>
+  var number: Int
 }
 
 enum PoolThrower {

@@ -12,7 +12,7 @@ extension ProcessPool {
     _ body: @escaping @Sendable (A) throws -> Void
   ) throws {
     let function = try function(
-      UnaryFunction<A, Void>(body: body), of: A.self, output: Void.self)
+      UnaryAction<A>(body: body), of: A.self, output: nil)
     let job = ListJob<Void>(
       function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try run(job)
@@ -28,7 +28,7 @@ extension ProcessPool {
     _ body: @escaping @Sendable (A) async throws -> Void
   ) throws {
     let function = try function(
-      AsyncUnaryFunction<A, Void>(body: body), of: A.self, output: Void.self)
+      AsyncUnaryAction<A>(body: body), of: A.self, output: nil)
     let job = ListJob<Void>(
       function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try run(job)
@@ -44,7 +44,7 @@ extension ProcessPool {
   ) throws {
     try check(state)
     let function = try function(
-      StatefulUnaryFunction<State, A, Void>(body: body), of: A.self, output: Void.self,
+      StatefulUnaryAction<State, A>(body: body), of: A.self, output: nil,
       takesState: true)
     let job = ListJob<Void>(
       function, options, ListInputs(from: inputs), chunkSize: chunkSize)
@@ -62,7 +62,7 @@ extension ProcessPool {
   ) throws {
     try check(state)
     let function = try function(
-      AsyncStatefulUnaryFunction<State, A, Void>(body: body), of: A.self, output: Void.self,
+      AsyncStatefulUnaryAction<State, A>(body: body), of: A.self, output: nil,
       takesState: true)
     let job = ListJob<Void>(
       function, options, ListInputs(from: inputs), chunkSize: chunkSize)
@@ -80,7 +80,7 @@ extension ProcessPool {
     _ body: @escaping @Sendable (A) throws -> Void
   ) async throws {
     let function = try function(
-      UnaryFunction<A, Void>(body: body), of: A.self, output: Void.self)
+      UnaryAction<A>(body: body), of: A.self, output: nil)
     let job = ListJob<Void>(
       function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try await run(job)
@@ -95,7 +95,7 @@ extension ProcessPool {
     _ body: @escaping @Sendable (A) async throws -> Void
   ) async throws {
     let function = try function(
-      AsyncUnaryFunction<A, Void>(body: body), of: A.self, output: Void.self)
+      AsyncUnaryAction<A>(body: body), of: A.self, output: nil)
     let job = ListJob<Void>(
       function, options, ListInputs(from: inputs), chunkSize: chunkSize)
     try await run(job)
@@ -110,7 +110,7 @@ extension ProcessPool {
   ) async throws {
     try check(state)
     let function = try function(
-      StatefulUnaryFunction<State, A, Void>(body: body), of: A.self, output: Void.self,
+      StatefulUnaryAction<State, A>(body: body), of: A.self, output: nil,
       takesState: true)
     let job = ListJob<Void>(
       function, options, ListInputs(from: inputs), chunkSize: chunkSize)
@@ -127,7 +127,7 @@ extension ProcessPool {
   ) async throws {
     try check(state)
     let function = try function(
-      AsyncStatefulUnaryFunction<State, A, Void>(body: body), of: A.self, output: Void.self,
+      AsyncStatefulUnaryAction<State, A>(body: body), of: A.self, output: nil,
       takesState: true)
     let job = ListJob<Void>(
       function, options, ListInputs(from: inputs), chunkSize: chunkSize)

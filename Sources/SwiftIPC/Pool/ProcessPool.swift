@@ -71,6 +71,10 @@ public final class ProcessPool: Sendable {
   /// }
   /// ```
   ///
+  /// A task without arguments of its own names the type of its state, as in
+  /// `pool.apply(state: Model.self) { (model: inout Model) in model.version }`: where `$0` stands for it,
+  /// the compiler (6.3) makes a closure that cannot be sent.
+  ///
   /// An initializer that throws is tried again in a fresh worker; after three times in a row the
   /// pool's tasks fail with `poolFailed` and the cause. The state never leaves its worker, so it need
   /// not be `Codable`; what returns nothing prepares its worker otherwise. The rest is as without.

@@ -63,8 +63,22 @@ extension WorkerFunction {
       return .blocking(
         UnaryCall(function: try UnaryFunction<A, Output>(at: signature.location)))
     }
-    guard let output = signature.output else { return try make(Void.self) }
+    guard let output = signature.output else { return try unaryAction(signature, argument) }
     return try make(output)
+  }
+
+  private static func unaryAction<A: Codable>(
+    _ signature: TaskSignature, _ argument: A.Type
+  ) throws -> WorkerFunction {
+    let isAsync = signature.call == .asyncUnary
+    if let state = signature.state {
+      return try state.unaryAction(signature.location, isAsync: isAsync, argument)
+    }
+    if isAsync {
+      let function = try AsyncUnaryAction<A>(at: signature.location)
+      return .async(AsyncUnaryActionCall(function: function))
+    }
+    return .blocking(UnaryActionCall(function: try UnaryAction<A>(at: signature.location)))
   }
 
   private static func task<T: ProcessTask>(_ type: T.Type) -> WorkerFunction {

@@ -293,3 +293,41 @@ struct AsyncStatefulValueCall<State, each A: Codable, Output: Codable>: AsyncCal
     try await function.body(&state.value, repeat each input.values)
   }
 }
+
+struct UnaryActionCall<A: Codable>: BlockingCall {
+  let function: UnaryAction<A>
+  static var inputSize: Int? { ElementCoder<A>().fixedSize }
+  func input(_ element: IncomingElement) throws -> A {
+    try unsafe ElementCoder<A>().value(element.bytes, element.inbox)
+  }
+  func call(_ input: A) throws { try function.body(input) }
+}
+
+struct AsyncUnaryActionCall<A: Codable>: AsyncCall {
+  let function: AsyncUnaryAction<A>
+  static var inputSize: Int? { ElementCoder<A>().fixedSize }
+  func input(_ element: IncomingElement) throws -> A {
+    try unsafe ElementCoder<A>().value(element.bytes, element.inbox)
+  }
+  func call(_ input: A) async throws { try await function.body(input) }
+}
+
+struct StatefulUnaryActionCall<State, A: Codable>: BlockingCall {
+  let function: StatefulUnaryAction<State, A>
+  let state: WorkerState<State>
+  static var inputSize: Int? { ElementCoder<A>().fixedSize }
+  func input(_ element: IncomingElement) throws -> A {
+    try unsafe ElementCoder<A>().value(element.bytes, element.inbox)
+  }
+  func call(_ input: A) throws { try function.body(&state.value, input) }
+}
+
+struct AsyncStatefulUnaryActionCall<State, A: Codable>: AsyncCall {
+  let function: AsyncStatefulUnaryAction<State, A>
+  let state: WorkerState<State>
+  static var inputSize: Int? { ElementCoder<A>().fixedSize }
+  func input(_ element: IncomingElement) throws -> A {
+    try unsafe ElementCoder<A>().value(element.bytes, element.inbox)
+  }
+  func call(_ input: A) async throws { try await function.body(&state.value, input) }
+}

@@ -18,6 +18,9 @@ protocol WorkerStateHolder {
   func unary<A: Codable, Output>(
     _ location: ImageLocation, isAsync: Bool, _ argument: A.Type, returning: Output.Type
   ) throws -> WorkerFunction
+  func unaryAction<A: Codable>(
+    _ location: ImageLocation, isAsync: Bool, _ argument: A.Type
+  ) throws -> WorkerFunction
 }
 
 extension WorkerState: WorkerStateHolder {
@@ -53,5 +56,16 @@ extension WorkerState: WorkerStateHolder {
     }
     let function = try StatefulUnaryFunction<Value, A, Output>(at: location)
     return .blocking(StatefulUnaryCall(function: function, state: self))
+  }
+
+  func unaryAction<A: Codable>(
+    _ location: ImageLocation, isAsync: Bool, _ argument: A.Type
+  ) throws -> WorkerFunction {
+    if isAsync {
+      let function = try AsyncStatefulUnaryAction<Value, A>(at: location)
+      return .async(AsyncStatefulUnaryActionCall(function: function, state: self))
+    }
+    let function = try StatefulUnaryAction<Value, A>(at: location)
+    return .blocking(StatefulUnaryActionCall(function: function, state: self))
   }
 }

@@ -90,6 +90,28 @@ struct AsyncStatefulUnaryFunction<State, A, Output>: SendableFunction {
   static var call: FunctionCall { .asyncUnary }
 }
 
+// Without a result: that is not the same as a result of type Void.
+
+struct UnaryAction<A>: SendableFunction {
+  let body: @Sendable (A) throws -> Void
+  static var call: FunctionCall { .unary }
+}
+
+struct AsyncUnaryAction<A>: SendableFunction {
+  let body: @Sendable (A) async throws -> Void
+  static var call: FunctionCall { .asyncUnary }
+}
+
+struct StatefulUnaryAction<State, A>: SendableFunction {
+  let body: @Sendable (inout State, A) throws -> Void
+  static var call: FunctionCall { .unary }
+}
+
+struct AsyncStatefulUnaryAction<State, A>: SendableFunction {
+  let body: @Sendable (inout State, A) async throws -> Void
+  static var call: FunctionCall { .asyncUnary }
+}
+
 extension SendableFunction {
   /// Where the function is.
   ///
