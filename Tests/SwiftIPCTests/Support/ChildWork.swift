@@ -55,6 +55,16 @@ enum ChildWork {
     return found.sorted()
   }
 
+  /// Those that are open and are no eventfds: a connection makes one where somebody has to wait, so
+  /// whether there is one is a matter of who was faster.
+  static func descriptorsGiven() -> [Int32] {
+    openDescriptors().filter { descriptor in
+      var target = [CChar](repeating: 0, count: 64)
+      let length = unsafe readlink("/proc/self/fd/\(descriptor)", &target, target.count)
+      return unsafe length <= 0 || strncmp(target, "anon_inode:[eventfd]", 20) != 0
+    }
+  }
+
   /// Reads to the end and closes.
   static func readAll(_ file: Int32) -> String {
     defer { close(file) }
