@@ -31,14 +31,16 @@ sanitize-c-address: $(C_TESTS_asan)
 # The waiter's test starts a thread in a forked child, which ThreadSanitizer refuses unless told.
 sanitize-c-thread: $(C_TESTS_tsan)
 	@TSAN_OPTIONS=die_after_fork=0 Scripts/run-programs $^
+# A kill is a new worker, whose start takes many times as long here.
+SANITIZED_KILLS := 50
 # UBSan does not exist for Swift on Linux; the C core has it in its own tests. Suppressions of
 # leaks match frames, and a task is decoded deeper than the 30 that are kept unasked.
 sanitize-swift-address: require-swift require-python
-	@ASAN_OPTIONS=malloc_context_size=100 \
+	@POOL_KILLS=$(SANITIZED_KILLS) ASAN_OPTIONS=malloc_context_size=100 \
 	  LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/leaks.supp:print_suppressions=0 \
 	  Scripts/swift-tests --sanitize=address --scratch-path .build-asan
 sanitize-swift-thread: require-swift require-python
-	@TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/races.supp \
+	@POOL_KILLS=$(SANITIZED_KILLS) TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/races.supp \
 	  Scripts/swift-tests --sanitize=thread --scratch-path .build-tsan
 
 # libFuzzer. `make fuzz SECONDS=n` gives each fuzzer n seconds, from Fuzz/corpus/NAME and what

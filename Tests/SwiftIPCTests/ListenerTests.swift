@@ -325,6 +325,9 @@ private func unlistenedPort() throws -> (socket: Int32, address: Connection.Addr
     let server = try accepting.withLock { try $0!.join() }
     try await server.send(1)
     #expect(try await client.receive(Int.self) == 1)
+    // The listener has the closure, which has these.
+    accepting.withLock { $0 = nil }
+    listener.withLock { $0 = nil }
   }
 
   @Test func aKilledListenersPathIsTakenOver() async throws {

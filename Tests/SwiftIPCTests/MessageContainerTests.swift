@@ -404,10 +404,14 @@ import Testing
     var container: (any UnkeyedEncodingContainer)?
     var part: (any Encoder)?
     var decoder: (any Decoder)?
+
+    func letGo() { (encoder, container, part, decoder) = (nil, nil, nil, nil) }
   }
 
   @Test func whatOutlivesItsValueHarmsNobody() throws {
     let keeper = Keeper()
+    // The coders have the closures, which have the keeper.
+    defer { keeper.letGo() }
     let keeping = Custom { encoder in
       keeper.encoder = encoder
       keeper.container = encoder.unkeyedContainer()

@@ -20,7 +20,7 @@ import Testing
     return result == 1
   }()
 
-  /// How often a worker is killed; POOL_KILLS asks for more.
+  /// How often a worker is killed; POOL_KILLS asks for more, or for less under sanitizers.
   private static let kills =
     unsafe getenv("POOL_KILLS").flatMap { unsafe Int(String(cString: $0)) } ?? 300
 
@@ -119,7 +119,7 @@ import Testing
   /// The worker's loop, stopped and killed at each of its system calls in turn, and between.
   @Test(.enabled(if: PoolFaultTests.canTrace, "this process may not trace others"))
   func aWorkerKilledAtEachSystemCallLosesOneTaskAtMost() async throws {
-    for call in 0..<400 {
+    for call in stride(from: 0, to: 400, by: Self.kills < 100 ? 7 : 1) {
       if try await !isKilled(at: call, 0) {
         #expect(call > 10, "there must be calls to be killed at")
         return
@@ -129,7 +129,7 @@ import Testing
 
   @Test(.enabled(if: PoolFaultTests.canTrace, "this process may not trace others"))
   func aWorkerKilledAtAnyInstructionLosesOneTaskAtMost() async throws {
-    for _ in 0..<40 {
+    for _ in 0..<min(40, Self.kills / 5) {
       _ = try await isKilled(at: Int.random(in: 0..<12), Int.random(in: 1..<4000))
     }
   }
