@@ -18,10 +18,10 @@ extension Contest {
   ) { cores in
     let core = cores.peer(for: .twoCores)
     let pool = try ProcessPool(workers: 1, options: .init(processors: [Int(core)]))
-    let game = PingPong(core: core)
+    let game = Pair(floor_ping_pong_create(core, FLOOR_FUTEX))
     return Sides(
       ours: { for number in 0..<$0 { _ = try pool.apply(number) { $0 } } },
-      floor: { floor_ping_pong_rounds(game.handle, $0) })
+      floor: game.run)
   }
 
   private static let poolMapSingly = Contest(
