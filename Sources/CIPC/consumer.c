@@ -78,7 +78,7 @@ static void advance(cipc_ring_t *ring, cipc_index_t next) {
   cipc_index_t head = __atomic_load_n(&ring->control->head, __ATOMIC_RELAXED);
   // Commit point of getting. Sequentially consistent, as sleepers.h wants it.
   __atomic_store_n(&ring->control->head, next, __ATOMIC_SEQ_CST);
-  if (cipc_index_has_turned(head, next)) cipc_ladder_tidy(ring);
+  if (cipc_index_has_turned(head, next)) cipc_ladder_turn(ring, next);
 }
 
 // MARK: Copying

@@ -136,16 +136,23 @@ int cipc_ladder_follow_slowly(cipc_ring_t *ring, cipc_index_t *index, cipc_index
     if (cipc_index_records(*index, closed) != 0) break;
     *index = cipc_index_make(cipc_index_rung(closed), 0, cipc_index_number(closed));
     *limit = end;
+    cipc_rung_t *next = &ring->rungs[cipc_index_rung(closed)];
+    __atomic_store_n(&next->entered, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&next->step, 0, __ATOMIC_RELAXED);
   }
   unsigned char *base;
   uint32_t rung = cipc_index_rung(*index);
   int status = cipc_ladder_map(ring, rung, &base);
   if (status < 0 || rung == 0) return status;
-  // As `back` does for the producer's pages, for those of this process.
   uint64_t step = cipc_index_position(*index) / (STEP / CIPC_RING_UNIT) + 1;
-  if (__atomic_load_n(&ring->rungs[rung].entered, __ATOMIC_RELAXED) != step) {
-    __atomic_store_n(&ring->rungs[rung].entered, step, __ATOMIC_RELAXED);
-    __atomic_store_n(&ring->busy_at, cipc_clock_now(), __ATOMIC_RELAXED);
+  cipc_rung_t *here = &ring->rungs[rung];
+  if (__atomic_load_n(&here->step, __ATOMIC_RELAXED) == step) return 0;
+  __atomic_store_n(&here->step, step, __ATOMIC_RELAXED);
+  __atomic_store_n(&ring->busy_at, cipc_clock_now(), __ATOMIC_RELAXED);
+  // As `back` does for the producer's pages, for those of this process. Once, until the rung is
+  // come to anew: asking costs as much as the copy of what is there.
+  if (step > __atomic_load_n(&here->entered, __ATOMIC_RELAXED)) {
+    __atomic_store_n(&here->entered, step, __ATOMIC_RELAXED);
     cipc_pages_populate(base + (step - 1) * STEP, STEP, false);
   }
   return 0;
@@ -342,4 +349,11 @@ void cipc_ladder_tidy(cipc_ring_t *ring) {
   for (int i = 0; i < TRIMS && trim_some(ring); i++) {
   }
   cipc_producer_leave(ring);
+}
+
+void cipc_ladder_turn(cipc_ring_t *ring, cipc_index_t to) {
+  if (cipc_index_rung(to) != 0) {
+    __atomic_store_n(&ring->busy_at, cipc_clock_now(), __ATOMIC_RELAXED);
+  }
+  cipc_ladder_tidy(ring);
 }

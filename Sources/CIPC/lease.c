@@ -49,7 +49,7 @@ static void move_low(cipc_ring_t *ring) {
   if (low == before) return;
   // Commit point of freeing what is done; who is killed before leaves it to the next.
   __atomic_store_n(&control->low, low, __ATOMIC_SEQ_CST);
-  if (cipc_index_has_turned(before, low)) cipc_ladder_tidy(ring);
+  if (cipc_index_has_turned(before, low)) cipc_ladder_turn(ring, low);
   cipc_sleepers_wake(&control->room, INT_MAX);
   cipc_index_t tail = __atomic_load_n(&control->tail, __ATOMIC_SEQ_CST);
   if (cipc_index_records(low, tail) != 0) return;

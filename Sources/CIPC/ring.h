@@ -153,7 +153,9 @@ typedef struct cipc_rung {
   uint64_t units;
   // Mapped twice in a row, when it is first used; set by one compare-and-swap.
   unsigned char *base;
-  // Which step of its memory was last entered into the page table for reading, from 1. Relaxed.
+  // Steps of its memory, from 1: where consumers of this hold were last, and up to which it was
+  // entered into the page table for reading since they came here. Relaxed.
+  uint64_t step;
   uint64_t entered;
 } cipc_rung_t;
 
@@ -356,6 +358,9 @@ void cipc_ladder_trim(cipc_ring_t *ring);
 // returns an empty ring to the first, and gives back some of the memory outside of the chain, if
 // there is any. Does nothing while somebody has the producers' side.
 void cipc_ladder_tidy(cipc_ring_t *ring);
+
+// With the consumers' side, and once `cipc_index_has_turned`: notes the way, and tidies.
+void cipc_ladder_turn(cipc_ring_t *ring, cipc_index_t to);
 
 // MARK: patience.c
 
