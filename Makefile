@@ -54,6 +54,11 @@ tour: require-swift ## build and run the tour (Examples/Tour)
 bench: require-swift ## our figures beside the raw-C floor and CPython
 	@$(MAKE) --no-print-directory -C Benchmarks
 
+.PHONY: bench-build
+bench-build: require-swift ## whether the benchmarks build
+	@touch Benchmarks/Package.swift
+	@swift build -q --package-path Benchmarks
+
 .PHONY: clean
 clean: ## remove everything that was built
 	rm -rf $(BUILD) .build .build-asan .build-tsan
