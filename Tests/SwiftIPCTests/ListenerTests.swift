@@ -295,7 +295,7 @@ private func unlistenedPort() throws -> (socket: Int32, address: Connection.Addr
   }
 
   /// Who sleeps in `accept` gets the client that `readiness` found and nobody took.
-  @Test(.timeLimit(.minutes(2))) func aClientThatWasFoundIsNotForgotten() async throws {
+  @Test(.timeLimit(.minutes(5))) func aClientThatWasFoundIsNotForgotten() async throws {
     let accepting = Mutex<InThread<Connection>?>(nil)
     let listener = Mutex<Listener?>(nil)
     var options = Listener.Options()

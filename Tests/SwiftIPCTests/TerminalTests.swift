@@ -38,7 +38,7 @@ import Testing
     }
   }
 
-  @Test(.timeLimit(.minutes(1)), arguments: ChildWork.methods)
+  @Test(.timeLimit(.minutes(5)), arguments: ChildWork.methods)
   func controlCEndsParentAndChildrenOnceAndQuietly(_ method: StartMethod) async throws {
     let terminal = Terminal()
     let (ours, theirs) = try Connection.pair()
@@ -79,7 +79,7 @@ import Testing
     #expect(terminal.shown() == "^C")
   }
 
-  @Test(.timeLimit(.minutes(1)), arguments: StartMethodTests.fromHere)
+  @Test(.timeLimit(.minutes(5)), arguments: StartMethodTests.fromHere)
   func aProgramThatHandlesControlCFindsItsChildrenInterrupted(_ method: StartMethod) async throws {
     let terminal = Terminal()
     let (ours, theirs) = try Connection.pair()
