@@ -135,9 +135,9 @@ static bool has_name(pid_t pid, const char *name) {
   return size > 1 && strncmp(text, name, (size_t)size - 1) == 0;
 }
 
-static char state_of(pid_t pid) {
-  char path[64], text[256] = "";
-  (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+/// The state in a /proc/…/stat.
+static char state_in(const char *path) {
+  char text[256] = "";
   int file = open(path, O_RDONLY | O_CLOEXEC);
   if (file < 0) return 'X';
   (void)!read(file, text, sizeof text - 1);
@@ -146,9 +146,33 @@ static char state_of(pid_t pid) {
   return end != NULL ? end[2] : 'X';
 }
 
+static char state_of(pid_t pid) {
+  char path[64];
+  (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+  return state_in(path);
+}
+
+/// A process has stopped once its last thread has: a sanitizer's thread may go on for a while after
+/// the first shows as stopped, and waitid(2) tells nothing until then.
+static bool has_stopped(pid_t pid) {
+  char path[64];
+  (void)snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+  DIR *directory = opendir(path);
+  CHECK(directory != NULL);
+  bool stopped = true;
+  struct dirent *entry;
+  while ((entry = readdir(directory)) != NULL) {
+    char stat[sizeof path + sizeof entry->d_name + 8];
+    (void)snprintf(stat, sizeof stat, "%s/%s/stat", path, entry->d_name);
+    if (entry->d_name[0] != '.' && state_in(stat) != 'T') stopped = false;
+  }
+  (void)closedir(directory);
+  return stopped;
+}
+
 static void stop(pid_t pid) {
   CHECK(kill(pid, SIGSTOP) == 0);
-  while (state_of(pid) != 'T') (void)poll(NULL, 0, 1);
+  while (!has_stopped(pid)) (void)poll(NULL, 0, 1);
 }
 
 /// The next child of a server, once both are asleep; 0 where the server has none.
