@@ -157,7 +157,7 @@ import Testing
       try connection.send(connection.receive())
     }
     try ours.send(["a": 1] as MessageValue)
-    #expect(try ours.poll(timeout: .seconds(30)))
+    #expect(try ours.poll(timeout: patience))
     #expect(try ours.receive() == ["a": 1])
     #expect(try child.join() == .exited(0))
     try kept.send(2)
@@ -173,7 +173,7 @@ import Testing
     let pool = try ProcessPool(workers: 4)
     #expect(try await pool.map(0..<10) { $0 * $0 } == [0, 1, 4, 9, 16, 25, 36, 49, 64, 81])
     let result = try pool.submit(10) { $0 * $0 }
-    #expect(try await result.get(timeout: .seconds(60)) == 100)
+    #expect(try await result.get(timeout: patience) == 100)
     for try await page in pool.imap(names, { try exampleRead($0) }) { show(page) }
     #expect(shown == ["page a", "page b", "page c"])
     await pool.terminate()

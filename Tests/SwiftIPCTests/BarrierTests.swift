@@ -26,7 +26,7 @@ import Testing
 
   /// A thread that waits once and stays until it is joined, since its end would break the barrier.
   private func startWaiting(
-    _ barrier: Barrier, timeout: Duration = .seconds(60)
+    _ barrier: Barrier, timeout: Duration = patience
   ) -> InThread<IPCError.Code?> {
     InThread {
       let code = errorCode { try barrier.wait(timeout: timeout) }
@@ -126,7 +126,7 @@ import Testing
     let other = startWaiting(barrier)
     await awaitWaiting(barrier, 2)
     #expect(
-      try InThread { try? barrier.wait(timeout: .seconds(30)) { throw Mine() } }.join() == nil)
+      try InThread { try? barrier.wait(timeout: patience) { throw Mine() } }.join() == nil)
     #expect(try thread.join() == .broken)
     #expect(try other.join() == .broken)
   }

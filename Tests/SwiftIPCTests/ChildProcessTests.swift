@@ -296,7 +296,7 @@ import Testing
     }
     #expect(error?.code == .timedOut)
     try child.kill()
-    #expect(try await child.join(timeout: .seconds(60)) == .signalled(SIGKILL))
+    #expect(try await child.join(timeout: patience) == .signalled(SIGKILL))
   }
 
   @Test func theBlockingFormsDoTheSame() throws {

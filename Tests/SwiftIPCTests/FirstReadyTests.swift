@@ -341,7 +341,7 @@ import Testing
     var text = ""
     var places: Set<Int> = []
     while places.count < 2 {
-      for place in try await firstReady(child, ours, timeout: .seconds(50)) {
+      for place in try await firstReady(child, ours, timeout: patience) {
         switch place {
         case 0: #expect(try await child.join() == .exited(0))
         default: if text.isEmpty { text = try await ours.receive(String.self) }

@@ -180,11 +180,11 @@ import Testing
     for _ in 0..<3 {
       #expect(try control.receive(String.self) == "sending")
       let descriptor = try control.receiveHandles(
-        count: 1, dialect: dialect, timeout: .seconds(60))[0]
+        count: 1, dialect: dialect, timeout: patience)[0]
       #expect(ChildWork.readAll(descriptor) == "from Python")
       try control.send("sending")
       let pipe = filledPipe()
-      try control.sendHandles([pipe], dialect: dialect, timeout: .seconds(60))
+      try control.sendHandles([pipe], dialect: dialect, timeout: patience)
       close(pipe)
     }
     #expect(try control.receive(String.self) == "done")

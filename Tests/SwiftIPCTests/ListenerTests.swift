@@ -74,8 +74,8 @@ private func unlistenedPort() throws -> (socket: Int32, address: Connection.Addr
     let listener = try Listener(at: folder.address(), options: .init())
     #expect(code { try listener.accept(timeout: .zero) } == .timedOut)
     #expect(code { try listener.accept(timeout: .milliseconds(1)) } == .timedOut)
-    let accepting = InThread { try listener.accept(timeout: .seconds(30)) }
-    let client = try Connection.connect(to: listener.address, timeout: .seconds(30))
+    let accepting = InThread { try listener.accept(timeout: patience) }
+    let client = try Connection.connect(to: listener.address, timeout: patience)
     let server = try accepting.join()
     try server.send(1)
     #expect(try client.receive(Int.self) == 1)

@@ -14,7 +14,7 @@ import Testing
   @Test func aTimeoutIsTheTasksErrorAndTheRestGoesOn() async throws {
     let pool = try ProcessPool(workers: 2)
     let results = try await pool.mapResults(
-      0..<6, chunkSize: 1, options: .init(timeout: .milliseconds(300))
+      0..<6, chunkSize: 1, options: .init(timeout: .seconds(3))
     ) { number in
       while number == 2 { pause() }
       return number

@@ -49,7 +49,7 @@ import Testing
   @Test func submittedTasksHaveHandles() async throws {
     let pool = try ProcessPool(workers: 2)
     let result = try pool.submit(10) { $0 * $0 }
-    #expect(try await result.get(timeout: .seconds(60)) == 100)
+    #expect(try await result.get(timeout: patience) == 100)
     #expect(result.isReady)
     #expect(try await result.get() == 100)
     let results = try (0..<500).map { try pool.submit($0) { $0 + 1 } }

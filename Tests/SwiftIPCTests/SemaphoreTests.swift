@@ -442,8 +442,8 @@ import Testing
     try asked.release(2)
     try await answered.acquire()
     try asked.release()
-    try await answered.acquire(timeout: .seconds(30))
-    try await answered.acquire(until: .now + .seconds(30))
+    try await answered.acquire(timeout: patience)
+    try await answered.acquire(until: .now + patience)
     #expect(try await child.join() == .exited(0))
     #expect(asked.value == 0 && answered.value == 0)
   }
