@@ -9,8 +9,8 @@ let aligned: [CSetting] = [
     ["-O3", "-falign-functions=64", "-falign-loops=64"], .when(configuration: .release)),
 ]
 
-// Ours likewise: the same instructions as the floor's took 1.01 to 1.46 times as long, from one build to
-// the next. swiftc has no option for it, and LLVM's is the processor's.
+// Ours likewise: the same instructions as the floor's took 1.09 times as long in one build and
+// 1.46 times in the next. swiftc has no option for it, and LLVM's is the processor's.
 #if arch(x86_64)
   let alignedLoops: [SwiftSetting] = [
     .unsafeFlags(

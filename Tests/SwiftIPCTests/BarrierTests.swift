@@ -9,14 +9,12 @@ import Testing
 @Suite struct BarrierTests {
   struct Mine: Error, Equatable {}
 
-  /// Looks until so many wait. Without a limit: under load it can be long before they begin.
-  private func awaitWaiting(_ barrier: Barrier, _ count: Int) {
-    while barrier.waitingCount != count { sched_yield() }
+  private func awaitWaiting(_ barrier: Barrier, _ count: Int) throws {
+    try lookUntil { barrier.waitingCount == count }
   }
 
-  /// The same without keeping the thread from other tasks.
-  private func awaitWaiting(_ barrier: Barrier, _ count: Int) async {
-    while barrier.waitingCount != count { await Task.yield() }
+  private func awaitWaiting(_ barrier: Barrier, _ count: Int) async throws {
+    try await waitUntil { barrier.waitingCount == count }
   }
 
   private func code(_ body: () async throws -> Void) async -> IPCError.Code? {
@@ -37,7 +35,7 @@ import Testing
 
   private func startWaiting(_ barrier: Barrier, _ count: Int) throws -> [InThread<IPCError.Code?>] {
     let threads = (0..<count).map { _ in startWaiting(barrier) }
-    awaitWaiting(barrier, count)
+    try awaitWaiting(barrier, count)
     return threads
   }
 
@@ -122,9 +120,9 @@ import Testing
     #expect(barrier.isBroken)
     try barrier.reset()
     let thread = startWaiting(barrier)
-    await awaitWaiting(barrier, 1)
+    try await awaitWaiting(barrier, 1)
     let other = startWaiting(barrier)
-    await awaitWaiting(barrier, 2)
+    try await awaitWaiting(barrier, 2)
     #expect(
       try InThread { try? barrier.wait(timeout: patience) { throw Mine() } }.join() == nil)
     #expect(try thread.join() == .broken)
@@ -135,7 +133,7 @@ import Testing
     let barrier = try Barrier(parties: 4)
     let threads = try startWaiting(barrier, 2)
     let task = Task { await code { try await barrier.wait() } }
-    await awaitWaiting(barrier, 3)
+    try await awaitWaiting(barrier, 3)
     try barrier.abort()
     for thread in threads { #expect(try thread.join() == .broken) }
     #expect(await task.value == .broken)
@@ -195,7 +193,7 @@ import Testing
     let barrier = try Barrier(parties: 3)
     let victim = try ChildProcess.start(barrier) { barrier in try barrier.wait() }
     let thread = startWaiting(barrier)
-    await awaitWaiting(barrier, 2)
+    try await awaitWaiting(barrier, 2)
     try victim.kill()
     try await victim.join()
     #expect(try thread.join() == .broken)
@@ -213,7 +211,7 @@ import Testing
     }
     #expect(try await ours.receive(Int.self) == 2)
     let task = Task { await code { try await barrier.wait() } }
-    await awaitWaiting(barrier, 1)
+    try await awaitWaiting(barrier, 1)
     try victim.kill()
     try await victim.join()
     #expect(await task.value == .broken)
@@ -231,7 +229,7 @@ import Testing
     try child.kill()
     try await child.join()
     let thread = startWaiting(barrier)
-    await awaitWaiting(barrier, 1)
+    try await awaitWaiting(barrier, 1)
     #expect(try await barrier.wait() == 1)
     #expect(try thread.join() == nil)
   }
@@ -288,7 +286,7 @@ import Testing
     let barrier = try Barrier(parties: 3)
     let thread = startWaiting(barrier)
     let task = Task { await code { try await barrier.wait() } }
-    await awaitWaiting(barrier, 2)
+    try await awaitWaiting(barrier, 2)
     task.cancel()
     #expect(await task.value == .cancelled)
     #expect(try thread.join() == .broken)
@@ -308,7 +306,7 @@ import Testing
     let barrier = try Barrier(parties: 2)
     let (entered, released) = (try SharedAtomic(0), try SharedAtomic(0))
     let thread = startWaiting(barrier)
-    await awaitWaiting(barrier, 1)
+    try await awaitWaiting(barrier, 1)
     let actor = InThread {
       errorCode {
         try barrier.wait {

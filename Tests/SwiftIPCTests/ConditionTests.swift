@@ -9,14 +9,12 @@ import Testing
 @Suite struct ConditionTests {
   struct Mine: Error, Equatable {}
 
-  /// Looks until so many wait. Without a limit: under load it can be long before they begin.
-  private func awaitWaiting(_ condition: Condition, _ count: Int) {
-    while condition.waitingCount != count { sched_yield() }
+  private func awaitWaiting(_ condition: Condition, _ count: Int) throws {
+    try lookUntil { condition.waitingCount == count }
   }
 
-  /// The same without keeping the thread from other tasks.
-  private func awaitWaiting(_ condition: Condition, _ count: Int) async {
-    while condition.waitingCount != count { await Task.yield() }
+  private func awaitWaiting(_ condition: Condition, _ count: Int) async throws {
+    try await waitUntil { condition.waitingCount == count }
   }
 
   private func code(_ body: () async throws -> Void) async -> IPCError.Code? {
@@ -28,14 +26,14 @@ import Testing
   private func startThreads(
     _ condition: Condition, _ count: Int, _ order: SharedAtomic<Int>
   ) throws -> [InThread<Int>] {
-    (0..<count).map { number in
+    try (0..<count).map { number in
       let thread = InThread {
         try condition.lock.withLock {
           try condition.wait()
           return order.add(1).oldValue
         }
       }
-      awaitWaiting(condition, number + 1)
+      try awaitWaiting(condition, number + 1)
       return thread
     }
   }
@@ -120,7 +118,7 @@ import Testing
       }
     }
     for _ in 0..<4 {
-      awaitWaiting(condition, 1)
+      try awaitWaiting(condition, 1)
       try condition.withLock {
         level.add(1)
         try condition.notify()
@@ -229,15 +227,15 @@ import Testing
         try condition.withLock { try condition.wait() }
       }
     }
-    await awaitWaiting(condition, 2)
-    let threads = (0..<2).map { number in
+    try await awaitWaiting(condition, 2)
+    let threads = try (0..<2).map { number in
       let thread = InThread {
         try condition.withLock {
           try condition.wait()
           return order.add(1).oldValue
         }
       }
-      awaitWaiting(condition, 3 + number)
+      try awaitWaiting(condition, 3 + number)
       return thread
     }
     // One is killed before it is notified, the other with its notification.
@@ -261,11 +259,11 @@ import Testing
     let thread = InThread {
       errorCode { try condition.withLock { try condition.wait() } }
     }
-    await awaitWaiting(condition, 1)
+    try await awaitWaiting(condition, 1)
     let task = Task {
       await code { try await condition.withLock(when: { false }) {} }
     }
-    await awaitWaiting(condition, 2)
+    try await awaitWaiting(condition, 2)
     // It dies before it notifies.
     let child = try ChildProcess.start(condition) { condition in
       try condition.withLock { _ = raise(SIGKILL) }
@@ -294,7 +292,7 @@ import Testing
       }
       return repairs
     }
-    await awaitWaiting(condition, 1)
+    try await awaitWaiting(condition, 1)
     let child = try ChildProcess.start(condition) { condition in
       try condition.withLock { _ = raise(SIGKILL) }
     }
@@ -332,7 +330,7 @@ import Testing
           try await condition.withLock(when: { open.load() == 1 }) { _ = sum.add(1) }
         }
       }
-      await awaitWaiting(condition, 300)
+      try await awaitWaiting(condition, 300)
       let notified = try condition.withLock {
         open.store(1)
         return try condition.notifyAll()
@@ -346,7 +344,7 @@ import Testing
   @Test func aCancelledTaskWaitsNoMore() async throws {
     let condition = try Condition()
     let task = Task { await code { try await condition.withLock(when: { false }) {} } }
-    await awaitWaiting(condition, 1)
+    try await awaitWaiting(condition, 1)
     task.cancel()
     #expect(await task.value == .cancelled)
     #expect(condition.waitingCount == 0)
@@ -366,7 +364,7 @@ import Testing
     let task = Task {
       try await condition.withLock(when: { state.load() == 1 }) { state.store(2) }
     }
-    await awaitWaiting(condition, 1)
+    try await awaitWaiting(condition, 1)
     try condition.withLock {
       state.store(1)
       try condition.notify()
@@ -409,7 +407,7 @@ import Testing
       #expect(errorCode { try received.withLock {} } == .alreadyLocked)
     }
     let thread = InThread { try received.withLock { try received.wait() } }
-    await awaitWaiting(condition, 1)
+    try await awaitWaiting(condition, 1)
     #expect(try condition.withLock { try condition.notify() } == 1)
     try thread.join()
     try await ours.send(condition.lock)
@@ -426,7 +424,7 @@ import Testing
     let found = try Condition(lock, named: name)
     #expect(!found.wasCreated)
     let thread = InThread { try found.withLock { try found.wait() } }
-    awaitWaiting(condition, 1)
+    try awaitWaiting(condition, 1)
     #expect(try lock.withLock { try condition.notify() } == 1)
     try thread.join()
     #expect(errorCode { _ = try Barrier(parties: 2, named: name) } == .segmentMismatch)

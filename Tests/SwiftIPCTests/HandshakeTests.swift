@@ -256,7 +256,7 @@ import Testing
     }
     let stalling = try await Connection.connect(to: folder.address())
     let accepting = Task { await code { try await listener.accept() } }
-    while refused.withLock({ $0.isEmpty }) { await Task.yield() }
+    try await waitUntil { refused.withLock { !$0.isEmpty } }
     accepting.cancel()
     #expect(await accepting.value == .cancelled)
     #expect(refused.withLock { $0 } == [.timedOut])

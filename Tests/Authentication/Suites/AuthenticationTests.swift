@@ -53,7 +53,7 @@ private func code<R>(_ body: () async throws -> R) async -> IPCError.Code? {
     try await client.send("hello")
     #expect(try await server.receive(String.self) == "hello")
 
-    let accepting = InThread { try listener.accept(timeout: .seconds(3600)) }
+    let accepting = InThread { try listener.accept(timeout: .seconds(300)) }
     let address = folder.address()
     let key = key
     #expect(
