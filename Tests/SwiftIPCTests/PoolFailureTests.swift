@@ -202,7 +202,7 @@ import Testing
     await pool.terminate()
   }
 
-  @Test func terminateEndsWhateverRuns() async throws {
+  @Test(.timeLimit(.minutes(5))) func terminateEndsWhateverRuns() async throws {
     let pool = try ProcessPool(workers: 2)
     let (ours, theirs) = try Connection.pair()
     let running = try pool.submit(theirs) { connection in
