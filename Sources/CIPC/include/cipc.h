@@ -15,6 +15,7 @@
 #include "cipc/condition.h"
 #include "cipc/connection.h"
 #include "cipc/event.h"
+#include "cipc/foreign.h"
 #include "cipc/frame.h"
 #include "cipc/image.h"
 #include "cipc/journal.h"
