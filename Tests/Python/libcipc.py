@@ -2,7 +2,6 @@
 """build/libcipc.so as ctypes finds it: no compiled shim, no headers."""
 import ctypes
 import os
-import re
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
 
@@ -38,8 +37,8 @@ RESULTS = {
 
 
 def load():
-    with open(os.path.join(ROOT, "Make/library.mk")) as makefile:
-        version = re.search(r"^VERSION := (\S+)", makefile.read(), re.M).group(1)
+    with open(os.path.join(ROOT, "VERSION")) as file:
+        version = file.read().strip()
     library = ctypes.CDLL(os.path.join(ROOT, "build/libcipc.so." + version))
     for result, names in RESULTS.items():
         for name in names:
