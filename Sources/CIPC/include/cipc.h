@@ -8,12 +8,14 @@
 #define CIPC_H
 
 #include "cipc/address.h"
+#include "cipc/array.h"
 #include "cipc/barrier.h"
 #include "cipc/bytes.h"
 #include "cipc/cell.h"
 #include "cipc/clock.h"
 #include "cipc/condition.h"
 #include "cipc/connection.h"
+#include "cipc/element.h"
 #include "cipc/event.h"
 #include "cipc/foreign.h"
 #include "cipc/frame.h"
