@@ -94,7 +94,8 @@ public final class Value<T: BitwiseCopyable & Sendable>: Sendable {
   }
 
   private static var segmentType: cipc_segment_type_t {
-    cipc_segment_type_t(kind: Int(CIPC_KIND_VALUE), count: 1, of: T.self)
+    var element = cipc_element_t(of: T.self)
+    return unsafe cipc_cell_type(&element)
   }
 
   @inlinable var cell: UnsafeMutablePointer<cipc_cell_t> {

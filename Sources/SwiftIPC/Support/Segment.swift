@@ -165,13 +165,3 @@ extension Segment {
     return try open(inbox.take(index), as: expected, subject: "\(type)")
   }
 }
-
-extension cipc_segment_type_t {
-  /// What a segment holds whose elements are of a Swift type.
-  init<T>(kind: Int, count: UInt64, of element: T.Type) {
-    self.init(
-      kind: UInt32(kind), version: 1, element_size: UInt64(MemoryLayout<T>.size),
-      stride: UInt64(MemoryLayout<T>.stride), alignment: UInt64(MemoryLayout<T>.alignment),
-      count: count, fingerprint: TypeFingerprint.of(element))
-  }
-}

@@ -114,9 +114,7 @@ public final class ReadWriteLock: Sendable {
   }
 
   private static func segmentType(lines: UInt64) -> cipc_segment_type_t {
-    cipc_segment_type_t(
-      kind: UInt32(CIPC_KIND_RWLOCK), version: 1,
-      element_size: 64, stride: 64, alignment: 64, count: lines, fingerprint: 1)
+    cipc_rwlock_type(lines)
   }
 
   @inlinable var pointer: UnsafeMutablePointer<cipc_rwlock_t> {
