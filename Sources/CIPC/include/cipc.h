@@ -32,6 +32,7 @@
 #include "cipc/semaphore.h"
 #include "cipc/status.h"
 #include "cipc/trace.h"
+#include "cipc/version.h"
 #include "cipc/wait.h"
 #include "cipc/waiter.h"
 #include "cipc/watch.h"
