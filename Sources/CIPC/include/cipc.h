@@ -16,6 +16,7 @@
 #include "cipc/connection.h"
 #include "cipc/descriptor.h"
 #include "cipc/event.h"
+#include "cipc/foreign.h"
 #include "cipc/frame.h"
 #include "cipc/image.h"
 #include "cipc/journal.h"
