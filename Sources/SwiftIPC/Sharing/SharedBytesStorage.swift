@@ -76,7 +76,7 @@ struct SharedBytesStorage: Sendable {
 
   private static func check(_ segment: Segment, _ subject: StaticString) throws(IPCError) {
     guard cipc_bytes_footprint(segment.count) == segment.size else {
-      throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "\(subject)")
+      throw segment.misfit("\(subject)")
     }
   }
 

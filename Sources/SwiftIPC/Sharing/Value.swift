@@ -89,7 +89,7 @@ public final class Value<T: BitwiseCopyable & Sendable>: Sendable {
   /// The header has been checked with an element in mind, not with what is around it.
   private static func check(_ segment: Segment) throws(IPCError) {
     guard cipc_cell_footprint(MemoryLayout<T>.size) <= segment.size else {
-      throw IPCError(status: CIPC_ESEGMENTSIZE.rawValue, "\(Value.self)")
+      throw segment.misfit("\(Value.self)")
     }
   }
 

@@ -53,6 +53,12 @@ final class Segment: @unchecked Sendable {
     self.count = count
   }
 
+  /// The error for a header that promises more than there is behind it.
+  func misfit(_ subject: String) -> IPCError {
+    IPCError(
+      .segmentMismatch, context: "\(subject): segment count: \(count), and \(size) bytes for them")
+  }
+
   // Of a slice there is nothing to close.
   deinit { unsafe cipc_segment_close(handle) }
 

@@ -104,7 +104,7 @@ public final class Barrier: Sendable {
   private static func slots(of segment: Segment) throws(IPCError) -> UInt32 {
     let slots = UInt32(clamping: segment.count)
     guard slots > 0, cipc_barrier_footprint(slots) <= segment.size else {
-      throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "Barrier")
+      throw segment.misfit("Barrier")
     }
     return slots
   }

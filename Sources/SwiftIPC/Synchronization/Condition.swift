@@ -118,7 +118,7 @@ public final class Condition: Sendable {
   private static func slots(of segment: Segment) throws(IPCError) -> UInt32 {
     let slots = UInt32(clamping: segment.count)
     guard slots > 0, cipc_condition_footprint(slots) <= segment.size else {
-      throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "Condition")
+      throw segment.misfit("Condition")
     }
     return slots
   }

@@ -92,7 +92,7 @@ public final class ReadWriteLock: Sendable {
     let lines = UInt32(clamping: segment.count)
     // The footprint is SIZE_MAX for a number of lines that no lock has: -1 here.
     guard (1...segment.size).contains(cipc_rwlock_footprint(lines)) else {
-      throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "ReadWriteLock")
+      throw segment.misfit("ReadWriteLock")
     }
     return lines
   }

@@ -65,10 +65,11 @@ extension SharedSemaphore {
         unsafe cipc_semaphore_init_unowned(
           address.assumingMemoryBound(to: cipc_semaphore_t.self), first, most)
       }
-      guard unsafe cipc_semaphore_bound(pointer) == most else {
+      let found = unsafe cipc_semaphore_bound(pointer)
+      guard found == most else {
         throw IPCError(
           .segmentMismatch,
-          context: "SharedSemaphore.Unowned: segment bound: another one than \(bound)")
+          context: "SharedSemaphore.Unowned: segment bound: \(found) instead of \(bound)")
       }
     }
 

@@ -84,7 +84,7 @@ public final class SharedSemaphore: Sendable {
   private static func capacity(of segment: Segment) throws(IPCError) -> Int {
     let footprint = UInt32(exactly: segment.count).map { cipc_semaphore_footprint($0) } ?? 0
     guard footprint != 0, footprint <= segment.size else {
-      throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "SharedSemaphore")
+      throw segment.misfit("SharedSemaphore")
     }
     return segment.count
   }
