@@ -13,12 +13,16 @@ require-tests:
 
 .PHONY: test
 test: require-tests ## all tests: C, Swift, Python ends, consumers
-	@Scripts/sections test-scripts test-c test-exports test-headers test-consumers test-python test-tools test-swift \
+	@Scripts/sections test-scripts test-version test-c test-exports test-headers test-consumers test-python test-tools test-swift \
 	  test-authentication
 
 .PHONY: test-scripts
 test-scripts: ## the scripts that count tests and name what is missing
 	@Tests/Scripts/run
+
+.PHONY: test-version
+test-version: ## one version in VERSION, the headers, CHANGELOG and README
+	@Scripts/check-version
 
 .PHONY: test-swift
 test-swift: require-swift require-python ## the Swift tests
@@ -52,15 +56,15 @@ $(eval $(call c_test_rules,test-c,$(CC),))
 test-c: $(C_TESTS_test-c) ## the C tests
 	@Scripts/run-programs $^
 
-SOAKS := start_test soak_test ring_soak_test
+SOAKS := start_test soak_test ring_soak_test fork_test
 
 .PHONY: soak
-soak: $(SOAKS:%=$(BUILD)/test-c/%) ## ten thousand starts; minutes of kills
-	STARTS=10000 SOAK_SECONDS=60 PROGRAMS_AT_ONCE=1 TEST_PROGRAM_SECONDS=900 Scripts/run-programs $^
+soak: $(SOAKS:%=$(BUILD)/test-c/%) ## ten thousand starts; minutes of kills; two thousand forks in each call
+	STARTS=10000 SOAK_SECONDS=60 FORKS=2000 PROGRAMS_AT_ONCE=1 TEST_PROGRAM_SECONDS=900 Scripts/run-programs $^
 
 .PHONY: test-exports
 test-exports: lib require-python ## the shared library exports the public API and nothing else
-	@Scripts/check-exports $(LIB_SHARED) $(LIB_STATIC)
+	@Scripts/check-exports $(LIB_SHARED) $(LIB_STATIC) $(SOVERSION)
 
 .PHONY: test-headers
 test-headers: require-cc ## every public header compiles alone, as C and C++
@@ -69,7 +73,7 @@ test-headers: require-cc ## every public header compiles alone, as C and C++
 .PHONY: test-consumers
 test-consumers: lib require-swift ## programs that use an installed libcipc, and a package that uses this one
 	@# Its makes have no part in the jobs of this one.
-	@MAKEFLAGS= CC="$(CC)" CXX="$(CXX)" Tests/Consumers/run
+	@MAKEFLAGS= CC="$(CC)" CXX="$(CXX)" VERSION=$(VERSION) SOVERSION=$(SOVERSION) Tests/Consumers/run
 
 .PHONY: test-python
 test-python: lib require-python ## the Python ends that stand alone

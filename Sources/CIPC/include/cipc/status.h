@@ -29,6 +29,12 @@
 
 /// Marks what the shared library exports; everything else is hidden there.
 #define CIPC_API __attribute__((visibility("default")))
+/// Functions whose definition stands in a header: `static inline` for C, C++ and Swift. The shared
+/// library exports each of them under its own name as well (inline.c), for languages that read no
+/// headers.
+#if !defined(CIPC_INLINE)
+#define CIPC_INLINE static inline
+#endif
 /// The result must be looked at.
 #define CIPC_CHECKED __attribute__((warn_unused_result))
 
@@ -71,6 +77,7 @@
   X(CIPC_EFRAMETOOLONG,      -4102,         "frame length: beyond the maximum message size") \
   X(CIPC_EDESCRIPTORSLOST,   -4103,         "descriptors that came with a message were lost (descriptor limit reached?)") \
   X(CIPC_EDESCRIPTORCOUNT,   -4104,         "more descriptors with a message than allowed") \
+  X(CIPC_EDESCRIPTORSREFUSED, -4105,        "descriptors came with a message that may have none") \
   X(CIPC_ESEGMENTSIZE,       -4110,         "segment size: too short") \
   X(CIPC_ESEGMENTSEALS,      -4111,         "segment seals: the memory is not sealed against resizing") \
   X(CIPC_ESEGMENTREADY,      -4112,         "segment ready word: its creator did not finish it") \
