@@ -1,7 +1,9 @@
-# The C library on its own: build/libcipc.a and build/libcipc.so.0.1.0.
+# The C library on its own: build/libcipc.a and build/libcipc.so.VERSION.
 
-VERSION := 0.1.0
-SOVERSION := 0
+VERSION := $(shell cat VERSION)
+# While the major version is 0, a new minor version may change the ABI.
+version_parts := $(subst ., ,$(VERSION))
+SOVERSION := $(if $(filter 0,$(word 1,$(version_parts))),0.$(word 2,$(version_parts)),$(word 1,$(version_parts)))
 
 # The start-up hook is for Swift programs, which get it from the package: a C program that starts
 # children of itself calls cipc_process_bootstrap().
@@ -16,11 +18,13 @@ C_HIDDEN := -fvisibility=hidden
 
 LIB_STATIC := $(BUILD)/libcipc.a
 LIB_SHARED := $(BUILD)/libcipc.so.$(VERSION)
+# What tests load, whatever the version is.
+LIB_LINK := $(BUILD)/libcipc.so
 LIB_OBJECTS := $(C_SOURCES:Sources/CIPC/%.c=$(BUILD)/lib/%.o)
 LIB_PIC_OBJECTS := $(C_SOURCES:Sources/CIPC/%.c=$(BUILD)/lib/%.pic.o)
 
 .PHONY: lib
-lib: $(LIB_STATIC) $(LIB_SHARED) ## the C library, static and shared, in build/
+lib: $(LIB_STATIC) $(LIB_SHARED) $(LIB_LINK) ## the C library, static and shared, in build/
 
 $(BUILD)/lib/%.o: Sources/CIPC/%.c $(C_HEADERS) | require-cc
 	@mkdir -p $(@D)
@@ -37,3 +41,6 @@ $(LIB_STATIC): $(LIB_OBJECTS)
 $(LIB_SHARED): $(LIB_PIC_OBJECTS) Packaging/cipc.map
 	$(Q)$(CC) -shared -Wl,-soname,libcipc.so.$(SOVERSION) -Wl,--version-script=Packaging/cipc.map \
 	  -Wl,-z,defs -Wl,-z,now $(LDFLAGS) $(LIB_PIC_OBJECTS) -pthread -o $@
+
+$(LIB_LINK): $(LIB_SHARED)
+	$(Q)ln -sf $(<F) $@

@@ -13,12 +13,16 @@ require-tests:
 
 .PHONY: test
 test: require-tests ## all tests: C, Swift, Python ends, consumers
-	@Scripts/sections test-scripts test-c test-exports test-headers test-consumers test-python test-tools test-swift \
+	@Scripts/sections test-scripts test-version test-c test-exports test-headers test-consumers test-python test-tools test-swift \
 	  test-authentication
 
 .PHONY: test-scripts
 test-scripts: ## the scripts that count tests and name what is missing
 	@Tests/Scripts/run
+
+.PHONY: test-version
+test-version: ## one version in VERSION, the headers, CHANGELOG and README
+	@Scripts/check-version
 
 .PHONY: test-swift
 test-swift: require-swift require-python ## the Swift tests
@@ -60,7 +64,7 @@ soak: $(SOAKS:%=$(BUILD)/test-c/%) ## ten thousand starts; minutes of kills
 
 .PHONY: test-exports
 test-exports: lib require-python ## the shared library exports the public API and nothing else
-	@Scripts/check-exports $(LIB_SHARED) $(LIB_STATIC)
+	@Scripts/check-exports $(LIB_SHARED) $(LIB_STATIC) $(SOVERSION)
 
 .PHONY: test-headers
 test-headers: require-cc ## every public header compiles alone, as C and C++
@@ -69,7 +73,7 @@ test-headers: require-cc ## every public header compiles alone, as C and C++
 .PHONY: test-consumers
 test-consumers: lib require-swift ## programs that use an installed libcipc, and a package that uses this one
 	@# Its makes have no part in the jobs of this one.
-	@MAKEFLAGS= CC="$(CC)" CXX="$(CXX)" Tests/Consumers/run
+	@MAKEFLAGS= CC="$(CC)" CXX="$(CXX)" VERSION=$(VERSION) SOVERSION=$(SOVERSION) Tests/Consumers/run
 
 .PHONY: test-python
 test-python: lib require-python ## the Python ends that stand alone

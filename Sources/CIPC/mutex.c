@@ -93,6 +93,10 @@ int cipc_mutex_recover(cipc_mutex_t *mutex) {
   return 0;
 }
 
+uint32_t cipc_mutex_depth(const cipc_mutex_t *mutex) {
+  return cipc_mutex_is_owned(mutex) ? mutex->depth + 1 : 0;
+}
+
 cipc_participant_t cipc_mutex_holder(const cipc_mutex_t *mutex) {
   // Written before `thread`, and left standing when that is cleared.
   if (__atomic_load_n(&mutex->thread, __ATOMIC_ACQUIRE) == 0) return CIPC_PARTICIPANT_NOBODY;

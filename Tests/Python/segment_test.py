@@ -15,7 +15,7 @@ class Options(ctypes.Structure):
 
 def load():
     here = os.path.dirname(os.path.abspath(__file__))
-    cipc = ctypes.CDLL(os.path.join(here, "../../build/libcipc.so.0.1.0"))
+    cipc = ctypes.CDLL(os.path.join(here, "../../build/libcipc.so"))
     cipc.cipc_segment_address.restype = ctypes.c_void_p
     cipc.cipc_segment_address.argtypes = [ctypes.c_void_p]
     cipc.cipc_segment_size.restype = ctypes.c_size_t

@@ -63,7 +63,7 @@ import Testing
 
   @Test func allWhoWaitAreReleased() async throws {
     let event = try Event()
-    let arrived = try Semaphore.Unowned(value: 0)
+    let arrived = try SharedSemaphore.Unowned(value: 0)
     let children = try (0..<2).map { _ in
       try ChildProcess.start(event, arrived) { event, arrived in
         try arrived.release()

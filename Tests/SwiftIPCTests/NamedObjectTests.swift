@@ -96,12 +96,12 @@ import Testing
       return made.isSet
     }
     try holds {
-      try Semaphore(value: 3, named: $0, $1)
+      try SharedSemaphore(value: 3, named: $0, $1)
     } sharing: { made, other in
       try other.withPermit { made.value == 2 }
     }
     try holds {
-      try Semaphore.Unowned(value: 0, bound: 9, named: $0, $1)
+      try SharedSemaphore.Unowned(value: 0, bound: 9, named: $0, $1)
     } sharing: { made, other in
       let before = made.value
       try other.release()
@@ -184,12 +184,14 @@ import Testing
     #expect(refusal { _ = try Lock(named: plain) }.contains("segment magic"))
     // Plain bytes are whatever is there.
     #expect(try SharedMemory(attachingTo: name).size > 128)
-    let semaphore = try Semaphore.Unowned(value: 0, bound: 9, named: nameOfTest())
+    let semaphore = try SharedSemaphore.Unowned(value: 0, bound: 9, named: nameOfTest())
     defer { try? semaphore.unlink() }
     #expect(
-      refusal { _ = try Semaphore.Unowned(value: 0, named: semaphore.name!) }.contains("bound"))
+      refusal { _ = try SharedSemaphore.Unowned(value: 0, named: semaphore.name!) }.contains(
+        "bound"))
     #expect(
-      refusal { _ = try Semaphore(value: 1, named: semaphore.name!) }.contains("element size"))
+      refusal { _ = try SharedSemaphore(value: 1, named: semaphore.name!) }.contains("element size")
+    )
     let array = try SharedArray(0..<6, named: nameOfTest())
     defer { try? array.unlink() }
     let taken = array.name!

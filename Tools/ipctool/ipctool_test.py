@@ -27,7 +27,7 @@ class Options(ctypes.Structure):
         ("flags", ctypes.c_uint), ("mode", ctypes.c_uint), ("backed", ctypes.c_size_t)]
 
 
-cipc = ctypes.CDLL(os.path.join(HERE, "../../build/libcipc.so.0.1.0"))
+cipc = ctypes.CDLL(os.path.join(HERE, "../../build/libcipc.so"))
 cipc.cipc_segment_address.restype = ctypes.c_void_p
 cipc.cipc_segment_address.argtypes = [ctypes.c_void_p]
 cipc.cipc_segment_create.argtypes = [

@@ -149,8 +149,8 @@ extension SharedRegion {
   /// - Throws: as `value(_:_:_:)`.
   public func semaphore(
     _ name: String, value: Int, _ mode: NameMode = .openOrCreate
-  ) throws(IPCError) -> Semaphore {
-    try Semaphore(value: value, name: object(name, mode))
+  ) throws(IPCError) -> SharedSemaphore {
+    try SharedSemaphore(value: value, name: object(name, mode))
   }
 
   /// A semaphore for signals: the one of that name, or a new one.
@@ -161,8 +161,8 @@ extension SharedRegion {
   /// - Throws: as `value(_:_:_:)`.
   public func unownedSemaphore(
     _ name: String, value: Int, bound: Int = Int(Int32.max), _ mode: NameMode = .openOrCreate
-  ) throws(IPCError) -> Semaphore.Unowned {
-    try Semaphore.Unowned(value: value, bound: bound, name: object(name, mode))
+  ) throws(IPCError) -> SharedSemaphore.Unowned {
+    try SharedSemaphore.Unowned(value: value, bound: bound, name: object(name, mode))
   }
 
   /// An event: the one of that name, or a new one.

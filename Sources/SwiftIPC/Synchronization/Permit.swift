@@ -2,10 +2,10 @@
 internal import CIPC
 internal import Synchronization
 
-/// A permit of a `Semaphore`, held by this process until it is given back or handed on.
+/// A permit of a `SharedSemaphore`, held by this process until it is given back or handed on.
 ///
 /// ```swift
-/// let semaphore = try Semaphore(value: 4)
+/// let semaphore = try SharedSemaphore(value: 4)
 /// let permit = try semaphore.acquire()
 /// let child = try ChildProcess.start(permit) { permit in
 ///   print("goes on under the parent's permit")
@@ -27,7 +27,7 @@ internal import Synchronization
 @safe
 public final class Permit: Sendable {
   /// The semaphore that the permit is of.
-  public let semaphore: Semaphore
+  public let semaphore: SharedSemaphore
   private let number: UInt32
   private let owner: cipc_participant_t
 
@@ -39,7 +39,7 @@ public final class Permit: Sendable {
   }
   private let state: Atomic<State>
 
-  init(of semaphore: Semaphore, number: UInt32, owner: cipc_participant_t) {
+  init(of semaphore: SharedSemaphore, number: UInt32, owner: cipc_participant_t) {
     self.semaphore = semaphore
     self.number = number
     self.owner = owner
@@ -89,7 +89,7 @@ public final class Permit: Sendable {
 
   /// What a message says about a permit.
   private struct Ticket: Codable {
-    var semaphore: Semaphore
+    var semaphore: SharedSemaphore
     var number: UInt32
     var sender: UInt64
   }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Middle
 import SwiftIPC
 
 /// What a user writes first: shared state, a lock and a child that uses both.
@@ -34,5 +35,9 @@ import SwiftIPC
       return hits.add(58).newValue
     }
     print(try await child.value, point.value.y, hits.load())
+
+    let tally = try Tally()
+    try await ChildProcess.start(tally.count) { $0.add(7) }.join()
+    print(tally.count.load())
   }
 }

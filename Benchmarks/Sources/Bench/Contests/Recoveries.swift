@@ -24,13 +24,13 @@ extension Contest {
           }
         })
     },
-    permit("Semaphore, killed holder, its parent waits", p99: 5e6, parentWaits: true),
-    permit("Semaphore, killed holder, nobody waits for it", p99: 210e6, parentWaits: false),
+    permit("SharedSemaphore, killed holder, its parent waits", p99: 5e6, parentWaits: true),
+    permit("SharedSemaphore, killed holder, nobody waits for it", p99: 210e6, parentWaits: false),
   ]
 
   private static func permit(_ name: String, p99: Double, parentWaits: Bool) -> Contest {
     recovery(name, p99: p99) {
-      let semaphore = try Semaphore(value: 1)
+      let semaphore = try SharedSemaphore(value: 1)
       return Sides(
         victim: Victim(parentWaits: parentWaits) { ready in
           try ChildProcess.start(semaphore, ready) { semaphore, ready in

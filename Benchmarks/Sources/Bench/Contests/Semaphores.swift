@@ -7,27 +7,27 @@ extension Contest {
 
   static let semaphores: [Contest] = [
     Contest(
-      name: "Semaphore.withPermit, uncontended", floorName: pair, target: .atMost(1.5),
+      name: "SharedSemaphore.withPermit, uncontended", floorName: pair, target: .atMost(1.5),
       pythonJob: "semaphore"
     ) { _ in
-      let semaphore = try Semaphore(value: 4)
+      let semaphore = try SharedSemaphore(value: 4)
       let native = floor_semaphore_create(4)
       return Sides(
         ours: { for _ in 0..<$0 { try semaphore.withPermit {} } },
         floor: { floor_semaphore_pairs(native, $0) })
     },
-    Contest(name: "Semaphore.acquire, Permit.release", floorName: pair) { _ in
-      let semaphore = try Semaphore(value: 4)
+    Contest(name: "SharedSemaphore.acquire, Permit.release", floorName: pair) { _ in
+      let semaphore = try SharedSemaphore(value: 4)
       let native = floor_semaphore_create(4)
       return Sides(
         ours: { for _ in 0..<$0 { try semaphore.acquire().release() } },
         floor: { floor_semaphore_pairs(native, $0) })
     },
     Contest(
-      name: "Semaphore.Unowned.acquire, release", floorName: pair, target: .atMost(1.5),
+      name: "SharedSemaphore.Unowned.acquire, release", floorName: pair, target: .atMost(1.5),
       pythonJob: "signals"
     ) { _ in
-      let semaphore = try Semaphore.Unowned(value: 1)
+      let semaphore = try SharedSemaphore.Unowned(value: 1)
       let native = floor_semaphore_create(1)
       return Sides(
         ours: {

@@ -5,7 +5,7 @@ enum KilledWorker: Stop {
   static let title = "A killed worker's permit comes back, and its barrier breaks"
 
   static func run() async throws {
-    let desks = try Semaphore(value: 2)
+    let desks = try SharedSemaphore(value: 2)
     let lunch = try Barrier(parties: 2)
     let (ours, theirs) = try Connection.pair()
 

@@ -62,7 +62,7 @@ typedef struct cipc_barrier_slot {
 } cipc_barrier_slot_t;
 
 /// Bytes of a barrier for so many parties.
-static inline size_t cipc_barrier_footprint(uint32_t parties) {
+CIPC_INLINE size_t cipc_barrier_footprint(uint32_t parties) {
   return sizeof(cipc_barrier_t) + (size_t)parties * sizeof(cipc_barrier_slot_t);
 }
 

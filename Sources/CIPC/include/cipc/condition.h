@@ -75,7 +75,7 @@ typedef struct cipc_condition_slot {
 } cipc_condition_slot_t;
 
 /// Bytes of a condition with so many slots.
-static inline size_t cipc_condition_footprint(uint32_t slots) {
+CIPC_INLINE size_t cipc_condition_footprint(uint32_t slots) {
   return sizeof(cipc_condition_t) + (size_t)slots * sizeof(cipc_condition_slot_t);
 }
 

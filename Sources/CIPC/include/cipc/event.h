@@ -40,7 +40,7 @@ typedef struct cipc_event {
 CIPC_API void cipc_event_init(cipc_event_t *event, int is_set);
 
 /// Whether the event is set: one load. What was written before it was set is seen.
-static inline int cipc_event_is_set(const cipc_event_t *event) {
+CIPC_INLINE int cipc_event_is_set(const cipc_event_t *event) {
   return (__atomic_load_n(&event->word, __ATOMIC_ACQUIRE) & CIPC_EVENT_SET) != 0;
 }
 
@@ -51,12 +51,12 @@ CIPC_API void cipc_event_set(cipc_event_t *event);
 /// Clears the event: from here on, who waits does so until it is set the next time.
 ///
 /// Commit point: its one instruction. Does not block. Any thread; safe after fork.
-static inline void cipc_event_clear(cipc_event_t *event) {
+CIPC_INLINE void cipc_event_clear(cipc_event_t *event) {
   (void)__atomic_fetch_and(&event->word, ~CIPC_EVENT_SET, __ATOMIC_SEQ_CST);
 }
 
 /// From where on a wait that begins now waits; for `cipc_event_step`.
-static inline uint32_t cipc_event_begin(const cipc_event_t *event) {
+CIPC_INLINE uint32_t cipc_event_begin(const cipc_event_t *event) {
   return __atomic_load_n(&event->word, __ATOMIC_SEQ_CST) >> CIPC_EVENT_GENERATION_SHIFT;
 }
 
@@ -69,7 +69,7 @@ CIPC_API CIPC_CHECKED int cipc_event_wait_slowly(cipc_event_t *event, cipc_deadl
 
 /// Waits until the event is set: 0, also where it was cleared again since; or CIPC_ETIMEDOUT.
 /// Any thread; safe after fork.
-CIPC_CHECKED static inline int cipc_event_wait(cipc_event_t *event, cipc_deadline_t deadline) {
+CIPC_CHECKED CIPC_INLINE int cipc_event_wait(cipc_event_t *event, cipc_deadline_t deadline) {
   return __builtin_expect(cipc_event_is_set(event), 1) ? 0
                                                        : cipc_event_wait_slowly(event, deadline);
 }

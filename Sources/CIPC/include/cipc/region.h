@@ -140,7 +140,7 @@ CIPC_API CIPC_CHECKED int cipc_region_entry(const cipc_region_t *region, size_t 
                                             cipc_region_entry_t *entry);
 
 /// Where an object is in this process.
-static inline void *cipc_region_address(cipc_region_t *region, const cipc_region_entry_t *entry) {
+CIPC_INLINE void *cipc_region_address(cipc_region_t *region, const cipc_region_entry_t *entry) {
   return (char *)region + entry->offset;
 }
 

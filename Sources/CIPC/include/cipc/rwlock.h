@@ -91,12 +91,12 @@ CIPC_API CIPC_CHECKED int cipc_rwlock_init(cipc_rwlock_t *lock, uint32_t lines);
 CIPC_API extern __thread uint32_t cipc_rwlock_shift;
 
 /// Private: the places of a lock.
-static inline cipc_participant_t *cipc_rwlock_places(const cipc_rwlock_t *lock) {
+CIPC_INLINE cipc_participant_t *cipc_rwlock_places(const cipc_rwlock_t *lock) {
   return (cipc_participant_t *)(uintptr_t)((const char *)lock + CIPC_RWLOCK_HEAD);
 }
 
 /// Private: the k-th place that this thread tries; all of them for k up to the number of places.
-static inline uint32_t cipc_rwlock_place(cipc_participant_t thread, uint32_t lines, uint32_t k) {
+CIPC_INLINE uint32_t cipc_rwlock_place(cipc_participant_t thread, uint32_t lines, uint32_t k) {
   // Threads that start one after the other have numbers next to each other: five lines apart, since
   // processors fetch lines in pairs.
   uint32_t line = (((uint32_t)thread + cipc_rwlock_shift + k) * 5) & (lines - 1);
@@ -115,8 +115,8 @@ CIPC_API CIPC_CHECKED int cipc_rwlock_read_slowly(cipc_rwlock_t *lock, uint32_t 
 /// identity, since /proc is not mounted. CIPC_ENOTRECOVERABLE, CIPC_EINVAL: not a usable lock.
 ///
 /// Any thread. A forked child has none of its parent's shares.
-CIPC_CHECKED static inline int cipc_rwlock_read_lock(cipc_rwlock_t *lock, uint32_t lines,
-                                                     cipc_deadline_t deadline) {
+CIPC_CHECKED CIPC_INLINE int cipc_rwlock_read_lock(cipc_rwlock_t *lock, uint32_t lines,
+                                                   cipc_deadline_t deadline) {
   cipc_participant_t thread = cipc_participant_this_thread();
   cipc_participant_t *place = &cipc_rwlock_places(lock)[cipc_rwlock_place(thread, lines, 0)];
   cipc_participant_t found = CIPC_PARTICIPANT_NOBODY;
@@ -133,7 +133,7 @@ CIPC_CHECKED static inline int cipc_rwlock_read_lock(cipc_rwlock_t *lock, uint32
 }
 
 /// Takes a share if no writer is there: as `cipc_rwlock_read_lock`, but CIPC_EBUSY.
-CIPC_CHECKED static inline int cipc_rwlock_read_trylock(cipc_rwlock_t *lock, uint32_t lines) {
+CIPC_CHECKED CIPC_INLINE int cipc_rwlock_read_trylock(cipc_rwlock_t *lock, uint32_t lines) {
   int status = cipc_rwlock_read_lock(lock, lines, CIPC_IMMEDIATELY);
   return status == CIPC_ETIMEDOUT ? CIPC_EBUSY : status;
 }
@@ -145,7 +145,7 @@ CIPC_API void cipc_rwlock_left(cipc_rwlock_t *lock);
 CIPC_API CIPC_CHECKED int cipc_rwlock_read_unlock_slowly(cipc_rwlock_t *lock, uint32_t lines);
 
 /// Gives a share back. CIPC_EPERM: the calling thread has none; nothing changed.
-CIPC_CHECKED static inline int cipc_rwlock_read_unlock(cipc_rwlock_t *lock, uint32_t lines) {
+CIPC_CHECKED CIPC_INLINE int cipc_rwlock_read_unlock(cipc_rwlock_t *lock, uint32_t lines) {
   cipc_participant_t thread = cipc_participant_this_thread();
   cipc_participant_t *place = &cipc_rwlock_places(lock)[cipc_rwlock_place(thread, lines, 0)];
   if (__builtin_expect(
@@ -174,7 +174,7 @@ CIPC_API CIPC_CHECKED int cipc_rwlock_write_lock(cipc_rwlock_t *lock, uint32_t l
 
 /// Takes the lock for writing if nobody reads or writes: as `cipc_rwlock_write_lock`, but
 /// CIPC_EBUSY. Does not wait, but looks whether the reader in the way is alive.
-CIPC_CHECKED static inline int cipc_rwlock_write_trylock(cipc_rwlock_t *lock, uint32_t lines) {
+CIPC_CHECKED CIPC_INLINE int cipc_rwlock_write_trylock(cipc_rwlock_t *lock, uint32_t lines) {
   int status = cipc_rwlock_write_lock(lock, lines, CIPC_IMMEDIATELY);
   return status == CIPC_ETIMEDOUT ? CIPC_EBUSY : status;
 }

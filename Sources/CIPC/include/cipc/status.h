@@ -29,6 +29,12 @@
 
 /// Marks what the shared library exports; everything else is hidden there.
 #define CIPC_API __attribute__((visibility("default")))
+/// Functions whose definition stands in a header: `static inline` for C, C++ and Swift. The shared
+/// library exports each of them under its own name as well (inline.c), for languages that read no
+/// headers.
+#if !defined(CIPC_INLINE)
+#define CIPC_INLINE static inline
+#endif
 /// The result must be looked at.
 #define CIPC_CHECKED __attribute__((warn_unused_result))
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
+import CIPC
 
 @main
 struct IPCTool: ParsableCommand {
@@ -10,7 +11,7 @@ struct IPCTool: ParsableCommand {
       Named segments are found in /dev/shm, anonymous ones through the descriptors of those \
       processes that you may look into: your own, or everybody's as root.
       """,
-    version: "0.1.0",
+    version: String(cString: cipc_version()),
     subcommands: [List.self, Show.self, Remove.self],
     defaultSubcommand: List.self)
 }

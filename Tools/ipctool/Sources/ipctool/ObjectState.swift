@@ -65,7 +65,7 @@ struct ObjectState {
     _ payload: Payload, _ type: cipc_segment_type_t, at offset: Int, _ size: Int
   ) {
     guard let semaphore = payload.pointer(to: cipc_semaphore_t.self, at: offset) else { return }
-    // As Semaphore.swift has it: the fingerprint tells the two kinds apart.
+    // As SharedSemaphore.swift has it: the fingerprint tells the two kinds apart.
     if type.fingerprint == 2 {
       text = "\(cipc_semaphore_count(semaphore)) of at most \(cipc_semaphore_bound(semaphore))"
       return

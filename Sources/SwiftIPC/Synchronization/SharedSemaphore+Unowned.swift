@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 public import CIPC
 
-extension Semaphore {
+extension SharedSemaphore {
   /// A semaphore whose permits are signals: one process gives them, and another one takes them.
   ///
   /// ```swift
-  /// let work = try Semaphore.Unowned(value: 0, bound: 100)
+  /// let work = try SharedSemaphore.Unowned(value: 0, bound: 100)
   /// let child = try ChildProcess.start(work) { work in
   ///   try work.acquire()
   ///   print("there is something to do")
@@ -14,8 +14,8 @@ extension Semaphore {
   /// ```
   ///
   /// Anybody may release, and nobody owns what was acquired: a permit that was taken by a process
-  /// which is then killed is gone. Where whoever takes a permit also gives it back, use `Semaphore`,
-  /// which survives that.
+  /// which is then killed is gone. Where the process that takes a permit also gives it back, use
+  /// `SharedSemaphore`, which survives that.
   ///
   /// Permits are not promised to be given out in the order of asking. Any number of threads and
   /// processes may use it. It travels to another process as an argument of a child or in a message
@@ -55,18 +55,20 @@ extension Semaphore {
     init(value: Int, bound: Int, name: ObjectName?) throws(IPCError) {
       guard let first = UInt32(exactly: value), let most = UInt32(exactly: bound) else {
         throw IPCError(
-          .invalidArgument, context: "Semaphore.Unowned of \(value) permits, at most \(bound)")
+          .invalidArgument, context: "SharedSemaphore.Unowned of \(value) permits, at most \(bound)"
+        )
       }
       segment = try unsafe Segment.make(
         Self.segmentType, size: MemoryLayout<cipc_semaphore_t>.size, name: name,
-        subject: "Semaphore.Unowned"
+        subject: "SharedSemaphore.Unowned"
       ) { address in
         unsafe cipc_semaphore_init_unowned(
           address.assumingMemoryBound(to: cipc_semaphore_t.self), first, most)
       }
       guard unsafe cipc_semaphore_bound(pointer) == most else {
         throw IPCError(
-          .segmentMismatch, context: "Semaphore.Unowned: segment bound: another one than \(bound)")
+          .segmentMismatch,
+          context: "SharedSemaphore.Unowned: segment bound: another one than \(bound)")
       }
     }
 
@@ -110,7 +112,7 @@ extension Semaphore {
       let status = withExtendedLifetime(segment) {
         unsafe cipc_semaphore_post(pointer, UInt32(clamping: count))
       }
-      if status < 0 { throw Semaphore.failure(status) }
+      if status < 0 { throw SharedSemaphore.failure(status) }
     }
 
     @inlinable var pointer: UnsafeMutablePointer<cipc_semaphore_t> {
@@ -150,7 +152,7 @@ extension Semaphore {
 
     @inlinable func take(until deadline: Int64) throws(IPCError) {
       let status = withExtendedLifetime(segment) { unsafe cipc_semaphore_take(pointer, deadline) }
-      if status < 0 { throw Semaphore.failure(status) }
+      if status < 0 { throw SharedSemaphore.failure(status) }
     }
 
     // MARK: Suspending
@@ -191,16 +193,16 @@ extension Semaphore {
   }
 }
 
-extension Semaphore.Unowned: NamedObject {
+extension SharedSemaphore.Unowned: NamedObject {
   /// How the semaphore is known by name. For the library.
   public var naming: ObjectNaming { segment.naming }
 }
 
-extension Semaphore.Unowned: Codable {
+extension SharedSemaphore.Unowned: Codable {
   /// Gives the semaphore to another process: works inside a message alone.
   ///
   /// - Throws: `IPCError` with `notTransferable` for another encoder.
   public func encode(to encoder: any Encoder) throws {
-    try segment.encode(to: encoder, as: Semaphore.Unowned.self)
+    try segment.encode(to: encoder, as: SharedSemaphore.Unowned.self)
   }
 }

@@ -7,7 +7,7 @@ import Testing
 
 @testable import SwiftIPC
 
-@Suite struct SemaphoreTests {
+@Suite struct SharedSemaphoreTests {
   struct Mine: Error, Equatable {}
   struct Ticket: ~Copyable { var number: Int }
 
@@ -19,7 +19,7 @@ import Testing
   // MARK: Permits
 
   @Test func theResultAndTheErrorOfTheBodyComeThrough() throws {
-    let semaphore = try Semaphore(value: 1)
+    let semaphore = try SharedSemaphore(value: 1)
     #expect(try semaphore.withPermit { 12 } == 12)
     #expect(throws: Mine()) { try semaphore.withPermit { throw Mine() } }
     #expect(try semaphore.withPermitIfAvailable { 13 } == 13)
@@ -31,7 +31,7 @@ import Testing
   }
 
   @Test func theSameWithoutBlocking() async throws {
-    let semaphore = try Semaphore(value: 1)
+    let semaphore = try SharedSemaphore(value: 1)
     #expect(try await semaphore.withPermit { 12 } == 12)
     let thrown = await #expect(throws: Mine.self) {
       try await semaphore.withPermit { throw Mine() }
@@ -45,13 +45,13 @@ import Testing
 
   @Test func valuesThatCannotBe() throws {
     for value in [0, -1, 65_537, .max, .min] {
-      #expect(errorCode { _ = try Semaphore(value: value) } == .invalidArgument)
+      #expect(errorCode { _ = try SharedSemaphore(value: value) } == .invalidArgument)
     }
-    #expect(try Semaphore(value: 65_536).value == 65_536)
+    #expect(try SharedSemaphore(value: 65_536).value == 65_536)
   }
 
   @Test func asManyAsThereArePermits() throws {
-    let semaphore = try Semaphore(value: 3)
+    let semaphore = try SharedSemaphore(value: 3)
     #expect(semaphore.capacity == 3)
     var permits: [Permit] = []
     for left in [2, 1, 0] {
@@ -73,7 +73,7 @@ import Testing
   }
 
   @Test func aPermitIsReleasedOnce() throws {
-    let semaphore = try Semaphore(value: 2)
+    let semaphore = try SharedSemaphore(value: 2)
     let permit = try semaphore.acquire(timeout: .seconds(1))
     let other = try semaphore.acquire(until: .now)
     try permit.release()
@@ -84,7 +84,7 @@ import Testing
   }
 
   @Test func anotherThreadMayReleaseAPermit() throws {
-    let semaphore = try Semaphore(value: 1)
+    let semaphore = try SharedSemaphore(value: 1)
     // The thread that took it has ended by the time that it is given back.
     let permit = try InThread { try semaphore.acquire() }.join()
     #expect(errorCode { _ = try semaphore.acquire(timeout: .milliseconds(250)) } == .timedOut)
@@ -95,7 +95,7 @@ import Testing
   // MARK: Time
 
   @Test func waitsEnd() throws {
-    let semaphore = try Semaphore(value: 1)
+    let semaphore = try SharedSemaphore(value: 1)
     let permit = try semaphore.acquire()
     for timeout in [Duration.zero, .seconds(-1), .nanoseconds(-1), .seconds(Int64.min)] {
       #expect(errorCode { _ = try semaphore.acquire(timeout: timeout) } == .timedOut)
@@ -118,7 +118,7 @@ import Testing
   }
 
   @Test func waitsWithoutBlockingEnd() async throws {
-    let semaphore = try Semaphore(value: 1)
+    let semaphore = try SharedSemaphore(value: 1)
     let permit = try await semaphore.acquire()
     for timeout in [Duration.zero, .seconds(-1), .milliseconds(20)] {
       let start = SuspendingClock.now
@@ -138,7 +138,7 @@ import Testing
   }
 
   @Test func aCancelledTaskWaitsNoMore() async throws {
-    let semaphore = try Semaphore(value: 1)
+    let semaphore = try SharedSemaphore(value: 1)
     let permit = try await semaphore.acquire()
     // Before they wait, while they do, and in between.
     for round in 0..<40 {
@@ -161,7 +161,7 @@ import Testing
   }
 
   @Test func aWaitThatIsGivenUpTakesNothingFromOthers() async throws {
-    let semaphore = try Semaphore(value: 1)
+    let semaphore = try SharedSemaphore(value: 1)
     for _ in 0..<50 {
       let permit = try await semaphore.acquire()
       let givenUp = Task { _ = try await semaphore.acquire() }
@@ -178,19 +178,19 @@ import Testing
   // MARK: Many
 
   @Test func tasksAndThreadsAndProcessesShareThePermits() async throws {
-    let semaphore = try Semaphore(value: 2)
+    let semaphore = try SharedSemaphore(value: 2)
     let inside = try SharedAtomic(0)
     let worst = try SharedAtomic(0)
     let children = try (0..<2).map { _ in
       try ChildProcess.start(semaphore, inside, worst) { semaphore, inside, worst in
         for _ in 0..<500 {
-          try semaphore.withPermit { SemaphoreTests.visit(inside, worst) }
+          try semaphore.withPermit { SharedSemaphoreTests.visit(inside, worst) }
         }
       }
     }
     let threads = (0..<2).map { _ in
       InThread {
-        for _ in 0..<500 { try semaphore.withPermit { SemaphoreTests.visit(inside, worst) } }
+        for _ in 0..<500 { try semaphore.withPermit { SharedSemaphoreTests.visit(inside, worst) } }
       }
     }
     try await withThrowingTaskGroup(of: Void.self) { group in
@@ -198,7 +198,7 @@ import Testing
         group.addTask {
           for _ in 0..<200 {
             try await semaphore.withPermit {
-              SemaphoreTests.visit(inside, worst)
+              SharedSemaphoreTests.visit(inside, worst)
               await Task.yield()
             }
           }
@@ -223,7 +223,7 @@ import Testing
 
   @Test func thePermitsOfAKilledProcessComeBack() async throws {
     for count in [1, 5] {
-      let semaphore = try Semaphore(value: count)
+      let semaphore = try SharedSemaphore(value: count)
       let ready = try Event()
       let child = try ChildProcess.start(semaphore, ready) { semaphore, ready in
         let kept = try (1..<semaphore.capacity).map { _ in try semaphore.acquire() }
@@ -250,7 +250,7 @@ import Testing
   }
 
   @Test func thePermitOfAThreadThatEndsComesBack() throws {
-    let semaphore = try Semaphore(value: 1)
+    let semaphore = try SharedSemaphore(value: 1)
     try InThread {
       let owner = cipc_participant_this_thread()
       let permit = unsafe cipc_semaphore_try(semaphore.pointer, semaphore.width, owner)
@@ -260,7 +260,7 @@ import Testing
   }
 
   @Test func aStoppedProcessKeepsItsPermit() async throws {
-    let semaphore = try Semaphore(value: 1)
+    let semaphore = try SharedSemaphore(value: 1)
     let ready = try Event()
     let child = try ChildProcess.start(semaphore, ready) { semaphore, ready in
       try semaphore.withPermit {
@@ -280,23 +280,23 @@ import Testing
   // MARK: Travelling
 
   @Test func aSemaphoreTravelsInMessagesAlone() throws {
-    let semaphore = try Semaphore(value: 2)
+    let semaphore = try SharedSemaphore(value: 2)
     let other = try transfer(semaphore)
     let permit = try other.acquire()
     #expect(semaphore.value == 1 && other.capacity == 2)
     try permit.release()
     #expect(errorCode { try semaphore.encode(to: IndexEncoder(userInfo: [:])) } == .notTransferable)
     #expect(
-      errorCode { _ = try Semaphore(from: IndexDecoder(userInfo: [:])) } == .notTransferable)
+      errorCode { _ = try SharedSemaphore(from: IndexDecoder(userInfo: [:])) } == .notTransferable)
     #expect(
       errorCode {
         _ = try receive(
-          Semaphore.Unowned.self, descriptor: duplicate(descriptor(of: semaphore)))
+          SharedSemaphore.Unowned.self, descriptor: duplicate(descriptor(of: semaphore)))
       } == .segmentMismatch)
-    let unowned = try Semaphore.Unowned(value: 0)
+    let unowned = try SharedSemaphore.Unowned(value: 0)
     #expect(
       errorCode {
-        _ = try receive(Semaphore.self, descriptor: duplicate(descriptor(of: unowned)))
+        _ = try receive(SharedSemaphore.self, descriptor: duplicate(descriptor(of: unowned)))
       } == .segmentMismatch)
     #expect(errorCode { try permit.encode(to: IndexEncoder(userInfo: [:])) } == .notTransferable)
     #expect(errorCode { _ = try Permit(from: IndexDecoder(userInfo: [:])) } == .notTransferable)
@@ -304,19 +304,20 @@ import Testing
 
   @Test func semaphoresAreFoundByName() throws {
     let name = "swift-ipc-test-semaphore-\(getpid())"
-    let made = try Semaphore(value: 2, named: name, .create)
+    let made = try SharedSemaphore(value: 2, named: name, .create)
     defer { try? made.unlink() }
-    let found = try Semaphore(value: 2, named: name)
+    let found = try SharedSemaphore(value: 2, named: name)
     #expect(made.wasCreated && !found.wasCreated && found.name == name)
     #expect(try made.withPermit { found.value } == 1)
-    #expect(errorCode { _ = try Semaphore(value: 3, named: name) } == .segmentMismatch)
-    #expect(errorCode { _ = try Semaphore.Unowned(value: 3, named: name) } == .segmentMismatch)
-    let unowned = "\(name)-unowned"
-    let signals = try Semaphore.Unowned(value: 1, bound: 4, named: unowned, .create)
-    defer { try? signals.unlink() }
-    #expect(try Semaphore.Unowned(value: 0, bound: 4, named: unowned).value == 1)
+    #expect(errorCode { _ = try SharedSemaphore(value: 3, named: name) } == .segmentMismatch)
     #expect(
-      errorCode { _ = try Semaphore.Unowned(value: 0, bound: 5, named: unowned) }
+      errorCode { _ = try SharedSemaphore.Unowned(value: 3, named: name) } == .segmentMismatch)
+    let unowned = "\(name)-unowned"
+    let signals = try SharedSemaphore.Unowned(value: 1, bound: 4, named: unowned, .create)
+    defer { try? signals.unlink() }
+    #expect(try SharedSemaphore.Unowned(value: 0, bound: 4, named: unowned).value == 1)
+    #expect(
+      errorCode { _ = try SharedSemaphore.Unowned(value: 0, bound: 5, named: unowned) }
         == .segmentMismatch)
   }
 
@@ -327,12 +328,12 @@ import Testing
       count: 8, fingerprint: 1)
     let segment = try unsafe Segment.make(type, size: 64, subject: "crafted") { _ in 0 }
     #expect(
-      errorCode { _ = try receive(Semaphore.self, descriptor: dup(segment.descriptor)) }
+      errorCode { _ = try receive(SharedSemaphore.self, descriptor: dup(segment.descriptor)) }
         == .segmentMismatch)
   }
 
   @Test func aPermitIsHandedToAChild() async throws {
-    let semaphore = try Semaphore(value: 1)
+    let semaphore = try SharedSemaphore(value: 1)
     let permit = try await semaphore.acquire()
     let go = try Event()
     let child = try ChildProcess.start(permit, go) { permit, go in
@@ -349,7 +350,7 @@ import Testing
   }
 
   @Test func aPermitThatWasHandedOnComesBackFromAKilledReceiver() async throws {
-    let semaphore = try Semaphore(value: 1)
+    let semaphore = try SharedSemaphore(value: 1)
     let ready = try Event()
     let child = try ChildProcess.start(try await semaphore.acquire(), ready) { permit, ready in
       ready.set()
@@ -362,7 +363,7 @@ import Testing
   }
 
   @Test func aPermitComesBackFromAChild() async throws {
-    let semaphore = try Semaphore(value: 1)
+    let semaphore = try SharedSemaphore(value: 1)
     let (ours, theirs) = try Connection.pair()
     let done = try Event()
     let child = try ChildProcess.start(semaphore, theirs, done) { semaphore, theirs, done in
@@ -381,7 +382,7 @@ import Testing
   }
 
   @Test func aPermitWhoseSenderDiedIsAnErrorToTheReceiver() async throws {
-    let semaphore = try Semaphore(value: 1)
+    let semaphore = try SharedSemaphore(value: 1)
     let (ours, theirs) = try Connection.pair()
     let child = try ChildProcess.start(semaphore, theirs) { semaphore, theirs in
       try theirs.send(semaphore.acquire())
@@ -397,7 +398,7 @@ import Testing
   }
 
   @Test func aPermitTravelsOnceAndStaysWhereItsMessageFails() throws {
-    let semaphore = try Semaphore(value: 1)
+    let semaphore = try SharedSemaphore(value: 1)
     let permit = try semaphore.acquire()
     let (ours, theirs) = try Connection.pair()
     #expect(errorCode { try ours.send([permit, permit]) } == .notTransferable)
@@ -418,7 +419,7 @@ import Testing
   }
 
   @Test func aForkedChildHoldsNothing() throws {
-    let semaphore = try Semaphore(value: 1)
+    let semaphore = try SharedSemaphore(value: 1)
     let permit = try semaphore.acquire()
     let memory = try unsafe payload(of: semaphore).assumingMemoryBound(to: cipc_semaphore_t.self)
     // In C, since a process with threads cannot be forked into Swift.
@@ -429,8 +430,8 @@ import Testing
   // MARK: Unowned
 
   @Test func signalsGoFromOneProcessToAnother() async throws {
-    let asked = try Semaphore.Unowned(value: 0)
-    let answered = try Semaphore.Unowned(value: 0, bound: 3)
+    let asked = try SharedSemaphore.Unowned(value: 0)
+    let answered = try SharedSemaphore.Unowned(value: 0, bound: 3)
     #expect(asked.bound == Int(Int32.max) && answered.bound == 3)
     let child = try ChildProcess.start(asked, answered) { asked, answered in
       for _ in 0..<3 {
@@ -449,7 +450,7 @@ import Testing
   }
 
   @Test func noMoreSignalsThanTheBound() throws {
-    let semaphore = try Semaphore.Unowned(value: 1, bound: 3)
+    let semaphore = try SharedSemaphore.Unowned(value: 1, bound: 3)
     #expect(errorCode { try semaphore.release(3) } == .capacityExceeded)
     #expect(errorCode { try semaphore.release(.max) } == .capacityExceeded)
     #expect(errorCode { try semaphore.release(-1) } == .invalidArgument)
@@ -464,14 +465,14 @@ import Testing
     #expect(!semaphore.acquireIfAvailable())
     for numbers in [(-1, 3), (0, 0), (0, -1), (0, .max)] {
       #expect(
-        errorCode { _ = try Semaphore.Unowned(value: numbers.0, bound: numbers.1) }
+        errorCode { _ = try SharedSemaphore.Unowned(value: numbers.0, bound: numbers.1) }
           == .invalidArgument)
     }
-    #expect(errorCode { _ = try Semaphore.Unowned(value: 4, bound: 3) } == .capacityExceeded)
+    #expect(errorCode { _ = try SharedSemaphore.Unowned(value: 4, bound: 3) } == .capacityExceeded)
   }
 
   @Test func waitsForSignalsEnd() throws {
-    let semaphore = try transfer(Semaphore.Unowned(value: 0))
+    let semaphore = try transfer(SharedSemaphore.Unowned(value: 0))
     for timeout in [Duration.zero, .seconds(-1), .milliseconds(20)] {
       let start = SuspendingClock.now
       #expect(errorCode { try semaphore.acquire(timeout: timeout) } == .timedOut)
@@ -484,7 +485,7 @@ import Testing
   }
 
   @Test func waitsForSignalsWithoutBlockingEnd() async throws {
-    let semaphore = try Semaphore.Unowned(value: 0)
+    let semaphore = try SharedSemaphore.Unowned(value: 0)
     #expect(await asyncCode { try await semaphore.acquire(timeout: .milliseconds(5)) } == .timedOut)
     #expect(await asyncCode { try await semaphore.acquire(until: .now) } == .timedOut)
     for round in 0..<40 {
@@ -500,7 +501,7 @@ import Testing
   }
 
   @Test func whatAKilledProcessTookIsGone() async throws {
-    let semaphore = try Semaphore.Unowned(value: 2)
+    let semaphore = try SharedSemaphore.Unowned(value: 2)
     let child = try ChildProcess.start(semaphore) { semaphore in
       try semaphore.acquire()
       raise(SIGKILL)

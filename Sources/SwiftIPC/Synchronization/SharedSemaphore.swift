@@ -4,7 +4,7 @@ public import CIPC
 /// A number of permits that processes share, each of which comes back when its holder is killed.
 ///
 /// ```swift
-/// let semaphore = try Semaphore(value: 2)
+/// let semaphore = try SharedSemaphore(value: 2)
 /// try semaphore.withPermit { print("at most two at a time") }
 /// let permit = try semaphore.acquire()
 /// print(semaphore.value)  // 1
@@ -16,7 +16,11 @@ public import CIPC
 /// first. When the holder is killed, or the thread ends, the permit comes back by itself: whoever
 /// waits gets it within 250 ms, and so does whoever only tries, and tries again. Nobody is told of
 /// such a death: a semaphore says how many may do something, and guards no data (use `Lock` for
-/// that). For signals, which one process gives and another one takes, there is `Semaphore.Unowned`.
+/// that). For signals, which one process gives and another one takes, there is
+/// `SharedSemaphore.Unowned`.
+///
+/// The name is not `Semaphore`, since Glibc has a type of that name, and Foundation shows it to all
+/// who import it.
 ///
 /// Permits are not promised to be given out in the order of asking. A semaphore of a thousand
 /// permits takes a thousand times as long as one of one to find out that none is free.
@@ -25,7 +29,7 @@ public import CIPC
 /// a child or in a message on a `Connection`, and is for processes that trust each other to keep to
 /// what they took. The corresponding C type is `cipc_semaphore_t`.
 @safe
-public final class Semaphore: Sendable {
+public final class SharedSemaphore: Sendable {
   @usableFromInline let segment: Segment
   /// How many permits there are, free or taken.
   public let capacity: Int
@@ -52,11 +56,11 @@ public final class Semaphore: Sendable {
   init(value: Int, name: ObjectName?) throws(IPCError) {
     guard let permits = UInt32(exactly: value), cipc_semaphore_footprint(permits) != 0 else {
       throw IPCError(
-        .invalidArgument, context: "Semaphore of \(value) permits: 1 to 65,536 are possible")
+        .invalidArgument, context: "SharedSemaphore of \(value) permits: 1 to 65,536 are possible")
     }
     let segment = try unsafe Segment.make(
       Self.segmentType(count: UInt64(permits)), size: cipc_semaphore_footprint(permits),
-      name: name, subject: "Semaphore"
+      name: name, subject: "SharedSemaphore"
     ) { address in
       unsafe cipc_semaphore_init(
         address.assumingMemoryBound(to: cipc_semaphore_t.self), permits)
@@ -71,7 +75,7 @@ public final class Semaphore: Sendable {
   ///   came is not a semaphore; the context names the field that differs.
   public init(from decoder: any Decoder) throws {
     let segment = try Segment.decode(
-      from: decoder, as: Semaphore.self, Self.segmentType(count: Segment.anyCount))
+      from: decoder, as: SharedSemaphore.self, Self.segmentType(count: Segment.anyCount))
     capacity = try Self.capacity(of: segment)
     self.segment = segment
   }
@@ -80,7 +84,7 @@ public final class Semaphore: Sendable {
   private static func capacity(of segment: Segment) throws(IPCError) -> Int {
     let footprint = UInt32(exactly: segment.count).map { cipc_semaphore_footprint($0) } ?? 0
     guard footprint != 0, footprint <= segment.size else {
-      throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "Semaphore")
+      throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "SharedSemaphore")
     }
     return segment.count
   }
@@ -138,16 +142,16 @@ public final class Semaphore: Sendable {
   }
 }
 
-extension Semaphore: NamedObject {
+extension SharedSemaphore: NamedObject {
   /// How the semaphore is known by name. For the library.
   public var naming: ObjectNaming { segment.naming }
 }
 
-extension Semaphore: Codable {
+extension SharedSemaphore: Codable {
   /// Gives the semaphore to another process: works inside a message alone.
   ///
   /// - Throws: `IPCError` with `notTransferable` for another encoder.
   public func encode(to encoder: any Encoder) throws {
-    try segment.encode(to: encoder, as: Semaphore.self)
+    try segment.encode(to: encoder, as: SharedSemaphore.self)
   }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import CIPC
 
-extension Semaphore {
+extension SharedSemaphore {
   // MARK: Blocking
 
   // Disfavoured: the compiler would take these for a body without `await` in asynchronous code too,

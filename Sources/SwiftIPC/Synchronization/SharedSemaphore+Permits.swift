@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-extension Semaphore {
+extension SharedSemaphore {
   // MARK: Blocking
 
   /// Takes a permit to keep. Blocks until one is free.
