@@ -9,12 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "descriptor.h"
 
 /// The most that a peer can send at once: SCM_MAX_FD of the kernel.
 #define BATCH 253
@@ -71,13 +71,13 @@ int cipc_frame_decode_header(const uint8_t *bytes, size_t available, uint64_t ma
 // MARK: Descriptors
 
 int cipc_frame_kind(int fd) {
-  struct stat status;
-  if (fstat(fd, &status) < 0) return -errno;
-  if (S_ISFIFO(status.st_mode)) return CIPC_FRAME_PIPE;
-  if (!S_ISSOCK(status.st_mode)) return CIPC_EOPNOTSUPP;
+  // Not by fstat: the descriptor may be a peer's, of a file system that answers when it likes.
   int type = 0, domain = 0;
   socklen_t size = sizeof type;
-  if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0) return -errno;
+  if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0) {
+    if (errno != ENOTSOCK) return -errno;
+    return fcntl(fd, F_GETPIPE_SZ) >= 0 ? CIPC_FRAME_PIPE : CIPC_EOPNOTSUPP;
+  }
   if (type != SOCK_STREAM) return CIPC_EOPNOTSUPP;
   size = sizeof domain;
   if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0) return -errno;
@@ -307,12 +307,12 @@ void cipc_frame_reader_init(cipc_frame_reader_t *reader, uint64_t maximum, bool 
   reader->exact = exact;
 }
 
-static void close_all(const int *descriptors, size_t count) {
-  for (size_t i = 0; i < count; i++) (void)close(descriptors[i]);
+static void drop_all(const int *descriptors, size_t count) {
+  for (size_t i = 0; i < count; i++) cipc_descriptor_drop(descriptors[i]);
 }
 
 void cipc_frame_reader_destroy(cipc_frame_reader_t *reader) {
-  close_all(reader->descriptors, reader->descriptor_count);
+  drop_all(reader->descriptors, reader->descriptor_count);
   free(reader->descriptors);
   free(reader->arrivals);
   free(reader->ahead);
@@ -360,7 +360,7 @@ static int take_control(cipc_frame_reader_t *reader, struct msghdr *message, siz
       status = reserve_descriptors(reader, count);
     }
     if (header->cmsg_type != SCM_RIGHTS || status != 0) {
-      close_all(descriptors, count);
+      drop_all(descriptors, count);
       continue;
     }
     for (size_t i = 0; i < count; i++) {
@@ -369,6 +369,18 @@ static int take_control(cipc_frame_reader_t *reader, struct msghdr *message, siz
     }
   }
   return status;
+}
+
+/// Shortens the vector to what can be read without receiving descriptors. The peek has no room for
+/// them, so that it says whether there are any, and nothing is received or closed by it.
+static int look_for_descriptors(int fd, struct iovec *vector) {
+  struct msghdr message = {.msg_iov = vector};
+  message.msg_iovlen = 1;
+  ssize_t count = recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
+  if (count <= 0) return 0;  // the read says why
+  if (message.msg_flags & MSG_CTRUNC) return CIPC_EDESCRIPTORSREFUSED;
+  vector->iov_len = (size_t)count;
+  return 0;
 }
 
 /// One read. The number of bytes in `*done`; 0 bytes with status 0 is the end of the stream.
@@ -387,7 +399,10 @@ static int fill(cipc_frame_reader_t *reader, int fd, int kind, struct iovec *vec
       struct msghdr message = {.msg_iov = vector};
       message.msg_iovlen = 1;
       if (pieces == 2) message.msg_iovlen = 2;
-      if (kind == CIPC_FRAME_UNIX) {
+      if (kind == CIPC_FRAME_UNIX && reader->refuses) {
+        status = look_for_descriptors(fd, vector);
+        if (status < 0) return status;
+      } else if (kind == CIPC_FRAME_UNIX) {
         message.msg_control = control.bytes;
         message.msg_controllen = sizeof control.bytes;
       }
@@ -445,7 +460,8 @@ int cipc_frame_reader_header(cipc_frame_reader_t *reader, int fd, int kind, uint
       reader->end = available;
     }
     size_t want = reader->ahead_capacity - available;
-    if (reader->exact) want = (available < 4 ? 4 : CIPC_FRAME_HEADER_SIZE) - available;
+    if (reader->exact || reader->refuses)
+      want = (available < 4 ? 4 : CIPC_FRAME_HEADER_SIZE) - available;
     struct iovec vector = {.iov_base = reader->ahead + available, .iov_len = want};
     size_t done = 0;
     int status = fill(reader, fd, kind, &vector, 1, &done);
@@ -497,7 +513,8 @@ int cipc_frame_reader_body(cipc_frame_reader_t *reader, int fd, int kind, uint8_
     struct iovec vector[2] = {{.iov_base = target, .iov_len = (size_t)room},
                               {.iov_base = reader->ahead, .iov_len = reader->ahead_capacity}};
     // The beginning of the next frame comes along with the end of this one.
-    bool last = !reader->exact && reader->have + room == reader->length && reader->ahead != NULL;
+    bool last = !reader->exact && !reader->refuses && reader->have + room == reader->length &&
+                reader->ahead != NULL;
     size_t done = 0;
     int status = fill(reader, fd, kind, vector, last ? 2 : 1, &done);
     if (status < 0) return status;
@@ -553,7 +570,7 @@ int cipc_frame_reader_take(cipc_frame_reader_t *reader, int **descriptors, size_
     *descriptors = taken;
     *count = ours;
   } else {
-    close_all(reader->descriptors, ours);
+    drop_all(reader->descriptors, ours);
   }
   reader->descriptor_count -= ours;
   memmove(reader->descriptors, reader->descriptors + ours,

@@ -49,6 +49,10 @@ typedef struct cipc_frame_reader {
   uint64_t maximum;
   bool exact;  ///< somebody else reads this stream too: never past the end of a frame
 
+  /// Descriptors are refused and not received: CIPC_EDESCRIPTORSREFUSED. Reads stop at the end of
+  /// a frame, since what stands behind it may have descriptors by right.
+  bool refuses;
+
   /// The caller polls after CIPC_EAGAIN: it may come early, after a short read. Otherwise it is
   /// only said when the kernel has said so.
   bool patient;

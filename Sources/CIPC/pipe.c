@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "fork_hooks.h"
 #include "frame.h"
 
 struct cipc_pipe {
@@ -27,12 +28,10 @@ static void fork_child(void) {
   all = NULL;
   (void)pthread_mutex_unlock(&guard);
 }
-static void watch_forks(void) { (void)pthread_atfork(fork_prepare, fork_parent, fork_child); }
+CIPC_FORK_ROOM(CIPC_FORK_RANK_PIPES, fork_prepare, fork_parent, fork_child)
 
 int cipc_pipe_open(cipc_pipe_t **pipe, int *reader) {
   if (pipe == NULL || reader == NULL) return CIPC_EINVAL;
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  (void)pthread_once(&once, watch_forks);
   cipc_pipe_t *made = calloc(1, sizeof *made);
   if (made == NULL) return CIPC_ENOMEM;
   int ends[2];

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "cipc/frame.h"
+#include "fork_hooks.h"
 #include "start.h"
 
 extern char **environ;
@@ -544,9 +545,10 @@ static int server_failed(void) {
   return server_drop();
 }
 
-void cipc_server_fork_prepare(void) { (void)pthread_mutex_lock(&guard); }
-void cipc_server_fork_parent(void) { (void)pthread_mutex_unlock(&guard); }
-void cipc_server_fork_child(void) {
+static void fork_prepare(void) { (void)pthread_mutex_lock(&guard); }
+static void fork_parent(void) { (void)pthread_mutex_unlock(&guard); }
+/// A copy of the socket would keep the server alive when the parent dies.
+static void fork_child(void) {
   if (server != NULL) {
     close(server_socket);
     // Not reaped: it is the parent's. Its lifeline is closed already.
@@ -556,6 +558,7 @@ void cipc_server_fork_child(void) {
   }
   (void)pthread_mutex_unlock(&guard);
 }
+CIPC_FORK_ROOM(CIPC_FORK_RANK_SERVER, fork_prepare, fork_parent, fork_child)
 
 /// The mask of this process. Not by umask(2) where there are other threads, which would create
 /// files under the wrong one meanwhile, as a signal handler would; where there are none it is a

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "start.h"
-#include "table.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -16,6 +15,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "fork_hooks.h"
 
 extern char **environ;
 
@@ -105,7 +106,6 @@ int cipc_start_prepare(cipc_start_t *start, cipc_process_entry_t entry,
     status = settings_make(&start->greeting.settings, options);
   }
   if (status < 0) return status;
-  cipc_start_watch_forks();
   cipc_process_sweep();
 
   // Before anything is opened, since that might get one of these numbers.
@@ -127,11 +127,10 @@ int cipc_start_prepare(cipc_start_t *start, cipc_process_entry_t entry,
     source_add(start, options->descriptors[i], false);
   }
   if (options->is_daemon) {
-    if (pipe2(ends, O_CLOEXEC) < 0) return -errno;
+    status = cipc_lifeline_open(start->made, &ends[0]);
+    if (status < 0) return status;
     start->greeting.lifeline = (uint32_t)start->count;
     source_add(start, ends[0], true);
-    start->made->lifeline = ends[1];
-    cipc_lifeline_enlist(start->made);
   }
   start->greeting.count = (uint32_t)start->count - CIPC_PROCESS_CONNECTION;
   if (options->directory != NULL) {
@@ -301,13 +300,21 @@ int cipc_start_place(const int *sources, size_t count) {
 static pthread_mutex_t lines_guard = PTHREAD_MUTEX_INITIALIZER;
 static cipc_process_t *lines;
 
-void cipc_lifeline_enlist(cipc_process_t *process) {
+int cipc_lifeline_open(cipc_process_t *process, int *reader) {
+  // Under the guard, so that a fork finds it in the list or not there at all.
   (void)pthread_mutex_lock(&lines_guard);
-  process->previous_line = NULL;
-  process->next_line = lines;
-  if (lines != NULL) lines->previous_line = process;
-  lines = process;
+  int ends[2];
+  int status = pipe2(ends, O_CLOEXEC) < 0 ? -errno : 0;
+  if (status == 0) {
+    *reader = ends[0];
+    process->lifeline = ends[1];
+    process->previous_line = NULL;
+    process->next_line = lines;
+    if (lines != NULL) lines->previous_line = process;
+    lines = process;
+  }
   (void)pthread_mutex_unlock(&lines_guard);
+  return status;
 }
 
 void cipc_lifeline_delist(cipc_process_t *process) {
@@ -325,18 +332,8 @@ void cipc_lifeline_delist(cipc_process_t *process) {
   (void)pthread_mutex_unlock(&lines_guard);
 }
 
-static void fork_prepare(void) {
-  cipc_server_fork_prepare();
-  (void)pthread_mutex_lock(&lines_guard);
-  cipc_reaper_fork_prepare();
-}
-
-static void fork_parent(void) {
-  cipc_reaper_fork_parent();
-  (void)pthread_mutex_unlock(&lines_guard);
-  cipc_server_fork_parent();
-}
-
+static void fork_prepare(void) { (void)pthread_mutex_lock(&lines_guard); }
+static void fork_parent(void) { (void)pthread_mutex_unlock(&lines_guard); }
 static void fork_child(void) {
   // A copy would keep daemons of the parent alive when that dies.
   for (cipc_process_t *process = lines; process != NULL; process = process->next_line) {
@@ -345,16 +342,5 @@ static void fork_child(void) {
   }
   lines = NULL;
   (void)pthread_mutex_unlock(&lines_guard);
-  cipc_reaper_fork_child();
-  cipc_server_fork_child();
 }
-
-static void watch_forks(void) {
-  cipc_table_watch_forks();
-  (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
-}
-
-void cipc_start_watch_forks(void) {
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  (void)pthread_once(&once, watch_forks);
-}
+CIPC_FORK_ROOM(CIPC_FORK_RANK_LIFELINES, fork_prepare, fork_parent, fork_child)

@@ -131,17 +131,11 @@ int cipc_environment_replace(char *const *environment);
 /// Frees a process, closes its descriptors.
 void cipc_process_free(cipc_process_t *process);
 
-/// The list of lifelines; with its own guard.
-void cipc_lifeline_enlist(cipc_process_t *process);
+/// Makes the pipe of a lifeline: the writing end is the process's, which forked children close, the
+/// reading end the caller's. 0 or -errno.
+int cipc_lifeline_open(cipc_process_t *process, int *reader);
+/// Closes the writing end, where there is one.
 void cipc_lifeline_delist(cipc_process_t *process);
-
-/// Has forked children close what is the parent's alone: lifelines and the fork server.
-void cipc_start_watch_forks(void);
-
-/// The fork server's part of that.
-void cipc_server_fork_prepare(void);
-void cipc_server_fork_parent(void);
-void cipc_server_fork_child(void);
 
 /// Runs small tasks, as a child does, so that much is done already when a child begins: in the
 /// server, between its first answer and its next, and again in each spare child. NULL for nothing.
@@ -155,11 +149,6 @@ void cipc_image_touch_ends(void);
 /// Reaps watched children that have ended, where no thread does; now and then, so that it costs the
 /// same however many there are.
 void cipc_process_sweep(void);
-
-/// The reaper's part at a fork.
-void cipc_reaper_fork_prepare(void);
-void cipc_reaper_fork_parent(void);
-void cipc_reaper_fork_child(void);
 
 /// 1 when the child has ended and the word says how, and then it is reaped; 0 while it runs. Blocks
 /// only where the fork server was killed: up to 200 ms.

@@ -9,14 +9,19 @@
 /// closed, in the process that opened it and while the path still leads to its own
 /// socket. What a killed process left is taken over by the next listener of that path
 /// once it is proven that nobody has a socket bound to it: the kernel is asked by
-/// connecting with a socket of another type, so a live listener notices nothing.
-/// Listeners that open the same path at the same time take turns by a lock on its
-/// directory (flock); programs that unlink and bind without it, such as Python ones,
-/// can still take the path from one another, and from these.
+/// connecting with a socket of another type, so a live listener notices nothing. The
+/// name is moved aside first, and moved back should a listener have come in between;
+/// that listeners which take over the same path do not meet there, a lock on the
+/// directory sees to (flock). Any user who may read the directory can hold that lock:
+/// then it is done without. Programs that unlink and bind, such as Python ones, can
+/// still take the path from one another, and from these.
 ///
 /// After a fork the child may accept, too, and has to close its copy as well: clients
 /// are refused once the last copy is closed. Closing there wakes and unlinks nothing of
-/// the parent's.
+/// the parent's, also while threads of the parent are inside.
+///
+/// What clients send before they are accepted, descriptors for instance, blocks nobody
+/// here: see cipc/descriptor.h.
 #ifndef CIPC_LISTENER_H
 #define CIPC_LISTENER_H
 
@@ -61,7 +66,8 @@ typedef struct cipc_credentials {
 /// CIPC_EADDRINUSE: somebody listens there, or the path is a file that no listener left.
 /// CIPC_EADDRNOTAVAIL: not an address of this machine. CIPC_EACCES; CIPC_ENOENT: no such
 /// directory; CIPC_EINVAL; CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM; -errno. Does not block,
-/// but for up to a second while somebody else has the directory locked.
+/// but for up to a tenth of a second where it takes a path over and somebody else has the
+/// directory locked.
 CIPC_API CIPC_CHECKED int cipc_listener_open(cipc_listener_t **listener,
                                              const cipc_address_t *address,
                                              const cipc_listener_options_t *options);
@@ -93,7 +99,7 @@ CIPC_API void cipc_listener_raise(cipc_listener_t *listener, int is_raised);
 
 /// Stops listening, removes the path if it is its own, and wakes whoever is inside. Those
 /// who wait to be accepted see the end of the stream. Closing twice does nothing. Does not
-/// block, but for up to a second while somebody else has the directory locked.
+/// block.
 CIPC_API void cipc_listener_close(cipc_listener_t *listener);
 
 /// 1 once closed, otherwise 0.
@@ -103,12 +109,12 @@ CIPC_API int cipc_listener_closed(const cipc_listener_t *listener);
 CIPC_API void cipc_listener_free(cipc_listener_t *listener);
 
 /// Who is at the other end of a connection, as the kernel noted it when the connection was
-/// made. CIPC_EOPNOTSUPP: not a Unix socket. CIPC_ECLOSED, CIPC_EMFILE. Any thread.
+/// made. CIPC_EOPNOTSUPP: not a Unix socket. CIPC_ECLOSED. Any thread.
 CIPC_API CIPC_CHECKED int cipc_connection_credentials(cipc_connection_t *connection,
                                                       cipc_credentials_t *credentials);
 
 /// The address of the other end of a connection. A client's of a Unix socket has none as a rule:
-/// CIPC_EOPNOTSUPP, as for a pipe. CIPC_ECLOSED, CIPC_EMFILE, -errno. Any thread.
+/// CIPC_EOPNOTSUPP, as for a pipe. CIPC_ECLOSED, -errno. Any thread.
 CIPC_API CIPC_CHECKED int cipc_connection_peer_address(cipc_connection_t *connection,
                                                        cipc_address_t *address);
 

@@ -77,6 +77,7 @@
   X(CIPC_EFRAMETOOLONG,      -4102,         "frame length: beyond the maximum message size") \
   X(CIPC_EDESCRIPTORSLOST,   -4103,         "descriptors that came with a message were lost (descriptor limit reached?)") \
   X(CIPC_EDESCRIPTORCOUNT,   -4104,         "more descriptors with a message than allowed") \
+  X(CIPC_EDESCRIPTORSREFUSED, -4105,        "descriptors came with a message that may have none") \
   X(CIPC_ESEGMENTSIZE,       -4110,         "segment size: too short") \
   X(CIPC_ESEGMENTSEALS,      -4111,         "segment seals: the memory is not sealed against resizing") \
   X(CIPC_ESEGMENTREADY,      -4112,         "segment ready word: its creator did not finish it") \
