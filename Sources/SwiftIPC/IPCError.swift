@@ -83,8 +83,6 @@ public struct IPCError: Error, Hashable, Sendable {
     public static let notTransferable = Code(rawValue: "notTransferable")
     /// Descriptors that came with a message were lost or were too many.
     public static let descriptorsLost = Code(rawValue: "descriptorsLost")
-    /// The task of a child threw an error; the context is its type and description.
-    public static let childThrew = Code(rawValue: "childThrew")
     /// A child died, or ended without an answer; the context has the signal or the exit code.
     public static let childDied = Code(rawValue: "childDied")
     /// A worker of a pool died over the task; `exitStatus` says how.

@@ -161,9 +161,13 @@ import Testing
     let child = try ChildProcess.start(1) { number -> Int in
       throw ChildWork.Refusal(reason: "no \(number)")
     }
-    let error = await #expect(throws: IPCError.self) { try await child.value }
-    #expect(error?.code == .childThrew)
-    #expect(error?.context == "SwiftIPCTests.ChildWork.Refusal: Refusal(reason: \"no 1\")")
+    let error = await #expect(throws: RemoteError.self) { try await child.value }
+    #expect(error?.typeName == "SwiftIPCTests.ChildWork.Refusal")
+    #expect(error?.message == "Refusal(reason: \"no 1\")")
+    #expect(error?.worker == child.name)
+    #expect(
+      "\(try #require(error))"
+        == "SwiftIPCTests.ChildWork.Refusal: Refusal(reason: \"no 1\") (thrown in \(child.name))")
     #expect(try await child.join() == .exited(1))
   }
 
@@ -186,7 +190,7 @@ import Testing
     let description = "SwiftIPCTests.ChildWork.Refusal: Refusal(reason: \"printed\")"
     #expect(
       try await outer.value == [
-        "childThrew: \(description) exited with code 1",
+        "\(description) (thrown in thrower) exited with code 1",
         "thrower (process PID) threw \(description)\n",
       ])
   }

@@ -122,6 +122,36 @@ import Testing
     #expect(try job.values() == [0, 1, 2])
   }
 
+  @Test func aPoolThatFailsLeavesNoTaskBehind() throws {
+    let trial = Trial(workers: 1)
+    let jobs = try (0..<3).map { _ in try trial.job(1) }
+    for worker in 1...8 {
+      if worker > 1 {
+        trial.engine.ready(worker)
+        trial.step()
+      }
+      trial.engine.dies(worker, begun: 0)
+      trial.step()
+    }
+    for job in jobs {
+      #expect(job.isOver)
+      let error = #expect(throws: IPCError.self) { try job.values() }
+      #expect(error?.code == .poolFailed)
+    }
+    #expect(trial.core.hasEnded)
+  }
+
+  @Test func aWorkerThatDoesNotEndDoesNotKeepAPoolThatCannotStartOthers() throws {
+    let trial = Trial(workers: 1, maxTasksPerWorker: 1)
+    let job = try trial.job(2, chunkSize: 1)
+    trial.engine.startError = IPCError(.resourceLimit, context: "too many")
+    trial.engine.results(1, [0])
+    for _ in 0..<10 { trial.step() }
+    #expect(trial.engine.wasStopped(1) && trial.engine.killed == [1])
+    let error = #expect(throws: IPCError.self) { try job.results()[1].get() }
+    #expect(error?.code == .resourceLimit)
+  }
+
   @Test func anIdempotentTaskIsTriedAgainSoOften() throws {
     let trial = Trial(workers: 1)
     let job = try trial.job(1, .init(retries: 2))

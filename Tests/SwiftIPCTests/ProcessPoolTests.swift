@@ -154,7 +154,19 @@ import Testing
       try await pool.apply(1) { (_: Int) -> Int in throw ChildWork.Refusal(reason: "here") }
     }
     #expect(other?.trace != trace)
+    // One line says what, and the others where.
+    let thrown = try #require(error)
+    #expect(!"\(thrown)".contains("\n") && !"\(thrown)".contains(trace[0]))
+    #expect(thrown.debugDescription.split(separator: "\n").count == trace.count + 1)
     await pool.terminate()
+  }
+
+  @Test func anErrorOfSeveralLinesIsDescribedInOne() {
+    let error = RemoteError(
+      typeName: "Log.Forged", message: "a\nb\u{1B}[2J\u{202E}\u{2028}c", worker: "pool-1")
+    #expect(
+      "\(error)"
+        == "Log.Forged: a\\nb\\u{1B}[2J\\u{202E}\\u{2028}c (thrown in pool-1)")
   }
 
   @Test func theProgressBarIsDrawnOnATerminalAlone() throws {

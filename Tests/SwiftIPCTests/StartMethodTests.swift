@@ -24,9 +24,9 @@ import Testing
     let thrown = try ChildProcess.start(options: options) { () -> Int in
       throw ChildWork.Refusal(reason: "no")
     }
-    let error = await #expect(throws: IPCError.self) { try await thrown.value }
-    #expect(error?.code == .childThrew)
-    #expect(error?.context.contains("Refusal") == true)
+    let error = await #expect(throws: RemoteError.self) { try await thrown.value }
+    #expect(error?.typeName.hasSuffix("Refusal") == true && error?.worker == thrown.name)
+    #expect(error?.trace.isEmpty == false)
     let left = try ChildProcess.start(7, options: options) { ChildWork.leave($0) }
     #expect(try await left.join() == .exited(7))
     let crashed = try ChildProcess.start(options: quiet) { () -> Int in

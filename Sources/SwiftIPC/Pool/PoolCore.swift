@@ -206,7 +206,9 @@ final class PoolCore: Sendable {
     case .stop(let worker):
       frame.clear()
       frame.append(WorkerOrder.stop.rawValue)
-      engine.send(frame.frame, to: worker)
+      var last = frame.frame
+      last.isLast = true
+      engine.send(last, to: worker)
     case .kill(let worker): engine.kill(worker)
     case .fail(let job, let element, let error):
       scheduler.withLock { $0.count(done: 0, failed: 1) }
@@ -357,17 +359,4 @@ extension PoolCore: WorkerReceiver {
 /// The time as the scheduler has it.
 struct PoolClock {
   func now() -> Int64 { cipc_clock_now() }
-}
-
-extension RemoteError {
-  /// - Throws: `malformedMessage`.
-  init(_ bytes: UnsafeRawBufferPointer, worker: String) throws(IPCError) {
-    var reader = unsafe FrameReader(bytes)
-    let typeName = try reader.text()
-    let message = try reader.text()
-    let trace = try reader.text()
-    self.init(
-      typeName: typeName, message: message,
-      trace: trace.split(separator: "\n").map(String.init), worker: worker)
-  }
 }

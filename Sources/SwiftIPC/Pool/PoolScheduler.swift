@@ -278,10 +278,6 @@ struct PoolScheduler {
     guard let place = place(of: number) else { return }
     var worker = workers.remove(at: place)
     commands.append(.log(.workerEnded(name: worker.name, end.status)))
-    if worker.phase != .stopping, worker.verdict == nil, activity.begun == 0 {
-      // It came to nothing. Now and then that happens; time and again it would go on for ever.
-      startFailed(now, end, worker.name)
-    }
     var isFirst = true
     for assignment in worker.queue.removeAll() {
       let job = assignment.job
@@ -297,6 +293,11 @@ struct PoolScheduler {
       job.schedule.giveBack(rest)
       outstanding += rest.count
       list(job, first: true)
+    }
+    if worker.phase != .stopping, worker.verdict == nil, activity.begun == 0 {
+      // It came to nothing. Now and then that happens; time and again it would go on for ever. Behind
+      // the above: where the pool fails over it, what this worker had fails with the rest.
+      startFailed(now, end, worker.name)
     }
     checkEnd()
   }
@@ -362,8 +363,9 @@ struct PoolScheduler {
     lastStartError = error
     failedStarts += 1
     postpone(now)
-    // While others work, one that is missing does no harm.
-    if failedStarts >= settings.mostFailedStarts && workers.isEmpty { fail(error) }
+    // While others work, one that is missing does no harm. One that ends works no more.
+    let hasOthers = workers.contains { $0.phase != .stopping && $0.verdict == nil }
+    if failedStarts >= settings.mostFailedStarts && !hasOthers { fail(error) }
     checkEnd()
   }
 

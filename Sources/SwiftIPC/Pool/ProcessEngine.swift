@@ -132,9 +132,11 @@ final class ProcessEngine: WorkerEngine, @unchecked Sendable {
       // In this order: what an ended worker had sent can be read by now.
       let status = link.child.exitStatus
       link.flush()
-      while link.receive(receiver) { hasTold = true }
-      if link.isBroken && status == nil { link.kill() }
+      if link.receive(receiver) { hasTold = true }
+      if link.mustEnd && status == nil { link.kill() }
       guard let status else { continue }
+      // All that is left, and no more than the ring can hold.
+      for _ in 0..<WorkerRing.mostLooks where link.receive(receiver) {}
       self.links.withLock { links in links.removeAll { $0 === link } }
       link.salvage(receiver)
       let end = WorkerEnd(name: link.child.name, status: status)

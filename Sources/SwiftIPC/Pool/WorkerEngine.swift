@@ -49,6 +49,8 @@ protocol WorkerReceiver: AnyObject {
   var run: (count: Int, stride: Int)?
   /// Where `memory` has given some, and the bytes are there.
   var parcel: OutgoingParcels.Parcel?
+  /// Whether it tells the worker to end: what the worker closes from then on is its own business.
+  var isLast = false
 }
 
 /// A frame from a worker: any bytes.

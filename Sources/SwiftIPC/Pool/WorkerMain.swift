@@ -21,6 +21,10 @@ final class WorkerMain: @unchecked Sendable {
   private var hasLeftMain = false
   private lazy var executor = WorkerExecutor()
 
+  /// The channel stays open until the process has ended: to the pool, a channel that was closed is a
+  /// broken one, and a worker that is in its exit handlers by then would be killed.
+  static let openPort = Guarded<WorkerPort?>(nil)
+
   init(_ port: WorkerPort, hasInitializer: Bool) {
     self.port = port
     self.hasInitializer = hasInitializer
@@ -30,6 +34,7 @@ final class WorkerMain: @unchecked Sendable {
   func run() throws {
     // A Ctrl-C is for the program as a whole: when that ends, so do its workers.
     signal(SIGINT, SIG_IGN)
+    Self.openPort.withLock { $0 = port }
     ThrowTrace.begin()
     if !hasInitializer {
       _ = port.begin(.ready)
@@ -100,9 +105,11 @@ final class WorkerMain: @unchecked Sendable {
         if initializer.isAsync && !hasLeftMain { return leavingMain() }
         state = try initializer.make { executor }
         if port.isFork { CurrentProcess.leave(0) }
+        cipc_process_flush_all()
         _ = port.begin(.ready)
         port.send()
       } catch {
+        cipc_process_flush_all()
         port.begin(.initializerFailed).append(
           counted: "\(String(reflecting: type(of: error))): \(error)")
         port.send()

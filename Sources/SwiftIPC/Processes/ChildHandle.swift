@@ -195,10 +195,12 @@ final class ChildHandle: Sendable {
   // MARK: - The outcome
 
   /// The child's output, once `wait(for: .outcome)` has reached its goal.
-  func output<Output: Sendable>(as type: Output.Type) throws(IPCError) -> Output {
+  ///
+  /// - Throws: the `RemoteError` of the task, or an `IPCError`.
+  func output<Output: Sendable>(as type: Output.Type) throws -> Output {
     switch outcome.withLock({ $0 }) {
     case .message(let bytes, let inbox):
-      if let error = TaskFailure.error(bytes) { throw error }
+      if let error = TaskFailure.error(bytes, from: name) { throw error }
       guard let type = Output.self as? any Decodable.Type else {
         throw IPCError(.malformedMessage, context: "the value of \(self): none was expected")
       }

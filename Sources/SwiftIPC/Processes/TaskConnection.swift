@@ -62,9 +62,7 @@ internal import CIPC
   }
 
   /// Tells the parent of a failure; quietly, where nobody is left to be told.
-  func send(_ failure: TaskFailure, _ text: String) {
-    try? sendOutcome(TaskFailure.message(failure, text), nil)
-  }
+  func send(failure message: [UInt8]) { try? sendOutcome(message, nil) }
 
   /// Sends the value of a task, with the descriptors in it.
   ///

@@ -39,7 +39,7 @@ final class Segment: @unchecked Sendable {
     unsafe address = unsafe cipc_segment_address(handle)
     size = unsafe cipc_segment_size(handle)
     // The count fits the size, which is that of a mapping.
-    count = unsafe Int(cipc_segment_type(handle).count)
+    count = unsafe Int(clamping: cipc_segment_type(handle).count)
   }
 
   /// An object of a region, where a checked entry of its directory says that it is.

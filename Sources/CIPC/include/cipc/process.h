@@ -219,6 +219,14 @@ CIPC_API CIPC_CHECKED int cipc_process_pipe(int ends[2]);
 /// that nothing runs which its parent registered for its own end.
 CIPC_API void cipc_process_leave(int code) __attribute__((noreturn));
 
+/// Writes out what this process has printed to stdout and stderr. Blocks as printing does; where
+/// there is nothing to write it takes some nanoseconds. Any thread. What cannot be written stays.
+CIPC_API void cipc_process_flush(void);
+
+/// The same, and for all other streams of stdio too while this process has one thread (with glibc):
+/// beside others, one that sits in a read would be waited for.
+CIPC_API void cipc_process_flush_all(void);
+
 /// Who started this process, where this library did, as a participant: the process that called
 /// `cipc_process_spawn` or its kin, also where the fork server is the parent. 0 in others.
 CIPC_API cipc_participant_t cipc_process_starter(void);
