@@ -30,6 +30,7 @@ int cipc_ring_claim(cipc_participant_t *word, cipc_participant_t *mine) {
 int cipc_producer_enter(cipc_ring_t *ring, cipc_deadline_t limit) {
   int status = cipc_ring_begin(ring);
   if (__builtin_expect(status < 0, 0)) return status;
+  cipc_ring_note(&ring->producing);
   if (!cipc_ring_has_locks(ring)) {
     status = cipc_ring_claim(&ring->control->producer, &ring->producer);
     if (status == CIPC_RING_CLAIMED) ring->batch.is_open = false;
