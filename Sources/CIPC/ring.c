@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "interrupt.h"
 #include "mismatch.h"
 #include "segment.h"
 #include "sleepers.h"
@@ -284,8 +285,10 @@ void cipc_ring_shut(cipc_ring_t *ring) {
   cipc_ring_control_t *control = ring->control;
   // What a living process has leased goes back when it says so, or when it ends: not if somebody
   // has kept the side for so long.
+  cipc_interrupt_pause();
   bool has_side =
       cipc_ring_is_leased(ring) && cipc_consumer_visit(ring, cipc_clock_deadline(1000000000)) == 0;
+  cipc_interrupt_resume();
   if (has_side) cipc_lease_abandon(ring);
   // With the side: no thread leases anything in between.
   uint32_t was_shut = __atomic_exchange_n(&ring->is_shut, 1, __ATOMIC_SEQ_CST);
