@@ -33,6 +33,7 @@
 #include "clock.h"
 #include "fork_hooks.h"
 #include "frame.h"
+#include "interrupt.h"
 #include "start.h"
 
 extern char **environ;
@@ -594,25 +595,25 @@ static void passed_make(void) {
   (void)pthread_condattr_destroy(&attributes);
 }
 
-/// Takes the guard and the turn. CIPC_ETIMEDOUT: neither.
+/// Takes the guard and the turn. CIPC_ETIMEDOUT, CIPC_EINTR: neither.
 static int turn_take(cipc_deadline_t deadline) {
   (void)pthread_once(&passed_once, passed_make);
   (void)pthread_mutex_lock(&guard);
-  while (is_taken) {
-    int error = 0;
-    if (deadline == CIPC_NO_DEADLINE) {
-      error = pthread_cond_wait(&passed, &guard);
-    } else {
-      struct timespec until = cipc_clock_timespec(deadline);
-      error = pthread_cond_timedwait(&passed, &guard, &until);
-    }
-    if (error == ETIMEDOUT && is_taken) {
-      (void)pthread_mutex_unlock(&guard);
-      return CIPC_ETIMEDOUT;
-    }
+  int status = CIPC_OK;
+  while (is_taken && status == CIPC_OK) {
+    status = cipc_interrupt_check();
+    if (status < 0) break;
+    struct timespec until = cipc_clock_timespec(cipc_clock_slice(deadline));
+    if (pthread_cond_timedwait(&passed, &guard, &until) != ETIMEDOUT || !is_taken) continue;
+    bool is_over = deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline;
+    status = is_over ? CIPC_ETIMEDOUT : cipc_interrupt_slice_ended();
   }
-  is_taken = true;
-  return CIPC_OK;
+  if (status == CIPC_OK) {
+    is_taken = true;
+  } else {
+    (void)pthread_mutex_unlock(&guard);
+  }
+  return status;
 }
 
 /// Gives both up.
@@ -785,7 +786,11 @@ static int request_write(int socket, const uint8_t *bytes, size_t length, const 
       cipc_frame_writer_init(&writer, CIPC_FRAME_UNIX, bytes, length, descriptors, count, 0);
   while (status == CIPC_OK) {
     status = cipc_frame_writer_step(&writer, socket, CIPC_FRAME_UNIX);
-    *is_part = writer.sent > 0;
+    // What is begun is written to its end, or the server is of no use any more.
+    if (!*is_part && writer.sent > 0) {
+      *is_part = true;
+      cipc_interrupt_pause();
+    }
     if (status == CIPC_OK) break;
     if (status == CIPC_EAGAIN) {
       status = server_await(socket, POLLOUT, asked, deadline);
@@ -793,8 +798,10 @@ static int request_write(int socket, const uint8_t *bytes, size_t length, const 
       // Of all processes of this user; nothing tells when that changes.
       status = deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline ? CIPC_ETIMEDOUT : 0;
       if (status == CIPC_OK) (void)poll(NULL, 0, 1);
+      if (status == CIPC_OK) status = cipc_interrupt_check();
     }
   }
+  if (*is_part) cipc_interrupt_resume();
   return status;
 }
 
@@ -838,7 +845,7 @@ static int start_once(cipc_start_t *start, int *answering) {
 
   answer_t answer;
   status = server_await(start->made->report, POLLIN, asked, start->deadline);
-  // A child that it makes now ends, since nobody lets it go on.
+  // The child that still comes of it finds nobody at the other end, and does not run its task.
   if (status == CIPC_ETIMEDOUT) {
     server_drop_stopped(asked);
     return status;
@@ -846,6 +853,7 @@ static int start_once(cipc_start_t *start, int *answering) {
   if (status == CIPC_OK) {
     status = answer_receive(start->made->report, &answer, &start->made->pidfd);
   }
+  if (status == CIPC_EINTR) return status;
   if (status != CIPC_EPEERCLOSED) {
     __atomic_store_n(&has_answered, true, __ATOMIC_RELAXED);
   } else {

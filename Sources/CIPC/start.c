@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "start.h"
+
 #include "clock.h"
+#include "interrupt.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -182,9 +184,8 @@ static int settings_await(const cipc_start_t *start) {
     struct pollfd ready[2] = {{start->connection, POLLIN, 0}, {start->made->pidfd, POLLIN, 0}};
     // A deadline that has passed still looks once.
     bool is_over = start->deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= start->deadline;
-    if (poll(ready, 2, cipc_clock_poll_timeout(start->deadline)) < 0 && errno != EINTR) {
-      return -errno;
-    }
+    int count = cipc_interrupt_poll(ready, 2, start->deadline);
+    if (count < 0) return count;
     int32_t status;
     ssize_t size = recv(start->connection, &status, sizeof status, MSG_DONTWAIT);
     if (size == (ssize_t)sizeof status) return status;
