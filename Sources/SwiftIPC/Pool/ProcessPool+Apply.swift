@@ -19,7 +19,10 @@ extension ProcessPool {
   ///   it, `timedOut` where its options have a timeout, `malformedMessage` when an argument or
   ///   the result cannot be decoded; `notTransferable` for a closure that captures something; `closed`
   ///   for a pool that is, `cancelled` when it is terminated, `poolFailed` when it has no workers.
-  @available(*, noasync, message: "use 'try await apply'")
+  @available(
+    *, noasync,
+    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
+  )
   public func apply<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
     body: @escaping @Sendable (repeat each A) throws -> Output
@@ -34,7 +37,10 @@ extension ProcessPool {
   }
 
   /// Runs one task that returns nothing. Blocks.
-  @available(*, noasync, message: "use 'try await apply'")
+  @available(
+    *, noasync,
+    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
+  )
   public func apply<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
     body: @escaping @Sendable (repeat each A) throws -> Void
@@ -49,7 +55,10 @@ extension ProcessPool {
   }
 
   /// Runs one task with a closure that can be suspended. Blocks.
-  @available(*, noasync, message: "use 'try await apply'")
+  @available(
+    *, noasync,
+    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   public func apply<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
@@ -65,7 +74,10 @@ extension ProcessPool {
   }
 
   /// Runs one task with a closure that can be suspended, and that returns nothing. Blocks.
-  @available(*, noasync, message: "use 'try await apply'")
+  @available(
+    *, noasync,
+    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   public func apply<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
@@ -81,7 +93,10 @@ extension ProcessPool {
   }
 
   /// Runs one task that is handed the state of its worker. Blocks.
-  @available(*, noasync, message: "use 'try await apply'")
+  @available(
+    *, noasync,
+    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
+  )
   public func apply<State, each A: Codable & Sendable, Output: Codable & Sendable>(
     _ arguments: repeat each A, state: State.Type, options: TaskOptions = .init(),
     body: @escaping @Sendable (inout State, repeat each A) throws -> Output
@@ -97,7 +112,10 @@ extension ProcessPool {
   }
 
   /// Runs one task that is handed the state of its worker, that returns nothing. Blocks.
-  @available(*, noasync, message: "use 'try await apply'")
+  @available(
+    *, noasync,
+    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
+  )
   public func apply<State, each A: Codable & Sendable>(
     _ arguments: repeat each A, state: State.Type, options: TaskOptions = .init(),
     body: @escaping @Sendable (inout State, repeat each A) throws -> Void
@@ -114,7 +132,10 @@ extension ProcessPool {
 
   /// Runs one task with a closure that can be suspended, that is handed the state of its worker.
   /// Blocks.
-  @available(*, noasync, message: "use 'try await apply'")
+  @available(
+    *, noasync,
+    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   public func apply<State, each A: Codable & Sendable, Output: Codable & Sendable>(
     _ arguments: repeat each A, state: State.Type, options: TaskOptions = .init(),
@@ -133,7 +154,10 @@ extension ProcessPool {
 
   /// Runs one task with a closure that can be suspended, that is handed the state of its worker, that returns nothing.
   /// Blocks.
-  @available(*, noasync, message: "use 'try await apply'")
+  @available(
+    *, noasync,
+    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   public func apply<State, each A: Codable & Sendable>(
     _ arguments: repeat each A, state: State.Type, options: TaskOptions = .init(),
@@ -150,7 +174,10 @@ extension ProcessPool {
   }
 
   /// Runs a task that is a type, and waits for what it returns. Blocks.
-  @available(*, noasync, message: "use 'try await apply'")
+  @available(
+    *, noasync,
+    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
+  )
   @discardableResult
   public func apply<T: ProcessTask>(
     task: T, options: TaskOptions = .init()

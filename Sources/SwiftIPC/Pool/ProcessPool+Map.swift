@@ -14,7 +14,10 @@ extension ProcessPool {
   ///
   /// - Throws: the error of the first task that fails, as `apply` does; then those that have not begun do
   ///   not begin. `mapResults` goes on.
-  @available(*, noasync, message: "use 'try await map'")
+  @available(
+    *, noasync,
+    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
+  )
   public func map<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
@@ -29,7 +32,10 @@ extension ProcessPool {
   }
 
   /// The same with a closure that can be suspended.
-  @available(*, noasync, message: "use 'try await map'")
+  @available(
+    *, noasync,
+    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   public func map<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil,
@@ -45,7 +51,10 @@ extension ProcessPool {
   }
 
   /// The same with a closure that is handed the state of its worker.
-  @available(*, noasync, message: "use 'try await map'")
+  @available(
+    *, noasync,
+    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
+  )
   public func map<State, A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
@@ -62,7 +71,10 @@ extension ProcessPool {
   }
 
   /// The same with a closure that can be suspended and that is handed the state of its worker.
-  @available(*, noasync, message: "use 'try await map'")
+  @available(
+    *, noasync,
+    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   public func map<State, A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
@@ -80,7 +92,10 @@ extension ProcessPool {
   }
 
   /// The same with tasks that are a type. Blocks.
-  @available(*, noasync, message: "use 'try await map'")
+  @available(
+    *, noasync,
+    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
+  )
   public func map<T: ProcessTask>(
     tasks: some Sequence<T>, chunkSize: Int? = nil, options: TaskOptions = .init()
   ) throws -> [T.Output] {

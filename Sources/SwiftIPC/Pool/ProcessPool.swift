@@ -167,7 +167,10 @@ public final class ProcessPool: Sendable {
   ///
   /// Blocks until the kernel has ended them: some milliseconds, and at most ten seconds. Terminating
   /// again does nothing.
-  @available(*, noasync, message: "use 'await terminate()'")
+  @available(
+    *, noasync,
+    message: "use 'await terminate()'; at top level: func run() async throws { … }; try await run()"
+  )
   public func terminate() {
     if !core.isOwner { return }
     core.fail(Self.terminated(name))
@@ -189,7 +192,10 @@ public final class ProcessPool: Sendable {
   ///
   /// - Returns: whether that is so; `false` after the timeout, where one is given.
   /// - Throws: `invalidArgument` for a pool that is open, `unsupported` in a forked child.
-  @available(*, noasync, message: "use 'await join()'")
+  @available(
+    *, noasync,
+    message: "use 'await join()'; at top level: func run() async throws { … }; try await run()"
+  )
   @discardableResult
   public func join(timeout: Duration? = nil) throws(IPCError) -> Bool {
     try checkClosed()
@@ -273,7 +279,11 @@ public func withProcessPool<R>(
 /// Makes a pool for the time of a closure, and terminates it behind: also when that throws. Blocks.
 ///
 /// All else as in the asynchronous form.
-@available(*, noasync, message: "use 'try await withProcessPool { }'")
+@available(
+  *, noasync,
+  message:
+    "use 'try await withProcessPool { }'; at top level: func run() async throws { … }; try await run()"
+)
 public func withProcessPool<R>(
   workers: Int? = nil, name: String = "pool", maxTasksPerWorker: Int? = nil,
   startMethod: StartMethod? = nil, memoryLimit: Int? = nil, progressBar: Bool = false,

@@ -27,7 +27,10 @@ internal import CIPC
   /// The next bytes, as soon as there are some; empty at the end. Blocks.
   ///
   /// The end comes when the child, and all to whom it handed the stream, have closed it.
-  @available(*, noasync, message: "use 'await read(upTo:)'")
+  @available(
+    *, noasync,
+    message: "use 'await read(upTo:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func read(upTo count: Int = 65536) throws(IPCError) -> [UInt8] {
     try readNow(count)
   }
@@ -41,7 +44,10 @@ internal import CIPC
   }
 
   /// All that comes until the end. Blocks.
-  @available(*, noasync, message: "use 'await readToEnd()'")
+  @available(
+    *, noasync,
+    message: "use 'await readToEnd()'; at top level: func run() async throws { … }; try await run()"
+  )
   public func readToEnd() throws(IPCError) -> [UInt8] {
     var all: [UInt8] = []
     while true {
