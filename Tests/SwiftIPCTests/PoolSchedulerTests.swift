@@ -4,13 +4,20 @@ import Testing
 
 @testable import SwiftIPC
 
+extension PoolFunction {
+  static func named(_ names: PoolFunctionNames, _ identity: UInt64 = 1) -> PoolFunction {
+    PoolFunction(
+      identity, of: names, keepsName: false, takesState: false, .inherited(hasArguments: true),
+      returnsValue: true)
+  }
+}
+
 /// Who gets what, and what becomes of it, without any process and without time.
 @Suite struct PoolSchedulerTests {
   private struct Trial {
     let engine = FakeEngine()
     let core: PoolCore
-    let function = PoolFunction(
-      name: 1, takesState: false, .inherited(hasArguments: true), returnsValue: true)
+    let function = PoolFunction.named(PoolFunctionNames())
 
     init(
       workers: Int = 2, maxTasksPerWorker: Int? = nil,
@@ -194,7 +201,7 @@ import Testing
       log: { event in events.withLock { $0.append(event) } })
     core.dispatch()
     let job = ListJob<Int>(
-      PoolFunction(name: 1, takesState: false, .inherited(hasArguments: true), returnsValue: true),
+      PoolFunction.named(PoolFunctionNames()),
       .init(), ListInputs([1]), chunkSize: nil)
     try core.add(job)
     for worker in 1...3 {
@@ -217,7 +224,7 @@ import Testing
     let core = PoolCore(
       PoolScheduler.Settings(workers: 1, name: "fake", pause: 0), engine, stateType: nil, log: nil)
     let job = ListJob<Int>(
-      PoolFunction(name: 1, takesState: false, .inherited(hasArguments: true), returnsValue: true),
+      PoolFunction.named(PoolFunctionNames()),
       .init(), ListInputs([1]), chunkSize: nil)
     try core.add(job)
     for _ in 0..<20 { core.step(until: 0) }

@@ -59,7 +59,7 @@ struct PoolScheduler {
     /// Why it was killed by us: for the element with this number, counted from its start.
     var verdict: (element: UInt64, error: IPCError)?
     /// Functions that it knows.
-    var functions: Set<UInt32> = []
+    var functions: [UInt32: UInt64] = [:]
   }
 
   enum State {
@@ -185,7 +185,10 @@ struct PoolScheduler {
         (busySince, idleSince, finishedBefore) = (now, nil, done + failed)
       }
       workers[place].queue.append(assignment)
-      let isNew = workers[place].functions.insert(job.function.name).inserted
+      let function = job.function
+      let isNew =
+        workers[place].functions.updateValue(function.identity, forKey: function.name)
+        != function.identity
       return (workers[place].number, assignment, isNew)
     }
     return nil

@@ -9,23 +9,23 @@ final class WorkerState<Value>: @unchecked Sendable {
 /// The state of any type, from which a function that takes it can be put together.
 protocol WorkerStateHolder {
   func action<each A: Codable>(
-    _ location: ImageLocation, isAsync: Bool, _ arguments: repeat (each A).Type
+    _ location: FunctionLocation, isAsync: Bool, _ arguments: repeat (each A).Type
   ) throws -> WorkerFunction
   func function<each A: Codable, Output: Codable>(
-    _ location: ImageLocation, isAsync: Bool, returning: Output.Type,
+    _ location: FunctionLocation, isAsync: Bool, returning: Output.Type,
     _ arguments: repeat (each A).Type
   ) throws -> WorkerFunction
   func unary<A: Codable, Output>(
-    _ location: ImageLocation, isAsync: Bool, _ argument: A.Type, returning: Output.Type
+    _ location: FunctionLocation, isAsync: Bool, _ argument: A.Type, returning: Output.Type
   ) throws -> WorkerFunction
   func unaryAction<A: Codable>(
-    _ location: ImageLocation, isAsync: Bool, _ argument: A.Type
+    _ location: FunctionLocation, isAsync: Bool, _ argument: A.Type
   ) throws -> WorkerFunction
 }
 
 extension WorkerState: WorkerStateHolder {
   func action<each A: Codable>(
-    _ location: ImageLocation, isAsync: Bool, _ arguments: repeat (each A).Type
+    _ location: FunctionLocation, isAsync: Bool, _ arguments: repeat (each A).Type
   ) throws -> WorkerFunction {
     if isAsync {
       let function = try AsyncStatefulActionFunction<Value, repeat each A>(at: location)
@@ -36,7 +36,7 @@ extension WorkerState: WorkerStateHolder {
   }
 
   func function<each A: Codable, Output: Codable>(
-    _ location: ImageLocation, isAsync: Bool, returning: Output.Type,
+    _ location: FunctionLocation, isAsync: Bool, returning: Output.Type,
     _ arguments: repeat (each A).Type
   ) throws -> WorkerFunction {
     if isAsync {
@@ -48,7 +48,7 @@ extension WorkerState: WorkerStateHolder {
   }
 
   func unary<A: Codable, Output>(
-    _ location: ImageLocation, isAsync: Bool, _ argument: A.Type, returning: Output.Type
+    _ location: FunctionLocation, isAsync: Bool, _ argument: A.Type, returning: Output.Type
   ) throws -> WorkerFunction {
     if isAsync {
       let function = try AsyncStatefulUnaryFunction<Value, A, Output>(at: location)
@@ -59,7 +59,7 @@ extension WorkerState: WorkerStateHolder {
   }
 
   func unaryAction<A: Codable>(
-    _ location: ImageLocation, isAsync: Bool, _ argument: A.Type
+    _ location: FunctionLocation, isAsync: Bool, _ argument: A.Type
   ) throws -> WorkerFunction {
     if isAsync {
       let function = try AsyncStatefulUnaryAction<Value, A>(at: location)
