@@ -193,6 +193,29 @@ extension PoolFunction {
     #expect(try job.values() == [0, 1, 2, 3])
   }
 
+  @Test func namesOfFunctionsThatAreGoneAreUsedAgain() {
+    let names = PoolFunctionNames()
+    let kept = PoolFunction.named(names)
+    for _ in 0..<10 { #expect(PoolFunction.named(names).name == 2) }
+    #expect(kept.name == 1)
+  }
+
+  @Test func aWorkerIsToldAnewWhenAnotherFunctionHasTheName() throws {
+    let trial = Trial(workers: 1)
+    let names = PoolFunctionNames()
+    for identity in 1...3 as ClosedRange<UInt64> {
+      let function = PoolFunction.named(names, identity)
+      #expect(function.name == 1)
+      let job = ListJob<Int>(function, .init(), ListInputs([1]), chunkSize: nil)
+      try trial.core.add(job)
+      trial.step()
+      #expect(trial.engine.orders[1]?.count { $0.kind == .define } == Int(identity))
+      trial.engine.results(1, [1])
+      trial.step()
+      #expect(try job.values() == [1])
+    }
+  }
+
   @Test func anInitializerThatKeepsFailingFailsThePool() throws {
     let events = Mutex<[PoolEvent]>([])
     let engine = FakeEngine()

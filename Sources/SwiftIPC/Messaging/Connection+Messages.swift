@@ -37,7 +37,11 @@ extension Connection {
   ///
   /// As the blocking form; also throws `cancelled` when the task is cancelled: like a timeout, that
   /// closes the connection if part of the message was out.
-  public func send<T: Encodable>(_ value: T, timeout: Duration? = nil) async throws {
+  ///
+  /// The value is encoded where the caller runs: it may belong to the caller's actor.
+  public nonisolated(nonsending) func send<T: Encodable>(
+    _ value: T, timeout: Duration? = nil
+  ) async throws {
     let (bytes, outbox) = try encoder.encodeWithDescriptors(value)
     try outbox?.followOffers()
     try await send(bytes: bytes, descriptors: outbox?.descriptors ?? [], timeout: timeout)

@@ -11,13 +11,15 @@ extension ProcessPool {
   /// let square = try pool.apply(12) { $0 * $0 }  // 144
   /// ```
   ///
-  /// The closure is written in place and captures nothing: what it needs are its arguments. They are
-  /// copied as `Codable` does, shared objects in them are the same in both processes, and a
-  /// `Connection` moves to the task.
+  /// **What can be sent.** The body is a closure, or a function by its name. What it needs are its
+  /// arguments: they are copied as `Codable` does, shared objects in them are the same in both
+  /// processes, and a `Connection` moves to the task. It may capture numbers, and functions that can
+  /// be sent themselves; everything else is passed as an argument, or is a property of a `ProcessTask`.
+  /// `ChildProcess.start` says it in full.
   ///
   /// - Throws: `RemoteError` when the task throws; `IPCError` with `workerDied` when its worker died over
   ///   it, `timedOut` where its options have a timeout, `malformedMessage` when an argument or
-  ///   the result cannot be decoded; `notTransferable` for a closure that captures something; `closed`
+  ///   the result cannot be decoded; `notTransferable` for a closure that captures what cannot be sent; `closed`
   ///   for a pool that is, `cancelled` when it is terminated, `poolFailed` when it has no workers.
   @available(
     *, noasync,

@@ -8,7 +8,9 @@ extension ProcessPool {
   /// let squares = try pool.map(0..<10) { $0 * $0 }  // [0, 1, 4, …, 81]
   /// ```
   ///
-  /// The closure is as with `apply`. Elements go to workers in chunks. Where no size is given they
+  /// The closure may be a function by its name, and may capture numbers, and functions that can be sent
+  /// themselves; everything else that it needs is in the elements, or in the pool's state
+  /// (`ChildProcess.start` says what can be sent). Elements go to workers in chunks. Where no size is given they
   /// adapt to the time that elements take: the first go singly, later ones as many as half a millisecond is
   /// enough for.
   ///

@@ -12,8 +12,10 @@ internal import CIPC
 /// for try await page in pool.imap(names, { try read($0) }) { show(page) }
 /// ```
 ///
-/// A task is a closure that captures nothing, a function of its arguments, or a `ProcessTask`. Arguments
-/// and results are copied as `Codable` does; shared objects among them are the same in all processes.
+/// **What can be sent.** A task is a closure, a function by its name, or a `ProcessTask`. What it needs
+/// are its arguments: they and results are copied as `Codable` does, and shared objects among them are
+/// the same in all processes. A closure may capture numbers, and functions that can be sent themselves;
+/// `ChildProcess.start` says which, and what is to be done with the rest.
 ///
 /// **When something goes wrong.** A task that throws gives a `RemoteError`. A worker that crashes, is
 /// killed or exits gives the one task that it was in the error `workerDied`, whose `exitStatus` has the
@@ -81,9 +83,9 @@ public final class ProcessPool: Sendable {
   ///
   /// - Parameters:
   ///   - arguments: what the initializer is called with, sent to each worker.
-  ///   - initializer: captures nothing; runs in each worker, before its first task.
-  /// - Throws: as without an initializer; `notTransferable` for one that captures something, and for a
-  ///   state whose type cannot be named.
+  ///   - initializer: runs in each worker, before its first task; captures only what a task may.
+  /// - Throws: as without an initializer; `notTransferable` for one that captures what cannot be sent,
+  ///   and for a state whose type cannot be named.
   public convenience init<each A: Codable & Sendable, State>(
     workers: Int? = nil, name: String = "pool", maxTasksPerWorker: Int? = nil,
     startMethod: StartMethod? = nil, memoryLimit: Int? = nil, progressBar: Bool = false,
@@ -245,13 +247,14 @@ public final class ProcessPool: Sendable {
 /// }
 /// ```
 ///
-/// What was submitted and not waited for is given up: leaving takes no longer than ending the workers.
+/// The closure runs where the caller does: on its actor, whose state it may use. What was submitted and
+/// not waited for is given up: leaving takes no longer than ending the workers.
 ///
 /// - Throws: what making a `ProcessPool` throws, and what the closure does.
-public func withProcessPool<R>(
+public nonisolated(nonsending) func withProcessPool<R>(
   workers: Int? = nil, name: String = "pool", maxTasksPerWorker: Int? = nil,
   startMethod: StartMethod? = nil, memoryLimit: Int? = nil, progressBar: Bool = false,
-  _ body: (ProcessPool) async throws -> R
+  _ body: nonisolated(nonsending) (ProcessPool) async throws -> R
 ) async throws -> R {
   let pool = try ProcessPool(
     workers: workers, name: name, maxTasksPerWorker: maxTasksPerWorker, startMethod: startMethod,
@@ -263,8 +266,8 @@ public func withProcessPool<R>(
 /// with an initializer, or other options.
 ///
 /// - Throws: what the closure does.
-public func withProcessPool<R>(
-  _ pool: ProcessPool, _ body: (ProcessPool) async throws -> R
+public nonisolated(nonsending) func withProcessPool<R>(
+  _ pool: ProcessPool, _ body: nonisolated(nonsending) (ProcessPool) async throws -> R
 ) async throws -> R {
   do {
     let result = try await body(pool)
@@ -279,6 +282,8 @@ public func withProcessPool<R>(
 /// Makes a pool for the time of a closure, and terminates it behind: also when that throws. Blocks.
 ///
 /// All else as in the asynchronous form.
+// Disfavoured, since asynchronous code with a closure that has no `await` in it would get this one.
+@_disfavoredOverload
 @available(
   *, noasync,
   message:

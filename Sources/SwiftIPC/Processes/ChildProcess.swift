@@ -55,7 +55,7 @@ public final class ChildProcess<Output: Sendable>: Sendable {
   ///
   /// ```swift
   /// try child.kill()
-  /// print(try child.join())  // was killed by signal 9 (SIGKILL)
+  /// print(try await child.join())  // was killed by signal 9 (SIGKILL)
   /// ```
   ///
   /// - Throws: `notOwner` when the child runs as another user by now.

@@ -382,7 +382,8 @@ private struct GenericEnvironment {
     // The names are looked up as if they stood in this type.
     struct Eight<A, B, C, D, E, F, G, H> {}
     typealias Any8 = Eight<Int, Int, Int, Int, Int, Int, Int, Int>
-    let unused = unsafe UInt(bitPattern: unsafeBitCast(Int.self as Any.Type, to: UnsafeRawPointer.self))
+    let unused = unsafe UInt(
+      bitPattern: unsafeBitCast(Int.self as Any.Type, to: UnsafeRawPointer.self))
     let arguments = (0..<8).map { types[$0] ?? unused }
     if types.isEmpty {
       return unsafe _getTypeByMangledNameInContext(

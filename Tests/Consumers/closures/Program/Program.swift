@@ -8,7 +8,7 @@ func slow(_ number: Int) async -> Int {
   return number + 2
 }
 func worker(_ number: Int, _ text: String) throws -> String { text + "\(number)" }
-func printing(_ text: String) { print("  printed:", text) }
+func nothing(_ text: String) {}
 func generic<T: BinaryInteger>(_ number: T) -> T { number * 2 }
 @Sendable func adding(_ state: inout Int, _ number: Int) -> Int {
   state += number
@@ -36,7 +36,9 @@ enum Level: Sendable { case low, high }
 @main struct Program {
   static func fixed(_ number: Int) -> Int { number * 7 }
 
-  static func report<R>(_ label: String, _ body: () async throws -> R) async {
+  nonisolated(nonsending) static func report<R>(
+    _ label: String, _ body: nonisolated(nonsending) () async throws -> R
+  ) async {
     do {
       print("\(label):", try await body())
     } catch {
@@ -59,7 +61,7 @@ enum Level: Sendable { case low, high }
     await report("apply, by name") { try await pool.apply(1, "a", body: worker) }
     await report("start, by name") { try await ChildProcess.start(1, "a", body: worker).value }
     await report("start, nothing returned") {
-      try await ChildProcess.start("text", body: printing).join()
+      try await ChildProcess.start("text", body: nothing).join()
     }
     await report("submit, by name") { try await pool.submit(1, body: free).get() }
     let chosen = CommandLine.arguments.count > 5 ? slow : { @Sendable number in number }
@@ -83,7 +85,9 @@ enum Level: Sendable { case low, high }
     await report("a struct of numbers") {
       try await pool.map(0..<5) { threshold.low <= $0 && $0 <= threshold.high }
     }
-    await report("a child with a number") { try await ChildProcess.start(1) { $0 + computed }.value }
+    await report("a child with a number") {
+      try await ChildProcess.start(1) { $0 + computed }.value
+    }
     await report("a suspended closure with a number") {
       try await pool.map(0..<3) { number in
         await Task.yield()
@@ -115,6 +119,7 @@ enum Level: Sendable { case low, high }
     await report("generic, a child") { try await inChild(["a", "b"]) }
     await report("generic, a protocol of one's own") { try await scaled(pool, by: Scale.self) }
     await report("generic, in a generic struct") { try await Batch([1, 2]).paired(pool, "a") }
+    await report("generic, packs") { try await packed(1, "a", 2.5) }
     await report("generic, local types") {
       struct Local: Codable, Sendable { var number = 1 }
       return try await doubled(pool, [Local()]).count
