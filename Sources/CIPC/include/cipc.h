@@ -8,6 +8,7 @@
 #define CIPC_H
 
 #include "cipc/address.h"
+#include "cipc/array.h"
 #include "cipc/barrier.h"
 #include "cipc/bytes.h"
 #include "cipc/cell.h"
@@ -15,6 +16,7 @@
 #include "cipc/condition.h"
 #include "cipc/connection.h"
 #include "cipc/descriptor.h"
+#include "cipc/element.h"
 #include "cipc/event.h"
 #include "cipc/foreign.h"
 #include "cipc/frame.h"

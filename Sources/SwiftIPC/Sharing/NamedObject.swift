@@ -21,8 +21,13 @@
 /// than the caller or root, a symbolic link, and an object of another type are refused. Memory with a
 /// name cannot be sealed against shrinking, so whoever opens it trusts all programs of its owner.
 ///
-/// Element types are compared by their qualified names: `Double` is the same in all programs, a type
-/// of your own only where all of them import it from one module.
+/// Element types are compared by name: `Double` is the same in all programs, a type of your own where
+/// all of them import it from one module, or where it says by what name they know it: see `NamedType`.
+/// The error for something else names the field that differs and both values.
+///
+/// The other program need not be in Swift: what has a name here is opened in C by
+/// `cipc_mutex_open_named`, `cipc_cell_open_named`, `cipc_ring_open_named` and so on, each beside the
+/// functions of its type, and by any language that can call these.
 public protocol NamedObject: Sendable {
   /// How the object is known by name. For the library.
   var naming: ObjectNaming { get }

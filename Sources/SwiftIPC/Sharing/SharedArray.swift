@@ -174,8 +174,7 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
       name, as: Self.segmentType(count: Segment.anyCount), subject: subject)
     self.init(
       try SharedArrayStorage(
-        checking: segment, stride: MemoryLayout<T>.stride, alignment: MemoryLayout<T>.alignment,
-        subject: subject))
+        checking: segment, of: cipc_element_t(of: T.self), subject: subject))
   }
 
   /// Receives an array from another process: works inside a message alone.
@@ -187,8 +186,7 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
       from: decoder, as: SharedArray.self, Self.segmentType(count: Segment.anyCount))
     self.init(
       try SharedArrayStorage(
-        checking: segment, stride: MemoryLayout<T>.stride, alignment: MemoryLayout<T>.alignment,
-        subject: "\(SharedArray.self)"))
+        checking: segment, of: cipc_element_t(of: T.self), subject: "\(SharedArray.self)"))
   }
 
   init(
@@ -220,10 +218,8 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
   }
 
   private static func segmentType(count: UInt64) -> cipc_segment_type_t {
-    var type = cipc_segment_type_t(kind: Int(CIPC_KIND_ARRAY), count: count, of: T.self)
-    // The first had no journal.
-    type.version = 2
-    return type
+    var element = cipc_element_t(of: T.self)
+    return unsafe cipc_array_type(&element, count)
   }
 
   private static func makeStorage(
@@ -236,8 +232,8 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
       throw IPCError(.invalidArgument, context: "\(subject): shape \(shape) for \(count) elements")
     }
     return try unsafe SharedArrayStorage(
-      making: segmentType(count: UInt64(elements)), shape: shape, transactional: transactional,
-      name: name, subject: subject
+      making: cipc_element_t(of: T.self), shape: shape, transactional: transactional, name: name,
+      subject: subject
     ) { address in
       unsafe fill(address.bindMemory(to: T.self, capacity: elements), elements)
     }
