@@ -56,11 +56,11 @@ $(eval $(call c_test_rules,test-c,$(CC),))
 test-c: $(C_TESTS_test-c) ## the C tests
 	@Scripts/run-programs $^
 
-SOAKS := start_test soak_test ring_soak_test
+SOAKS := start_test soak_test ring_soak_test fork_test
 
 .PHONY: soak
-soak: $(SOAKS:%=$(BUILD)/test-c/%) ## ten thousand starts; minutes of kills
-	STARTS=10000 SOAK_SECONDS=60 PROGRAMS_AT_ONCE=1 TEST_PROGRAM_SECONDS=900 Scripts/run-programs $^
+soak: $(SOAKS:%=$(BUILD)/test-c/%) ## ten thousand starts; minutes of kills; two thousand forks in each call
+	STARTS=10000 SOAK_SECONDS=60 FORKS=2000 PROGRAMS_AT_ONCE=1 TEST_PROGRAM_SECONDS=900 Scripts/run-programs $^
 
 .PHONY: test-exports
 test-exports: lib require-python ## the shared library exports the public API and nothing else
@@ -76,7 +76,8 @@ test-consumers: lib require-swift ## programs that use an installed libcipc, and
 	@MAKEFLAGS= CC="$(CC)" CXX="$(CXX)" VERSION=$(VERSION) SOVERSION=$(SOVERSION) Tests/Consumers/run
 
 .PHONY: test-python
-test-python: lib require-python ## the Python ends that stand alone
+test-python: lib require-swift require-python ## libcipc from Python's ctypes, and with Swift beside it
+	@swift build -q --product ForeignPeer
 	@Scripts/run-programs --with python3 $(wildcard Tests/Python/*_test.py)
 
 .PHONY: test-tools ipctool

@@ -10,8 +10,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "cipc/listener.h"
 #include "clock.h"
+#include "connection.h"
+#include "descriptor.h"
+#include "fork_hooks.h"
 #include "frame.h"
+#include "interrupt.h"
 
 /// A receiver that had to wait the last time waits first; every so often it looks first all the
 /// same, since only then can it learn that messages come faster than it takes them.
@@ -43,48 +48,74 @@ struct poller {
 };
 
 struct cipc_connection {
-  // Set when made, never changed.
+  // Set when made, never changed, but for `fd`, which is -1 once closed.
   int fd;
   int kind;
   unsigned flags;
   uint64_t maximum;
+  bool is_foreign;  ///< the descriptor came from another process
+
+  // In the list of all, with its guard.
+  cipc_connection_t *next, *previous;
 
   pthread_mutex_t guard;  ///< for all up to the next comment; never held while waiting
+  bool is_alone;          ///< nobody else holds the description, unless there was a fork
+  unsigned made_at;       ///< `fork_moment` when it was made
   bool closed;            ///< written under guard, also read without it
   bool freed;
   unsigned users;          ///< threads inside: the last one out closes and frees
   struct poller *pollers;  ///< of these, the ones that poll
   int wake;                ///< eventfd that says "closed", or -1 until somebody has to wait
-  unsigned wake_fork;      ///< `forks` when it was made
+  unsigned wake_fork;      ///< `cipc_fork_count` when it was made
   int ahead;               ///< eventfd for those who wait elsewhere, or -1 until one is asked for
   bool is_ahead_raised;    ///< its level
-  unsigned ahead_fork;     ///< `forks` when it was made
+  unsigned ahead_fork;     ///< `cipc_fork_count` when it was made
   struct turn sending;
   struct turn receiving;
   uint64_t partial;  ///< progress of the send in steps that keeps the turn
 
-  // Belongs to who has the receiving turn.
+  // Belongs to who has the receiving turn, and takes `stepping` for each step: a fork takes it,
+  // too, and so finds the reader between two of them. Never held while waiting, or with the guard.
+  pthread_mutex_t stepping;
   cipc_frame_reader_t reader;
   unsigned guess;  ///< above 0: wait before reading
 };
 
-// MARK: Fork
+// MARK: The list of all
 
-/// How many forks lie between this process and the first. An eventfd from before the last one is
-/// the parent's.
-static unsigned forks;
-static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
-static void count_fork(void) { forks++; }
-static void watch_forks(void) { (void)pthread_atfork(NULL, NULL, count_fork); }
+/// For the list alone; taken before the guard of one in it.
+static pthread_mutex_t list_guard = PTHREAD_MUTEX_INITIALIZER;
+static cipc_connection_t *all;
+/// Changes with each fork, in parent and child: who else holds what was made before is not known.
+static unsigned fork_moment;
+
+/// With the list's guard.
+static void enlist(cipc_connection_t *connection) {
+  connection->made_at = fork_moment;
+  connection->previous = NULL;
+  connection->next = all;
+  if (all != NULL) all->previous = connection;
+  all = connection;
+}
+
+/// With the list's guard.
+static void delist(cipc_connection_t *connection) {
+  *(connection->previous != NULL ? &connection->previous->next : &all) = connection->next;
+  if (connection->next != NULL) connection->next->previous = connection->previous;
+}
 
 // MARK: Making and ending
 
+/// With the list's guard.
 static int make(cipc_connection_t **made, int fd, int kind, unsigned flags, uint64_t maximum) {
   *made = NULL;
-  (void)pthread_once(&forks_once, watch_forks);
   cipc_connection_t *connection = calloc(1, sizeof *connection);
   if (connection == NULL) return CIPC_ENOMEM;
   int error = pthread_mutex_init(&connection->guard, NULL);
+  if (error == 0) {
+    error = pthread_mutex_init(&connection->stepping, NULL);
+    if (error != 0) (void)pthread_mutex_destroy(&connection->guard);
+  }
   if (error != 0) {
     free(connection);
     return -error;
@@ -97,6 +128,7 @@ static int make(cipc_connection_t **made, int fd, int kind, unsigned flags, uint
   connection->wake = connection->ahead = -1;
   cipc_frame_reader_init(&connection->reader, connection->maximum,
                          (flags & CIPC_CONNECTION_SHARED) != 0);
+  enlist(connection);
   *made = connection;
   return 0;
 }
@@ -105,8 +137,13 @@ static int make_two(cipc_connection_t **first, unsigned first_flags, cipc_connec
                     unsigned second_flags, uint64_t maximum) {
   *first = *second = NULL;
   int fds[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) return -errno;
-  int status = 0;
+  // With the list's guard, so that a fork finds them in the list or not there at all.
+  (void)pthread_mutex_lock(&list_guard);
+  int status = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0 ? -errno : 0;
+  if (status < 0) {
+    (void)pthread_mutex_unlock(&list_guard);
+    return status;
+  }
   for (int i = 0; i < 2; i++) {
     int size = BUFFER;
     (void)setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
@@ -115,6 +152,8 @@ static int make_two(cipc_connection_t **first, unsigned first_flags, cipc_connec
   if (first_flags == CIPC_CONNECTION_READABLE && shutdown(fds[0], SHUT_WR) < 0) status = -errno;
   if (status == 0) status = make(first, fds[0], CIPC_FRAME_UNIX, first_flags, maximum);
   if (status == 0) status = make(second, fds[1], CIPC_FRAME_UNIX, second_flags, maximum);
+  if (status == 0) (*first)->is_alone = (*second)->is_alone = true;
+  (void)pthread_mutex_unlock(&list_guard);
   if (status < 0) {
     // The first descriptor is the connection's already if that was made.
     if (*first != NULL) {
@@ -161,10 +200,53 @@ int cipc_connection_adopt(cipc_connection_t **connection, int fd, unsigned flags
   if (status < 0) return status;
   int descriptor_flags = fcntl(fd, F_GETFD);
   if (descriptor_flags < 0) return -errno;
+  (void)pthread_mutex_lock(&list_guard);
   status = make(connection, fd, kind, flags, maximum);
+  (void)pthread_mutex_unlock(&list_guard);
   if (status < 0) return status;
   if (!(descriptor_flags & FD_CLOEXEC)) (void)fcntl(fd, F_SETFD, descriptor_flags | FD_CLOEXEC);
   return 0;
+}
+
+void cipc_connection_own(cipc_connection_t *connection) { connection->is_alone = true; }
+
+void cipc_connection_refuse_descriptors(cipc_connection_t *connection, int refuses) {
+  (void)pthread_mutex_lock(&connection->stepping);
+  connection->reader.refuses = refuses != 0;
+  (void)pthread_mutex_unlock(&connection->stepping);
+}
+
+/// With the guard: closes the descriptor, without blocking. What a peer may have in store for that
+/// is left to a thread of the library's.
+static void close_descriptor(cipc_connection_t *connection) {
+  if (connection->is_foreign) {
+    cipc_descriptor_drop(connection->fd);
+  } else if (connection->kind == CIPC_FRAME_UNIX) {
+    bool has_forked = __atomic_load_n(&fork_moment, __ATOMIC_RELAXED) != connection->made_at;
+    cipc_socket_drop(connection->fd, connection->is_alone && !has_forked);
+  } else {
+    (void)close(connection->fd);
+  }
+  connection->fd = -1;
+}
+
+/// With the guard, while nobody is inside.
+static void end(cipc_connection_t *connection) {
+  if (connection->fd < 0) return;
+  close_descriptor(connection);
+  if (connection->wake >= 0) (void)close(connection->wake);
+  connection->wake = -1;
+  cipc_frame_reader_destroy(&connection->reader);
+}
+
+/// With the list's guard, and nobody else's: frees one that has ended.
+static void discard(cipc_connection_t *connection) {
+  delist(connection);
+  // Not before, so that whoever waits elsewhere is told of the end.
+  if (connection->ahead >= 0) (void)close(connection->ahead);
+  (void)pthread_mutex_destroy(&connection->stepping);
+  (void)pthread_mutex_destroy(&connection->guard);
+  free(connection);
 }
 
 /// With the guard, which it releases. The last one out of a closed connection closes the descriptor
@@ -173,18 +255,12 @@ static void release(cipc_connection_t *connection) {
   bool last = connection->closed && connection->users == 0;
   bool freed = connection->freed;
   // Under the guard, or somebody could free the connection while its descriptors are closed.
-  if (last && connection->fd >= 0) {
-    (void)close(connection->fd);
-    if (connection->wake >= 0) (void)close(connection->wake);
-    connection->fd = connection->wake = -1;
-    cipc_frame_reader_destroy(&connection->reader);
-  }
+  if (last) end(connection);
   (void)pthread_mutex_unlock(&connection->guard);
   if (last && freed) {
-    // Not before, so that whoever waits elsewhere is told of the end.
-    if (connection->ahead >= 0) (void)close(connection->ahead);
-    (void)pthread_mutex_destroy(&connection->guard);
-    free(connection);
+    (void)pthread_mutex_lock(&list_guard);
+    discard(connection);
+    (void)pthread_mutex_unlock(&list_guard);
   }
 }
 
@@ -203,7 +279,7 @@ static void wake_pollers(cipc_connection_t *connection) {
 
 /// With the guard: makes the eventfd of those who wait elsewhere say whether there is something.
 static void level_ahead(cipc_connection_t *connection, bool is_something) {
-  if (connection->ahead < 0 || connection->ahead_fork != forks) return;
+  if (connection->ahead < 0 || connection->ahead_fork != cipc_fork_count) return;
   if (connection->is_ahead_raised == is_something) return;
   connection->is_ahead_raised = is_something;
   uint64_t drained;
@@ -225,7 +301,7 @@ static void wake_turn(struct turn *turn) {
 static void close_locked(cipc_connection_t *connection) {
   if (connection->closed) return;
   __atomic_store_n(&connection->closed, true, __ATOMIC_RELEASE);
-  if (connection->wake_fork == forks) raise_wake(connection->wake);
+  if (connection->wake_fork == cipc_fork_count) raise_wake(connection->wake);
   wake_pollers(connection);
   level_ahead(connection, true);
   wake_turn(&connection->sending);
@@ -277,16 +353,18 @@ static int take_turn(cipc_connection_t *connection, struct turn *turn, cipc_dead
   while (*place != NULL) place = &(*place)->next;
   *place = &self;
   int status = 0;
-  struct timespec until = cipc_clock_timespec(deadline);
-  while (!self.has_turn && !connection->closed) {
-    error = deadline == CIPC_NO_DEADLINE
+  cipc_interrupt_hold_t hold;
+  cipc_interrupt_hold(&hold);
+  while (status == 0 && !self.has_turn && !connection->closed) {
+    cipc_deadline_t end = cipc_interrupt_step(&hold, deadline, deadline);
+    struct timespec until = cipc_clock_timespec(end);
+    error = end == CIPC_NO_DEADLINE
                 ? pthread_cond_wait(&self.granted, &connection->guard)
                 : pthread_cond_timedwait(&self.granted, &connection->guard, &until);
-    if (error == ETIMEDOUT && !self.has_turn && !connection->closed) {
-      status = CIPC_ETIMEDOUT;
-      break;
-    }
+    if (error != ETIMEDOUT || self.has_turn || connection->closed) continue;
+    status = end == deadline ? CIPC_ETIMEDOUT : cipc_interrupt_held(&hold);
   }
+  cipc_interrupt_let_go(&hold);
   if (connection->closed) status = CIPC_ECLOSED;
   if (!self.has_turn) {
     for (place = &turn->first; *place != &self;) place = &(*place)->next;
@@ -352,12 +430,12 @@ static void break_locked(cipc_connection_t *connection) {
 /// is none to be had.
 static int wake_descriptor(cipc_connection_t *connection) {
   (void)pthread_mutex_lock(&connection->guard);
-  if (connection->wake >= 0 && connection->wake_fork != forks) {
+  if (connection->wake >= 0 && connection->wake_fork != cipc_fork_count) {
     (void)close(connection->wake);
     connection->wake = -1;
   }
   if (connection->wake < 0) {
-    connection->wake_fork = forks;
+    connection->wake_fork = cipc_fork_count;
     connection->wake = eventfd(connection->closed ? 1 : 0, EFD_CLOEXEC | EFD_NONBLOCK);
   }
   int wake = connection->wake;
@@ -365,13 +443,14 @@ static int wake_descriptor(cipc_connection_t *connection) {
   return wake;
 }
 
-/// Waits until `fd` is ready, or `wake` is, or the deadline. 0, CIPC_ETIMEDOUT or -errno.
+/// Waits until `fd` is ready, or `wake` is, or the deadline. 0, CIPC_EAGAIN, CIPC_ETIMEDOUT or
+/// -errno.
 static int wait_either(int fd, short events, int wake, cipc_deadline_t deadline) {
   struct pollfd entries[2] = {{.fd = fd, .events = events}, {.fd = wake, .events = POLLIN}};
   // Without an eventfd (no descriptors left) look up now and then.
   cipc_deadline_t until = wake < 0 ? cipc_clock_slice(deadline) : deadline;
-  int count = poll(entries, 2, cipc_clock_poll_timeout(until));
-  if (count < 0) return errno == EINTR ? CIPC_EAGAIN : -errno;
+  int count = cipc_interrupt_poll(entries, 2, until);
+  if (count < 0) return count;
   if (entries[0].revents != 0) return 0;
   if (count > 0 || deadline == CIPC_NO_DEADLINE || cipc_clock_now() < deadline) return CIPC_EAGAIN;
   return CIPC_ETIMEDOUT;
@@ -391,6 +470,44 @@ static int wait_ready(cipc_connection_t *connection, int fd, short events,
 
 // MARK: Sending
 
+/// Waits until it is worth going on with a send that said `status`: 0, or why not.
+static int wait_to_send(cipc_connection_t *connection, int status, int64_t *pause,
+                        cipc_deadline_t deadline) {
+  if (status == CIPC_EAGAIN) {
+    return deadline <= CIPC_IMMEDIATELY ? CIPC_ETIMEDOUT
+                                        : wait_ready(connection, connection->fd, POLLOUT, deadline);
+  }
+  if (status != -ETOOMANYREFS) return status;
+  // Nothing tells when descriptors leave the queues of this user.
+  cipc_deadline_t until = cipc_clock_deadline(*pause);
+  if (*pause < 50000000) *pause *= 2;
+  if (deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline) return CIPC_ETIMEDOUT;
+  status = wait_ready(connection, -1, 0, until < deadline ? until : deadline);
+  bool is_over = deadline != CIPC_NO_DEADLINE && until >= deadline;
+  return status == CIPC_ETIMEDOUT && !is_over ? 0 : status;
+}
+
+/// With the turn: sends until all is out, or the deadline. `keeps`: the caller can go on.
+static int send_until(cipc_connection_t *connection, cipc_frame_writer_t *writer, bool keeps,
+                      cipc_deadline_t deadline) {
+  int64_t pause = 1000000;
+  bool is_paused = false;
+  int status;
+  for (;;) {
+    status = cipc_frame_writer_step(writer, connection->fd, connection->kind);
+    if (status == 0) break;
+    // From the first byte on there is no way back.
+    if (!keeps && !is_paused && writer->sent > 0) {
+      is_paused = true;
+      cipc_interrupt_pause();
+    }
+    status = wait_to_send(connection, status, &pause, deadline);
+    if (status < 0) break;
+  }
+  if (is_paused) cipc_interrupt_resume();
+  return status;
+}
+
 int cipc_connection_send(cipc_connection_t *connection, const void *bytes, size_t length,
                          const int *descriptors, size_t count, cipc_deadline_t deadline) {
   int status = enter(connection, &connection->sending, CIPC_CONNECTION_WRITABLE, deadline);
@@ -399,27 +516,7 @@ int cipc_connection_send(cipc_connection_t *connection, const void *bytes, size_
   status = length > connection->maximum ? CIPC_EFRAMETOOLONG
                                         : cipc_frame_writer_init(&writer, connection->kind, bytes,
                                                                  length, descriptors, count, 0);
-  int64_t pause = 1000000;
-  while (status == 0) {
-    status = cipc_frame_writer_step(&writer, connection->fd, connection->kind);
-    if (status == CIPC_EAGAIN) {
-      status = deadline <= CIPC_IMMEDIATELY
-                   ? CIPC_ETIMEDOUT
-                   : wait_ready(connection, connection->fd, POLLOUT, deadline);
-    } else if (status == -ETOOMANYREFS) {
-      // Nothing tells when descriptors leave the queues of this user.
-      cipc_deadline_t until = cipc_clock_deadline(pause);
-      if (pause < 50000000) pause *= 2;
-      status = deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline
-                   ? CIPC_ETIMEDOUT
-                   : wait_ready(connection, -1, 0, until < deadline ? until : deadline);
-      if (status == CIPC_ETIMEDOUT && (deadline == CIPC_NO_DEADLINE || until < deadline)) {
-        status = 0;
-      }
-    } else {
-      break;
-    }
-  }
+  if (status == 0) status = send_until(connection, &writer, false, deadline);
   (void)pthread_mutex_lock(&connection->guard);
   if (breaks(connection, status, writer.sent)) break_locked(connection);
   pass_turn(&connection->sending);
@@ -427,26 +524,55 @@ int cipc_connection_send(cipc_connection_t *connection, const void *bytes, size_
   return status;
 }
 
-int cipc_connection_send_step(cipc_connection_t *connection, const void *bytes, size_t length,
-                              const int *descriptors, size_t count, uint64_t *progress) {
+/// Makes the caller a user that has the turn, or has it still for the send that got so far.
+static int enter_again(cipc_connection_t *connection, uint64_t progress, cipc_deadline_t deadline) {
+  if (progress == 0) {
+    return enter(connection, &connection->sending, CIPC_CONNECTION_WRITABLE, deadline);
+  }
   (void)pthread_mutex_lock(&connection->guard);
   connection->users++;
-  int status = 0;
-  if (connection->closed) {
-    status = CIPC_ECLOSED;
-  } else if (!(connection->flags & CIPC_CONNECTION_WRITABLE)) {
-    status = CIPC_ENOTWRITABLE;
-  } else if (*progress > 0) {
-    if (*progress != connection->partial) status = CIPC_EINVAL;
-  } else {
-    status = take_turn(connection, &connection->sending, CIPC_IMMEDIATELY);
-  }
+  int status = connection->closed                ? CIPC_ECLOSED
+               : progress != connection->partial ? CIPC_EINVAL
+                                                 : 0;
   if (status < 0) {
     leave_locked(connection);
-    return status;
+  } else {
+    (void)pthread_mutex_unlock(&connection->guard);
   }
-  (void)pthread_mutex_unlock(&connection->guard);
+  return status;
+}
 
+/// Leaves a send that can be gone on with: it keeps the turn once something is out.
+static void leave_sending(cipc_connection_t *connection, int status, bool more, uint64_t progress) {
+  (void)pthread_mutex_lock(&connection->guard);
+  if (!more && breaks(connection, status, progress)) break_locked(connection);
+  connection->partial = more ? progress : 0;
+  if (connection->partial == 0) pass_turn(&connection->sending);
+  leave_locked(connection);
+}
+
+int cipc_connection_send_on(cipc_connection_t *connection, const void *bytes, size_t length,
+                            const int *descriptors, size_t count, uint64_t *progress,
+                            cipc_deadline_t deadline) {
+  int status = enter_again(connection, *progress, deadline);
+  if (status < 0) return status;
+  cipc_frame_writer_t writer = {.sent = *progress};
+  status = length > connection->maximum
+               ? CIPC_EFRAMETOOLONG
+               : cipc_frame_writer_init(&writer, connection->kind, bytes, length, descriptors,
+                                        count, *progress);
+  if (status == 0) {
+    status = send_until(connection, &writer, true, deadline);
+    *progress = writer.sent;
+  }
+  leave_sending(connection, status, status == CIPC_EINTR || status == CIPC_ETIMEDOUT, *progress);
+  return status;
+}
+
+int cipc_connection_send_step(cipc_connection_t *connection, const void *bytes, size_t length,
+                              const int *descriptors, size_t count, uint64_t *progress) {
+  int status = enter_again(connection, *progress, CIPC_IMMEDIATELY);
+  if (status < 0) return status;
   cipc_frame_writer_t writer = {.sent = *progress};
   status = length > connection->maximum
                ? CIPC_EFRAMETOOLONG
@@ -456,13 +582,7 @@ int cipc_connection_send_step(cipc_connection_t *connection, const void *bytes, 
     status = cipc_frame_writer_step(&writer, connection->fd, connection->kind);
     *progress = writer.sent;
   }
-
-  (void)pthread_mutex_lock(&connection->guard);
-  bool more = status == CIPC_EAGAIN || status == -ETOOMANYREFS;
-  if (!more && breaks(connection, status, *progress)) break_locked(connection);
-  connection->partial = more ? *progress : 0;
-  if (connection->partial == 0) pass_turn(&connection->sending);
-  leave_locked(connection);
+  leave_sending(connection, status, status == CIPC_EAGAIN || status == -ETOOMANYREFS, *progress);
   return status;
 }
 
@@ -480,7 +600,15 @@ void cipc_connection_abandon(cipc_connection_t *connection, uint64_t progress) {
 
 // MARK: Receiving
 
-/// With the receiving turn: waits for a header.
+/// With `stepping`, which it releases meanwhile: waits until there is something to read.
+static int wait_readable(cipc_connection_t *connection, cipc_deadline_t deadline) {
+  (void)pthread_mutex_unlock(&connection->stepping);
+  int status = wait_ready(connection, connection->fd, POLLIN, deadline);
+  (void)pthread_mutex_lock(&connection->stepping);
+  return status;
+}
+
+/// With the receiving turn and `stepping`: waits for a header.
 static int await_header(cipc_connection_t *connection, uint64_t *length, cipc_deadline_t deadline) {
   cipc_frame_reader_t *reader = &connection->reader;
   bool empty = reader->begin == reader->end && !reader->in_body;
@@ -488,7 +616,7 @@ static int await_header(cipc_connection_t *connection, uint64_t *length, cipc_de
   int status = CIPC_EAGAIN;
   if (connection->guess > 0 && empty && deadline > CIPC_IMMEDIATELY) {
     connection->guess--;
-    status = wait_ready(connection, connection->fd, POLLIN, deadline);
+    status = wait_readable(connection, deadline);
     if (status < 0) return status;
   }
   for (;;) {
@@ -496,7 +624,7 @@ static int await_header(cipc_connection_t *connection, uint64_t *length, cipc_de
     if (status != CIPC_EAGAIN) break;
     if (deadline <= CIPC_IMMEDIATELY) return CIPC_ETIMEDOUT;
     waited = true;
-    status = wait_ready(connection, connection->fd, POLLIN, deadline);
+    status = wait_readable(connection, deadline);
     if (status < 0) return status;
   }
   if (waited) connection->guess = GUESSES;
@@ -505,7 +633,7 @@ static int await_header(cipc_connection_t *connection, uint64_t *length, cipc_de
   return status;
 }
 
-/// With the receiving turn: waits for a body; keeps what arrived if that fails.
+/// With the receiving turn and `stepping`: waits for a body; keeps what arrived if that fails.
 static int await_body(cipc_connection_t *connection, uint8_t *destination,
                       cipc_deadline_t deadline) {
   cipc_frame_reader_t *reader = &connection->reader;
@@ -513,9 +641,7 @@ static int await_body(cipc_connection_t *connection, uint8_t *destination,
   for (;;) {
     int status = cipc_frame_reader_body(reader, connection->fd, connection->kind, destination);
     if (status == CIPC_EAGAIN) {
-      status = deadline <= CIPC_IMMEDIATELY
-                   ? CIPC_ETIMEDOUT
-                   : wait_ready(connection, connection->fd, POLLIN, deadline);
+      status = deadline <= CIPC_IMMEDIATELY ? CIPC_ETIMEDOUT : wait_readable(connection, deadline);
       if (status == 0) continue;
       if (destination != NULL && cipc_frame_reader_park(reader, destination) < 0) {
         return CIPC_ENOMEM;
@@ -528,6 +654,7 @@ static int await_body(cipc_connection_t *connection, uint8_t *destination,
 static bool is_fatal(int status) {
   switch (status) {
     case CIPC_ETIMEDOUT:
+    case CIPC_EINTR:
     case CIPC_EMSGSIZE:
     case CIPC_EPEERCLOSED:
     case CIPC_ECLOSED:
@@ -537,9 +664,17 @@ static bool is_fatal(int status) {
   }
 }
 
+/// Makes the caller a user that has the receiving turn, and `stepping`.
+static int enter_receiving(cipc_connection_t *connection, cipc_deadline_t deadline) {
+  int status = enter(connection, &connection->receiving, CIPC_CONNECTION_READABLE, deadline);
+  if (status == 0) (void)pthread_mutex_lock(&connection->stepping);
+  return status;
+}
+
 static void leave_receiving(cipc_connection_t *connection, int status) {
   // Read with the turn, before it is passed on.
   bool buffered = cipc_frame_reader_buffered(&connection->reader);
+  (void)pthread_mutex_unlock(&connection->stepping);
   (void)pthread_mutex_lock(&connection->guard);
   if (is_fatal(status)) break_locked(connection);
   // Their message is no longer in the socket, where they look.
@@ -553,7 +688,7 @@ static void leave_receiving(cipc_connection_t *connection, int status) {
 int cipc_connection_receive_length(cipc_connection_t *connection, size_t *length,
                                    cipc_deadline_t deadline) {
   *length = 0;
-  int status = enter(connection, &connection->receiving, CIPC_CONNECTION_READABLE, deadline);
+  int status = enter_receiving(connection, deadline);
   if (status < 0) return status;
   uint64_t claimed = 0;
   status = await_header(connection, &claimed, deadline);
@@ -571,7 +706,7 @@ int cipc_connection_receive_into(cipc_connection_t *connection, void *buffer, si
   *length = 0;
   if (descriptors != NULL) *descriptors = NULL;
   if (count != NULL) *count = 0;
-  int status = enter(connection, &connection->receiving, CIPC_CONNECTION_READABLE, deadline);
+  int status = enter_receiving(connection, deadline);
   if (status < 0) return status;
   uint64_t claimed = 0;
   uint8_t nothing = 0;
@@ -593,7 +728,7 @@ int cipc_connection_receive(cipc_connection_t *connection, uint8_t **bytes, size
   *length = 0;
   if (descriptors != NULL) *descriptors = NULL;
   if (count != NULL) *count = 0;
-  int status = enter(connection, &connection->receiving, CIPC_CONNECTION_READABLE, deadline);
+  int status = enter_receiving(connection, deadline);
   if (status < 0) return status;
   cipc_frame_reader_t *reader = &connection->reader;
   uint64_t claimed = 0;
@@ -655,15 +790,13 @@ int cipc_connection_acknowledge(cipc_connection_t *connection, cipc_deadline_t d
 static int receive_byte(cipc_connection_t *connection, uint8_t expected, int *descriptors,
                         size_t count, cipc_deadline_t deadline) {
   if (connection->kind != CIPC_FRAME_UNIX) return CIPC_EOPNOTSUPP;
-  int status = enter(connection, &connection->receiving, CIPC_CONNECTION_READABLE, deadline);
+  int status = enter_receiving(connection, deadline);
   if (status < 0) return status;
   uint8_t byte = 0;
   for (;;) {
     status = cipc_frame_reader_byte(&connection->reader, connection->fd, connection->kind, &byte);
     if (status != CIPC_EAGAIN) break;
-    status = deadline <= CIPC_IMMEDIATELY
-                 ? CIPC_ETIMEDOUT
-                 : wait_ready(connection, connection->fd, POLLIN, deadline);
+    status = deadline <= CIPC_IMMEDIATELY ? CIPC_ETIMEDOUT : wait_readable(connection, deadline);
     if (status < 0) break;
   }
   bool is_inside = status == CIPC_EINVAL;
@@ -671,7 +804,7 @@ static int receive_byte(cipc_connection_t *connection, uint8_t expected, int *de
   size_t number = 0;
   if (status == 0) status = cipc_frame_reader_take(&connection->reader, &taken, &number);
   if (status == 0 && (byte != expected || number != count)) {
-    for (size_t i = 0; i < number; i++) (void)close(taken[i]);
+    for (size_t i = 0; i < number; i++) cipc_descriptor_drop(taken[i]);
     status = CIPC_EHANDLES;
   }
   if (status == 0 && count > 0) memcpy(descriptors, taken, count * sizeof *taken);
@@ -724,8 +857,8 @@ int cipc_connection_poll(cipc_connection_t *connection, cipc_deadline_t deadline
   struct poller **place = &connection->pollers;
   while (*place != &self) place = &(*place)->next;
   *place = self.next;
-  leave_locked(connection);
   if (self.wake >= 0) (void)close(self.wake);
+  leave_locked(connection);
   return status;
 }
 
@@ -740,6 +873,7 @@ int cipc_connection_descriptor(cipc_connection_t *connection, int *fd) {
   *fd = -1;
   (void)pthread_mutex_lock(&connection->guard);
   int status = connection->closed ? CIPC_ECLOSED : duplicate_descriptor(connection->fd, fd);
+  connection->is_alone = false;
   (void)pthread_mutex_unlock(&connection->guard);
   return status;
 }
@@ -751,7 +885,7 @@ int cipc_connection_watch(cipc_connection_t *connection, int descriptors[2]) {
   if (status == 0 || status == CIPC_EAGAIN) {
     bool is_something = status == 0;
     status = 0;
-    if (connection->ahead >= 0 && connection->ahead_fork != forks) {
+    if (connection->ahead >= 0 && connection->ahead_fork != cipc_fork_count) {
       (void)close(connection->ahead);
       connection->ahead = -1;
     }
@@ -759,7 +893,7 @@ int cipc_connection_watch(cipc_connection_t *connection, int descriptors[2]) {
       connection->ahead = eventfd(is_something ? 1 : 0, EFD_CLOEXEC | EFD_NONBLOCK);
       if (connection->ahead < 0) status = -errno;
       connection->is_ahead_raised = is_something;
-      connection->ahead_fork = forks;
+      connection->ahead_fork = cipc_fork_count;
     }
   }
   if (status == 0) {
@@ -772,6 +906,7 @@ int cipc_connection_watch(cipc_connection_t *connection, int descriptors[2]) {
 
 int cipc_connection_duplicate(cipc_connection_t *connection, cipc_connection_t **duplicate) {
   *duplicate = NULL;
+  (void)pthread_mutex_lock(&list_guard);
   (void)pthread_mutex_lock(&connection->guard);
   int status = 0;
   if (connection->closed) {
@@ -787,15 +922,26 @@ int cipc_connection_duplicate(cipc_connection_t *connection, cipc_connection_t *
                   connection->maximum);
     if (status < 0) (void)close(fd);
   }
-  if (status == 0) connection->reader.exact = true;
+  if (status == 0) {
+    connection->reader.exact = true;
+    connection->is_alone = false;
+    (*duplicate)->is_foreign = connection->is_foreign;
+  }
   (void)pthread_mutex_unlock(&connection->guard);
+  (void)pthread_mutex_unlock(&list_guard);
   return status;
 }
 
 void cipc_connection_state_dispose(cipc_connection_state_t *state) {
-  if (state->descriptor >= 0) (void)close(state->descriptor);
+  // Duplicates of ours, which close at once as a rule.
+  if (state->is_foreign || state->descriptor < 0 ||
+      cipc_frame_kind(state->descriptor) != CIPC_FRAME_UNIX) {
+    cipc_descriptor_drop(state->descriptor);
+  } else {
+    cipc_socket_drop(state->descriptor, false);
+  }
   for (size_t i = 0; i < state->descriptor_count; i++) {
-    if (state->descriptors[i] >= 0) (void)close(state->descriptors[i]);
+    cipc_descriptor_drop(state->descriptors[i]);
   }
   free(state->unread);
   free(state->descriptors);
@@ -856,6 +1002,7 @@ int cipc_connection_export(cipc_connection_t *connection, cipc_connection_state_
   if (status == 0) {
     state->flags = connection->flags | (connection->reader.exact ? CIPC_CONNECTION_SHARED : 0u);
     state->maximum = connection->maximum;
+    connection->is_alone = false;
   }
   (void)pthread_mutex_unlock(&connection->guard);
   if (status < 0) cipc_connection_state_dispose(state);
@@ -882,6 +1029,7 @@ int cipc_connection_import(cipc_connection_t **connection, cipc_connection_state
     free(reader.ahead);
     return status;
   }
+  (*connection)->is_foreign = state->is_foreign != 0;
   cipc_frame_reader_t *target = &(*connection)->reader;
   target->ahead = reader.ahead;
   target->ahead_capacity = capacity;
@@ -895,3 +1043,92 @@ int cipc_connection_import(cipc_connection_t **connection, cipc_connection_state
   state->descriptor = -1;
   return 0;
 }
+
+// MARK: The peer
+
+int cipc_connection_credentials(cipc_connection_t *connection, cipc_credentials_t *credentials) {
+  memset(credentials, 0, sizeof *credentials);
+  struct ucred found;
+  socklen_t size = sizeof found;
+  (void)pthread_mutex_lock(&connection->guard);
+  int status = connection->closed                    ? CIPC_ECLOSED
+               : connection->kind != CIPC_FRAME_UNIX ? CIPC_EOPNOTSUPP
+                                                     : 0;
+  // Without a duplicate: whoever decides by these decides also when there are no descriptors left.
+  if (status == 0 && getsockopt(connection->fd, SOL_SOCKET, SO_PEERCRED, &found, &size) < 0) {
+    status = -errno;
+  }
+  (void)pthread_mutex_unlock(&connection->guard);
+  if (status < 0) return status;
+  credentials->process = found.pid;
+  credentials->user = found.uid;
+  credentials->group = found.gid;
+  return 0;
+}
+
+int cipc_connection_peer_address(cipc_connection_t *connection, cipc_address_t *address) {
+  memset(address, 0, sizeof *address);
+  socklen_t size = sizeof address->storage;
+  (void)pthread_mutex_lock(&connection->guard);
+  int status = connection->closed ? CIPC_ECLOSED : 0;
+  if (status == 0 &&
+      getpeername(connection->fd, (struct sockaddr *)(void *)address->storage.bytes, &size) < 0) {
+    status = errno == ENOTSOCK ? CIPC_EOPNOTSUPP : -errno;
+  }
+  (void)pthread_mutex_unlock(&connection->guard);
+  if (status < 0) return status;
+  address->length = (uint32_t)size;
+  return cipc_address_kind(address) == 0 ? CIPC_EOPNOTSUPP : 0;
+}
+
+// MARK: Forks
+
+static void fork_prepare(void) {
+  (void)pthread_mutex_lock(&list_guard);
+  for (cipc_connection_t *connection = all; connection != NULL; connection = connection->next) {
+    (void)pthread_mutex_lock(&connection->stepping);
+    (void)pthread_mutex_lock(&connection->guard);
+  }
+}
+
+static void fork_parent(void) {
+  for (cipc_connection_t *connection = all; connection != NULL; connection = connection->next) {
+    (void)pthread_mutex_unlock(&connection->guard);
+    (void)pthread_mutex_unlock(&connection->stepping);
+  }
+  fork_moment++;
+  (void)pthread_mutex_unlock(&list_guard);
+}
+
+/// In the child, where nobody is inside of it any more.
+static void forget_users(cipc_connection_t *connection) {
+  for (struct poller *poller = connection->pollers; poller != NULL; poller = poller->next) {
+    if (poller->wake >= 0) (void)close(poller->wake);
+  }
+  connection->pollers = NULL;
+  connection->users = 0;
+  connection->sending.first = connection->receiving.first = NULL;
+  // A send in steps has the turn between two of them, too, and may go on in the child.
+  connection->sending.taken = connection->partial > 0;
+  const cipc_frame_reader_t *reader = &connection->reader;
+  bool is_torn =
+      connection->receiving.taken && reader->in_body && reader->have > 0 && reader->parked == NULL;
+  connection->receiving.taken = false;
+  // Part of a message is in the memory of the parent's thread, which goes on receiving it.
+  if (is_torn) close_locked(connection);
+}
+
+static void fork_child(void) {
+  fork_moment++;
+  for (cipc_connection_t *connection = all, *next; connection != NULL; connection = next) {
+    next = connection->next;
+    forget_users(connection);
+    // What the parent's threads were to do as they leave.
+    if (connection->closed) end(connection);
+    (void)pthread_mutex_unlock(&connection->guard);
+    (void)pthread_mutex_unlock(&connection->stepping);
+    if (connection->freed) discard(connection);
+  }
+  (void)pthread_mutex_unlock(&list_guard);
+}
+CIPC_FORK_ROOM(CIPC_FORK_RANK_CONNECTIONS, fork_prepare, fork_parent, fork_child)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -34,6 +35,24 @@ static int has_other_threads(void) {
 static void flush(void) {
   (void)fflush(stdout);
   (void)fflush(stderr);
+}
+
+/// Where the libc has it: not 0 while this process has one thread.
+extern char __libc_single_threaded __attribute__((weak));
+
+void cipc_process_flush(void) {
+  // Mostly there is nothing, and looking is a tenth of a flush.
+  if (__fpending(stdout) > 0) (void)fflush(stdout);
+  if (__fpending(stderr) > 0) (void)fflush(stderr);
+}
+
+void cipc_process_flush_all(void) {
+  // Of one thread, none sits in a read.
+  if (&__libc_single_threaded != NULL && __libc_single_threaded != 0) {
+    (void)fflush(NULL);
+  } else {
+    cipc_process_flush();
+  }
 }
 
 void cipc_process_leave(int code) {
@@ -77,6 +96,8 @@ int cipc_process_fork(cipc_process_t **process, int *connection,
   int status = cipc_start_prepare(&start, NULL, options);
   if (status == CIPC_OK) status = cipc_start_separate(&start);
   if (status < 0) return cipc_start_finish(&start, status, process, connection);
+  // Opened again when the child is there: see cipc_lifeline_writer.
+  cipc_lifeline_delist(start.made);
 
   flush();
   pid_t pid = fork();

@@ -9,12 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "descriptor.h"
+#include "interrupt.h"
 
 /// The most that a peer can send at once: SCM_MAX_FD of the kernel.
 #define BATCH 253
@@ -71,13 +72,13 @@ int cipc_frame_decode_header(const uint8_t *bytes, size_t available, uint64_t ma
 // MARK: Descriptors
 
 int cipc_frame_kind(int fd) {
-  struct stat status;
-  if (fstat(fd, &status) < 0) return -errno;
-  if (S_ISFIFO(status.st_mode)) return CIPC_FRAME_PIPE;
-  if (!S_ISSOCK(status.st_mode)) return CIPC_EOPNOTSUPP;
+  // Not by fstat: the descriptor may be a peer's, of a file system that answers when it likes.
   int type = 0, domain = 0;
   socklen_t size = sizeof type;
-  if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0) return -errno;
+  if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0) {
+    if (errno != ENOTSOCK) return -errno;
+    return fcntl(fd, F_GETPIPE_SZ) >= 0 ? CIPC_FRAME_PIPE : CIPC_EOPNOTSUPP;
+  }
   if (type != SOCK_STREAM) return CIPC_EOPNOTSUPP;
   size = sizeof domain;
   if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0) return -errno;
@@ -87,9 +88,9 @@ int cipc_frame_kind(int fd) {
 int cipc_frame_wait(int fd, short events, cipc_deadline_t deadline) {
   for (;;) {
     struct pollfd entry = {.fd = fd, .events = events};
-    int count = poll(&entry, 1, cipc_clock_poll_timeout(deadline));
+    int count = cipc_interrupt_poll(&entry, 1, deadline);
     if (count > 0) return entry.revents & POLLNVAL ? CIPC_EBADF : 0;
-    if (count < 0 && errno != EINTR) return -errno;
+    if (count < 0) return count;
     if (count == 0 && deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline) {
       return CIPC_ETIMEDOUT;
     }
@@ -117,6 +118,10 @@ static ssize_t pipe_transfer(int fd, struct iovec *vector, int count, bool writi
     room -= vector[i].iov_len;
   }
   return writev(fd, vector, count);
+}
+
+ssize_t cipc_frame_pipe_read(int fd, struct iovec *vector, int count) {
+  return pipe_transfer(fd, vector, count, false);
 }
 
 /// A pipe has no MSG_NOSIGNAL: block SIGPIPE in this thread and take back the one that we raised.
@@ -273,6 +278,16 @@ int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind) {
   return 0;
 }
 
+/// Pauses for a while: 0; CIPC_ETIMEDOUT: the deadline has passed; CIPC_EINTR.
+static int wait_a_while(int64_t *pause, cipc_deadline_t deadline) {
+  if (deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline) return CIPC_ETIMEDOUT;
+  cipc_deadline_t until = cipc_clock_deadline(*pause);
+  struct pollfd none = {.fd = -1};
+  int status = cipc_interrupt_poll(&none, 1, until < deadline ? until : deadline);
+  if (*pause < 50000000) *pause *= 2;
+  return status < 0 ? status : 0;
+}
+
 int cipc_frame_write(int fd, const void *bytes, size_t length, const int *descriptors, size_t count,
                      cipc_deadline_t deadline) {
   int kind = cipc_frame_kind(fd);
@@ -280,22 +295,23 @@ int cipc_frame_write(int fd, const void *bytes, size_t length, const int *descri
   cipc_frame_writer_t writer;
   int status = cipc_frame_writer_init(&writer, kind, bytes, length, descriptors, count, 0);
   int64_t pause = 1000000;
+  bool is_paused = false;
   while (status == 0) {
     status = cipc_frame_writer_step(&writer, fd, kind);
+    if (status == 0) break;
+    // From the first byte on there is no way back.
+    if (!is_paused && writer.sent > 0) {
+      is_paused = true;
+      cipc_interrupt_pause();
+    }
     if (status == CIPC_EAGAIN) {
       status = cipc_frame_wait(fd, POLLOUT, deadline);
     } else if (status == -ETOOMANYREFS) {
       // Nothing tells when descriptors leave the queues of this user.
-      if (deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline) return CIPC_ETIMEDOUT;
-      cipc_deadline_t until = cipc_clock_deadline(pause);
-      struct pollfd none = {.fd = -1};
-      (void)poll(&none, 1, cipc_clock_poll_timeout(until < deadline ? until : deadline));
-      if (pause < 50000000) pause *= 2;
-      status = 0;
-    } else {
-      break;
+      status = wait_a_while(&pause, deadline);
     }
   }
+  if (is_paused) cipc_interrupt_resume();
   return status;
 }
 
@@ -307,12 +323,12 @@ void cipc_frame_reader_init(cipc_frame_reader_t *reader, uint64_t maximum, bool 
   reader->exact = exact;
 }
 
-static void close_all(const int *descriptors, size_t count) {
-  for (size_t i = 0; i < count; i++) (void)close(descriptors[i]);
+static void drop_all(const int *descriptors, size_t count) {
+  for (size_t i = 0; i < count; i++) cipc_descriptor_drop(descriptors[i]);
 }
 
 void cipc_frame_reader_destroy(cipc_frame_reader_t *reader) {
-  close_all(reader->descriptors, reader->descriptor_count);
+  drop_all(reader->descriptors, reader->descriptor_count);
   free(reader->descriptors);
   free(reader->arrivals);
   free(reader->ahead);
@@ -360,7 +376,7 @@ static int take_control(cipc_frame_reader_t *reader, struct msghdr *message, siz
       status = reserve_descriptors(reader, count);
     }
     if (header->cmsg_type != SCM_RIGHTS || status != 0) {
-      close_all(descriptors, count);
+      drop_all(descriptors, count);
       continue;
     }
     for (size_t i = 0; i < count; i++) {
@@ -369,6 +385,18 @@ static int take_control(cipc_frame_reader_t *reader, struct msghdr *message, siz
     }
   }
   return status;
+}
+
+/// Shortens the vector to what can be read without receiving descriptors. The peek has no room for
+/// them, so that it says whether there are any, and nothing is received or closed by it.
+static int look_for_descriptors(int fd, struct iovec *vector) {
+  struct msghdr message = {.msg_iov = vector};
+  message.msg_iovlen = 1;
+  ssize_t count = recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
+  if (count <= 0) return 0;  // the read says why
+  if (message.msg_flags & MSG_CTRUNC) return CIPC_EDESCRIPTORSREFUSED;
+  vector->iov_len = (size_t)count;
+  return 0;
 }
 
 /// One read. The number of bytes in `*done`; 0 bytes with status 0 is the end of the stream.
@@ -387,7 +415,10 @@ static int fill(cipc_frame_reader_t *reader, int fd, int kind, struct iovec *vec
       struct msghdr message = {.msg_iov = vector};
       message.msg_iovlen = 1;
       if (pieces == 2) message.msg_iovlen = 2;
-      if (kind == CIPC_FRAME_UNIX) {
+      if (kind == CIPC_FRAME_UNIX && reader->refuses) {
+        status = look_for_descriptors(fd, vector);
+        if (status < 0) return status;
+      } else if (kind == CIPC_FRAME_UNIX) {
         message.msg_control = control.bytes;
         message.msg_controllen = sizeof control.bytes;
       }
@@ -445,7 +476,8 @@ int cipc_frame_reader_header(cipc_frame_reader_t *reader, int fd, int kind, uint
       reader->end = available;
     }
     size_t want = reader->ahead_capacity - available;
-    if (reader->exact) want = (available < 4 ? 4 : CIPC_FRAME_HEADER_SIZE) - available;
+    if (reader->exact || reader->refuses)
+      want = (available < 4 ? 4 : CIPC_FRAME_HEADER_SIZE) - available;
     struct iovec vector = {.iov_base = reader->ahead + available, .iov_len = want};
     size_t done = 0;
     int status = fill(reader, fd, kind, &vector, 1, &done);
@@ -497,7 +529,8 @@ int cipc_frame_reader_body(cipc_frame_reader_t *reader, int fd, int kind, uint8_
     struct iovec vector[2] = {{.iov_base = target, .iov_len = (size_t)room},
                               {.iov_base = reader->ahead, .iov_len = reader->ahead_capacity}};
     // The beginning of the next frame comes along with the end of this one.
-    bool last = !reader->exact && reader->have + room == reader->length && reader->ahead != NULL;
+    bool last = !reader->exact && !reader->refuses && reader->have + room == reader->length &&
+                reader->ahead != NULL;
     size_t done = 0;
     int status = fill(reader, fd, kind, vector, last ? 2 : 1, &done);
     if (status < 0) return status;
@@ -553,7 +586,7 @@ int cipc_frame_reader_take(cipc_frame_reader_t *reader, int **descriptors, size_
     *descriptors = taken;
     *count = ours;
   } else {
-    close_all(reader->descriptors, ours);
+    drop_all(reader->descriptors, ours);
   }
   reader->descriptor_count -= ours;
   memmove(reader->descriptors, reader->descriptors + ours,
@@ -616,14 +649,21 @@ int cipc_frame_read(int fd, uint64_t maximum, uint8_t **bytes, size_t *length, i
   cipc_frame_reader_init(&reader, maximum, true);
   reader.patient = true;
   uint64_t claimed = 0;
+  bool is_paused = false;
   int status;
   for (;;) {
     status = cipc_frame_reader_header(&reader, fd, kind, &claimed);
     if (status == 0) status = cipc_frame_reader_body(&reader, fd, kind, NULL);
     if (status != CIPC_EAGAIN) break;
+    // What was read is nowhere to be kept.
+    if (!is_paused && reader.received > 0) {
+      is_paused = true;
+      cipc_interrupt_pause();
+    }
     status = cipc_frame_wait(fd, POLLIN, deadline);
     if (status < 0) break;
   }
+  if (is_paused) cipc_interrupt_resume();
   if (status == 0) status = cipc_frame_reader_take(&reader, descriptors, count);
   if (status == 0) {
     *bytes = reader.parked;

@@ -24,6 +24,10 @@ int cipc_frame_kind(int fd);
 /// Writes what fits into a pipe now, without waiting and without a SIGPIPE; as writev(2) otherwise.
 ssize_t cipc_frame_pipe_write(int fd, struct iovec *vector, int count);
 
+/// Reads what is in a pipe now, without waiting; as readv(2) otherwise. With kernels before 6.4,
+/// one thread at a time: there another reader may take what this one was told of.
+ssize_t cipc_frame_pipe_read(int fd, struct iovec *vector, int count);
+
 /// A frame on its way out. `sent` is all of its state, so that a caller can put
 /// a writer together again between two steps.
 typedef struct cipc_frame_writer {
@@ -48,6 +52,10 @@ int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind);
 typedef struct cipc_frame_reader {
   uint64_t maximum;
   bool exact;  ///< somebody else reads this stream too: never past the end of a frame
+
+  /// Descriptors are refused and not received: CIPC_EDESCRIPTORSREFUSED. Reads stop at the end of
+  /// a frame, since what stands behind it may have descriptors by right.
+  bool refuses;
 
   /// The caller polls after CIPC_EAGAIN: it may come early, after a short read. Otherwise it is
   /// only said when the kernel has said so.

@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "fork_hooks.h"
 #include "frame.h"
 
 struct cipc_pipe {
@@ -27,12 +29,10 @@ static void fork_child(void) {
   all = NULL;
   (void)pthread_mutex_unlock(&guard);
 }
-static void watch_forks(void) { (void)pthread_atfork(fork_prepare, fork_parent, fork_child); }
+CIPC_FORK_ROOM(CIPC_FORK_RANK_PIPES, fork_prepare, fork_parent, fork_child)
 
 int cipc_pipe_open(cipc_pipe_t **pipe, int *reader) {
   if (pipe == NULL || reader == NULL) return CIPC_EINVAL;
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  (void)pthread_once(&once, watch_forks);
   cipc_pipe_t *made = calloc(1, sizeof *made);
   if (made == NULL) return CIPC_ENOMEM;
   int ends[2];
@@ -67,6 +67,28 @@ int cipc_pipe_write(cipc_pipe_t *pipe, const void *bytes, size_t size, size_t *w
   } while (done < 0 && errno == EINTR);
   if (done < 0) return errno == EPIPE ? CIPC_EPEERCLOSED : -errno;
   *written = (size_t)done;
+  return CIPC_OK;
+}
+
+int cipc_pipe_read(int reader, void *bytes, size_t size, size_t *count) {
+  if (count == NULL || (bytes == NULL && size > 0)) return CIPC_EINVAL;
+  *count = 0;
+  if (size == 0) return CIPC_OK;
+  ssize_t done;
+  do {
+    struct iovec vector = {bytes, size};
+    done = cipc_frame_pipe_read(reader, &vector, 1);
+  } while (done < 0 && errno == EINTR);
+  if (done < 0) return -errno;
+  *count = (size_t)done;
+  return CIPC_OK;
+}
+
+int cipc_pipe_available(int reader, size_t *count) {
+  if (count == NULL) return CIPC_EINVAL;
+  int waiting = 0;
+  if (ioctl(reader, FIONREAD, &waiting) < 0) return -errno;
+  *count = waiting > 0 ? (size_t)waiting : 0;
   return CIPC_OK;
 }
 

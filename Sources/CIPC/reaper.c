@@ -6,6 +6,7 @@
 // process with one thread keeps the right to fork, and has its children reaped in passing.
 #include <pthread.h>
 
+#include "fork_hooks.h"
 #include "start.h"
 #include "waiter.h"
 
@@ -162,11 +163,11 @@ void cipc_process_release(cipc_process_t *process) {
 
 // MARK: - Forks
 
-void cipc_reaper_fork_prepare(void) { (void)pthread_mutex_lock(&guard); }
-void cipc_reaper_fork_parent(void) { (void)pthread_mutex_unlock(&guard); }
+static void fork_prepare(void) { (void)pthread_mutex_lock(&guard); }
+static void fork_parent(void) { (void)pthread_mutex_unlock(&guard); }
 
 /// The waits are gone with the thread; and those given up are the parent's children.
-void cipc_reaper_fork_child(void) {
+static void fork_child(void) {
   for (cipc_process_t *process = watched, *next; process != NULL; process = next) {
     next = process->next;
     process->is_awaited = false;
@@ -176,3 +177,4 @@ void cipc_reaper_fork_child(void) {
   }
   (void)pthread_mutex_unlock(&guard);
 }
+CIPC_FORK_ROOM(CIPC_FORK_RANK_REAPER, fork_prepare, fork_parent, fork_child)

@@ -7,13 +7,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "fork_hooks.h"
 #include "futex.h"
+#include "tries.h"
 
 // How many participants a slice's look asks the kernel about.
 #define LOOKS 8u
 
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 static cipc_table_t *first;
 static uint64_t generation;
 // Whether the tables were inherited in a fork and this process is not in them.
@@ -60,8 +61,11 @@ static uint32_t enter_unused(const cipc_table_t *table, uint64_t word) {
   for (; high < CIPC_TABLE_ENTRIES && back(table, high); high++) {
     // Before the entry is taken: one beyond the mark would never be looked at.
     uint32_t found = __atomic_load_n(&table->head->high, __ATOMIC_RELAXED);
-    while (found <= high && !__atomic_compare_exchange_n(&table->head->high, &found, high + 1, true,
-                                                         __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+    for (int i = 0; i < CIPC_TRIES && found <= high; i++) {
+      if (__atomic_compare_exchange_n(&table->head->high, &found, high + 1, false, __ATOMIC_SEQ_CST,
+                                      __ATOMIC_RELAXED)) {
+        break;
+      }
     }
     // Commit point of joining.
     if (replace(table, high, CIPC_PARTICIPANT_NOBODY, word)) return high;
@@ -178,9 +182,7 @@ static void fork_child(void) {
   is_inherited = first != NULL;
   (void)pthread_mutex_unlock(&guard);
 }
-static void watch_forks(void) { (void)pthread_atfork(fork_prepare, fork_parent, fork_child); }
-
-void cipc_table_watch_forks(void) { (void)pthread_once(&once, watch_forks); }
+CIPC_FORK_ROOM(CIPC_FORK_RANK_TABLES, fork_prepare, fork_parent, fork_child)
 
 // With the guard.
 static void changed(void) { (void)__atomic_fetch_add(&generation, 1, __ATOMIC_RELEASE); }
@@ -188,7 +190,6 @@ static void changed(void) { (void)__atomic_fetch_add(&generation, 1, __ATOMIC_RE
 uint64_t cipc_table_generation(void) { return __atomic_load_n(&generation, __ATOMIC_ACQUIRE); }
 
 void cipc_table_join(cipc_table_t *table) {
-  cipc_table_watch_forks();
   // Without the guard, which it may take: a forked child first enters what it inherited.
   cipc_participant_t self = cipc_participant_current();
   (void)pthread_mutex_lock(&guard);

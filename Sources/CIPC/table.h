@@ -107,11 +107,6 @@ void cipc_table_look(const uint32_t *word);
 // number may stand for another process by now: nobody who is alive is taken out.
 void cipc_table_process_ended(pid_t pid);
 
-// Has forks take the register's guard. By a room that reaps children under a guard of its own,
-// before it does the same for that one: who forks takes what was registered first last, and so in
-// the order in which reaping does.
-void cipc_table_watch_forks(void);
-
 // Enters this process in the tables that it has inherited in a fork, if it has not done so.
 void cipc_table_rejoin(cipc_participant_t self);
 

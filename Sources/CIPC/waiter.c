@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "fork_hooks.h"
+#include "interrupt.h"
 #include "thread.h"
 #include "waiter.h"
 
@@ -35,7 +37,6 @@ struct wait {
 
 /// All under the guard. `running` says whether there is a thread in this process.
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool running;
 static int epoll = -1;
 static int timer = -1;
@@ -212,7 +213,7 @@ static void fork_child(void) {
   }
   (void)pthread_mutex_unlock(&guard);
 }
-static void watch_forks(void) { (void)pthread_atfork(fork_prepare, fork_parent, fork_child); }
+CIPC_FORK_ROOM(CIPC_FORK_RANK_WAITER, fork_prepare, fork_parent, fork_child)
 
 static int start(void) {
   epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -240,7 +241,6 @@ int cipc_waiter_wait(int fd, unsigned flags, cipc_deadline_t deadline,
                      cipc_waiter_callback_t callback, void *context, cipc_waiter_ticket_t *ticket) {
   *ticket = 0;
   const unsigned directions = CIPC_WAITER_READABLE | CIPC_WAITER_WRITABLE;
-  (void)pthread_once(&once, watch_forks);
   int own = -1;
   int status = 0;
   if (fd >= 0) {
@@ -332,8 +332,8 @@ static int poll_all(const cipc_waiter_interest_t *interests, size_t count, cipc_
     if (entries[i].events == 0) return CIPC_EINVAL;
   }
   for (;;) {
-    int ready = poll(entries, (nfds_t)count, cipc_clock_poll_timeout(deadline));
-    if (ready < 0 && errno != EINTR) return -errno;
+    int ready = cipc_interrupt_poll(entries, (nfds_t)count, deadline);
+    if (ready < 0) return ready;
     for (size_t i = 0; ready > 0 && i < count; i++) {
       if (entries[i].revents & POLLNVAL) return CIPC_EBADF;
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "watch.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -9,10 +10,14 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "fork_hooks.h"
 
 // The owner and the wait under way, if there is one, have a reference each: the wait's callback
 // may come after the owner has closed it.
 struct cipc_watch {
+  // In the list of all, with its guard.
+  cipc_watch_t *next, *previous;
+
   pthread_mutex_t guard;
   cipc_watch_subject_t subject;
   int descriptor;
@@ -22,18 +27,39 @@ struct cipc_watch {
   cipc_waiter_ticket_t ticket;
 };
 
+/// For the list alone; taken before the guard of one in it.
+static pthread_mutex_t list_guard = PTHREAD_MUTEX_INITIALIZER;
+static cipc_watch_t *all;
+
+/// With the list's guard: closes one that nobody refers to, and frees it.
+static void discard(cipc_watch_t *watch) {
+  *(watch->previous != NULL ? &watch->previous->next : &all) = watch->next;
+  if (watch->next != NULL) watch->next->previous = watch->previous;
+  if (watch->descriptor >= 0) (void)close(watch->descriptor);
+  (void)pthread_mutex_destroy(&watch->guard);
+  free(watch);
+}
+
 int cipc_watch_open(cipc_watch_t **watch, const cipc_watch_subject_t *subject) {
   cipc_watch_t *made = calloc(1, sizeof *made);
   if (made == NULL) return CIPC_ENOMEM;
   made->subject = *subject;
   made->references = 1;
-  made->descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  int status = made->descriptor < 0 ? -errno : -pthread_mutex_init(&made->guard, NULL);
+  int status = -pthread_mutex_init(&made->guard, NULL);
   if (status < 0) {
-    if (made->descriptor >= 0) (void)close(made->descriptor);
     free(made);
     return status;
   }
+  // Under the list's guard, so that a fork finds it in the list or not there at all.
+  (void)pthread_mutex_lock(&list_guard);
+  made->descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (made->descriptor < 0) status = -errno;
+  made->next = all;
+  if (all != NULL) all->previous = made;
+  all = made;
+  if (status < 0) discard(made);
+  (void)pthread_mutex_unlock(&list_guard);
+  if (status < 0) return status;
   *watch = made;
   return 0;
 }
@@ -43,9 +69,9 @@ static void drop(cipc_watch_t *watch) {
   bool is_last = --watch->references == 0;
   (void)pthread_mutex_unlock(&watch->guard);
   if (!is_last) return;
-  (void)close(watch->descriptor);
-  (void)pthread_mutex_destroy(&watch->guard);
-  free(watch);
+  (void)pthread_mutex_lock(&list_guard);
+  discard(watch);
+  (void)pthread_mutex_unlock(&list_guard);
 }
 
 // Whatever the wait says, whoever is interested looks again.
@@ -96,3 +122,39 @@ void cipc_watch_close(cipc_watch_t *watch) {
   }
   drop(watch);
 }
+
+// MARK: Forks
+
+static void fork_prepare(void) {
+  (void)pthread_mutex_lock(&list_guard);
+  for (cipc_watch_t *watch = all; watch != NULL; watch = watch->next) {
+    (void)pthread_mutex_lock(&watch->guard);
+  }
+}
+
+static void fork_parent(void) {
+  for (cipc_watch_t *watch = all; watch != NULL; watch = watch->next) {
+    (void)pthread_mutex_unlock(&watch->guard);
+  }
+  (void)pthread_mutex_unlock(&list_guard);
+}
+
+/// The child has none of the parent's waits, and must not touch its eventfd: there is another one
+/// by the same number.
+static void fork_child(void) {
+  for (cipc_watch_t *watch = all, *next; watch != NULL; watch = next) {
+    next = watch->next;
+    if (watch->is_waiting) watch->references--;
+    watch->is_waiting = false;
+    int own = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (own < 0 || dup3(own, watch->descriptor, O_CLOEXEC) < 0) {
+      (void)close(watch->descriptor);
+      watch->descriptor = -1;
+    }
+    if (own >= 0) (void)close(own);
+    (void)pthread_mutex_unlock(&watch->guard);
+    if (watch->references == 0) discard(watch);
+  }
+  (void)pthread_mutex_unlock(&list_guard);
+}
+CIPC_FORK_ROOM(CIPC_FORK_RANK_WATCHES, fork_prepare, fork_parent, fork_child)

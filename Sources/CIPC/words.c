@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "clock.h"
+#include "fork_hooks.h"
 #include "futex.h"
 #include "table.h"
 #include "thread.h"
@@ -41,7 +42,6 @@ struct word {
 
 /// All under the guard. `running` says whether there is a thread in this process.
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool running;
 static struct wait *waits;
 static uint32_t wait_count;
@@ -318,14 +318,13 @@ static void fork_child(void) {
   earliest = CIPC_NO_DEADLINE;
   (void)pthread_mutex_unlock(&guard);
 }
-static void watch_forks(void) { (void)pthread_atfork(fork_prepare, fork_parent, fork_child); }
+CIPC_FORK_ROOM(CIPC_FORK_RANK_WORDS, fork_prepare, fork_parent, fork_child)
 
 // MARK: API
 
 int cipc_wait_start(const cipc_wait_t *wait, cipc_deadline_t deadline,
                     cipc_waiter_callback_t callback, void *context, cipc_waiter_ticket_t *ticket) {
   *ticket = 0;
-  (void)pthread_once(&once, watch_forks);
   // Without the guard: the register has its own, and threads that fork take both. Read here, where
   // the caller has the segment open; later only the kernel looks at it.
   const uint32_t *epoch = cipc_table_epoch_of(wait->word);

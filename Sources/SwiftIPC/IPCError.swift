@@ -27,6 +27,9 @@ public struct IPCError: Error, Hashable, Sendable {
   public var context: String
   /// How the process ended that the failure was about, where one died.
   public var exitStatus: ExitStatus?
+  /// Which element of the inputs of a pool's call the failure was about, counted from 0, where it was
+  /// about one: of `map` and its kin, `imap`, `imapUnordered` and batches.
+  public var taskIndex: Int?
 
   /// Makes an error of the given kind.
   public init(_ code: Code, errno: Int32? = nil, context: String = "") {
@@ -83,8 +86,6 @@ public struct IPCError: Error, Hashable, Sendable {
     public static let notTransferable = Code(rawValue: "notTransferable")
     /// Descriptors that came with a message were lost or were too many.
     public static let descriptorsLost = Code(rawValue: "descriptorsLost")
-    /// The task of a child threw an error; the context is its type and description.
-    public static let childThrew = Code(rawValue: "childThrew")
     /// A child died, or ended without an answer; the context has the signal or the exit code.
     public static let childDied = Code(rawValue: "childDied")
     /// A worker of a pool died over the task; `exitStatus` says how.
@@ -128,11 +129,12 @@ public struct IPCError: Error, Hashable, Sendable {
 }
 
 extension IPCError: CustomStringConvertible {
-  /// The code, the context and the system's number, in one line.
+  /// The code, the context, the system's number and the element, in one line.
   public var description: String {
     var text = code.rawValue
     if !context.isEmpty { text += ": " + context }
     if let errno { text += " (errno \(errno))" }
+    if let taskIndex { text += " (element \(taskIndex))" }
     return text
   }
 }
@@ -145,7 +147,8 @@ extension IPCError {
   ///   - subject: what the operation was about; the status's message is added to it.
   package init(status: Int32, _ subject: String) {
     let isErrno = status < 0 && status >= -4095
-    let message = unsafe String(cString: cipc_status_message(status))
+    // With the field and both values, where that is why something was refused just now.
+    let message = unsafe String(cString: cipc_segment_refusal(status))
     self.init(
       Code(status: status),
       errno: isErrno ? -status : nil,
@@ -197,7 +200,7 @@ extension IPCError.Code {
       case CIPC_ENOBODY: .peersGone
       case CIPC_ERINGHEADER, CIPC_ERINGINDEX, CIPC_ERINGRECORD: .segmentMismatch
       default:
-        (CIPC_ESEGMENTOWNER.rawValue...CIPC_ESEGMENTSIZE.rawValue).contains(status)
+        (CIPC_ESEGMENTBOUND.rawValue...CIPC_ESEGMENTSIZE.rawValue).contains(status)
           ? .segmentMismatch : .system
       }
   }

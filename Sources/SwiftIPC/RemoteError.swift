@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// An error that code in another process threw, as it is told here: by a task of a pool in its
-/// worker, or by a method of an object in a Python manager.
+/// An error that code in another process threw, as it is told here: by the task of a child, by a task
+/// of a pool in its worker, or by a method of an object in a Python manager.
 ///
 /// ```swift
 /// do {
@@ -23,15 +23,18 @@ public struct RemoteError: Error, Hashable, Sendable {
   public var message: String
   /// Where it was thrown, in lines. Empty where the other process could not tell, or did not.
   ///
-  /// From a worker: a call in each line, the innermost first, as "Parser.parse(_:) + 84 in program".
+  /// From a child or a worker: a call in each line, the innermost first, as "Parser.parse(_:) + 84 in program".
   /// Functions that the linker knows no name of are addresses in their file, which `llvm-symbolizer`
   /// makes lines of. From a manager: as Python prints it, the innermost last; there is none for an
   /// exception that a method raised.
   public var trace: [String]
   /// The arguments of a Python exception, where they are plain data.
   public var arguments: [MessageValue]
-  /// The name of the pool's worker; empty for a manager.
+  /// The name of the child, or of the pool's worker; empty for a manager.
   public var worker: String
+  /// Which element of the inputs of a pool's call it was thrown for, counted from 0; `nil` for a call
+  /// with a single task, and for a manager.
+  public var taskIndex: Int?
 
   /// Makes an error, for tests of one's own.
   public init(
@@ -47,11 +50,44 @@ public struct RemoteError: Error, Hashable, Sendable {
 }
 
 extension RemoteError: CustomStringConvertible {
-  /// The type and what the error said, then where.
+  /// The type and what the error said, in one line. Line feeds and other control characters, which an
+  /// error from elsewhere may have in it, are written as "\n" and "\u{1B}".
   public var description: String {
     var text = message.isEmpty ? typeName : "\(typeName): \(message)"
-    if !worker.isEmpty { text += " (thrown in \(worker))" }
-    for line in trace { text += "\n  \(line)" }
-    return text
+    if !worker.isEmpty {
+      let element = taskIndex.map { " for element \($0)" } ?? ""
+      text += " (thrown in \(worker)\(element))"
+    }
+    return Self.line(text)
+  }
+
+  static func line(_ text: String) -> String {
+    if text.unicodeScalars.allSatisfy({ !isControl($0) }) { return text }
+    var line = ""
+    for scalar in text.unicodeScalars {
+      if isControl(scalar) {
+        line += scalar.escaped(asASCII: true)
+      } else {
+        line.unicodeScalars.append(scalar)
+      }
+    }
+    return line
+  }
+
+  private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.properties.generalCategory {
+    // Directions, too, make a terminal show something else than there is.
+    case .control, .lineSeparator, .paragraphSeparator: true
+    case .format:
+      (0x202A...0x202E).contains(scalar.value) || (0x2066...0x2069).contains(scalar.value)
+    default: false
+    }
+  }
+}
+
+extension RemoteError: CustomDebugStringConvertible {
+  /// The description, and the trace in the lines below it.
+  public var debugDescription: String {
+    trace.reduce(description) { text, line in text + "\n  " + Self.line(line) }
   }
 }

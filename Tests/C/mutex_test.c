@@ -311,11 +311,13 @@ static void a_recursive_one_is_free_after_as_many_unlocks(void) {
   lock(&arena->mutex);
   lock(&arena->mutex);
   CHECK_EQUAL(cipc_mutex_trylock(&arena->mutex), 0);
-  for (int i = 0; i < 3; i++) {
+  for (uint32_t i = 0; i < 3; i++) {
     in_child(expect_busy, arena);
     CHECK(cipc_mutex_is_owned(&arena->mutex));
+    CHECK_EQUAL(cipc_mutex_depth(&arena->mutex), 3 - i);
     unlock(&arena->mutex);
   }
+  CHECK_EQUAL(cipc_mutex_depth(&arena->mutex), 0);
   CHECK_EQUAL(cipc_mutex_unlock(&arena->mutex), CIPC_EPERM);
   in_child(expect_clean, arena);
 }

@@ -24,7 +24,7 @@ class Example:
     def __init__(self, path, line, text, is_blocking, needs_trait):
         self.path, self.line, self.text = path, line, text
         self.is_blocking, self.needs_trait = is_blocking, needs_trait
-        self.is_program = "@main" in text
+        self.is_program = "@main" in text or "@Test" in text
 
 
 def in_comments(path):
@@ -100,6 +100,8 @@ def main():
     flags += ["-Xcc", f"-fmodule-map-file={ROOT}/Sources/CIPC/include/module.modulemap"]
     if wants_trait:
         flags += ["-D", "Authentication"]
+    tools = Path(subprocess.check_output(["which", "swiftc"], text=True).strip()).resolve().parent
+    flags += ["-plugin-path", f"{tools.parent}/lib/swift/host/plugins/testing"]
     given = ["-emit-module", "-parse-as-library", "-module-name", "Given", "-o", f"{work.name}/Given.swiftmodule"]
     subprocess.run(["swiftc", *flags, *given, HERE / "Given.swift"], check=True)
 
@@ -110,7 +112,7 @@ def main():
             jobs.append((module(some, effects), len(some) * CONTEXTS))
     # By itself, since it says what is its own.
     jobs.append(((HERE / "Isolated.swift").read_text(), 1))
-    jobs += [("import SwiftIPC\n" + example.text.replace("import SwiftIPC", ""), 1) for example in examples if example.is_program]
+    jobs += [("import SwiftIPC\nimport Testing\n" + example.text.replace("import SwiftIPC", ""), 1) for example in examples if example.is_program]
     passed = failed = 0
     for number, (text, count) in enumerate(jobs):
         path = Path(work.name) / f"job{number}.swift"

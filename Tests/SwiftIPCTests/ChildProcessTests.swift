@@ -18,6 +18,32 @@ import Testing
     #expect(try await child.value == 42)
   }
 
+  // MARK: Tests in children
+
+  @Test func aRequirementThatFailsInAChildFailsInItsParent() async throws {
+    let child = try ChildProcess.start("one two") { text in
+      let words = text.split(separator: " ")
+      try #require(words.first == "one")
+      return words.count
+    }
+    #expect(try await child.value == 2)
+    let failing = try ChildProcess.start("one two") { text in
+      try #require(text == "three")
+      return text
+    }
+    let error = await #expect(throws: (any Error).self) { try await failing.value }
+    #expect(String(describing: error).contains("ExpectationFailedError"))
+  }
+
+  /// What the documentation of `start` warns of.
+  @Test func anExpectationThatFailsInAChildIsNotSeen() async throws {
+    let child = try ChildProcess.start(1) { number in
+      #expect(number == 2)
+      return number
+    }
+    #expect(try await child.value == 1)
+  }
+
   @Test func aClosureRunsInAnotherProcess() async throws {
     let child = try ChildProcess.start { getpid() }
     let pid = try await child.value
@@ -173,9 +199,13 @@ import Testing
     let child = try ChildProcess.start(1) { number -> Int in
       throw ChildWork.Refusal(reason: "no \(number)")
     }
-    let error = await #expect(throws: IPCError.self) { try await child.value }
-    #expect(error?.code == .childThrew)
-    #expect(error?.context == "SwiftIPCTests.ChildWork.Refusal: Refusal(reason: \"no 1\")")
+    let error = await #expect(throws: RemoteError.self) { try await child.value }
+    #expect(error?.typeName == "SwiftIPCTests.ChildWork.Refusal")
+    #expect(error?.message == "Refusal(reason: \"no 1\")")
+    #expect(error?.worker == child.name)
+    #expect(
+      "\(try #require(error))"
+        == "SwiftIPCTests.ChildWork.Refusal: Refusal(reason: \"no 1\") (thrown in \(child.name))")
     #expect(try await child.join() == .exited(1))
   }
 
@@ -198,7 +228,7 @@ import Testing
     let description = "SwiftIPCTests.ChildWork.Refusal: Refusal(reason: \"printed\")"
     #expect(
       try await outer.value == [
-        "childThrew: \(description) exited with code 1",
+        "\(description) (thrown in thrower) exited with code 1",
         "thrower (process PID) threw \(description)\n",
       ])
   }

@@ -154,7 +154,19 @@ import Testing
       try await pool.apply(1) { (_: Int) -> Int in throw ChildWork.Refusal(reason: "here") }
     }
     #expect(other?.trace != trace)
+    // One line says what, and the others where.
+    let thrown = try #require(error)
+    #expect(!"\(thrown)".contains("\n") && !"\(thrown)".contains(trace[0]))
+    #expect(thrown.debugDescription.split(separator: "\n").count == trace.count + 1)
     await pool.terminate()
+  }
+
+  @Test func anErrorOfSeveralLinesIsDescribedInOne() {
+    let error = RemoteError(
+      typeName: "Log.Forged", message: "a\nb\u{1B}[2J\u{202E}\u{2028}c", worker: "pool-1")
+    #expect(
+      "\(error)"
+        == "Log.Forged: a\\nb\\u{1B}[2J\\u{202E}\\u{2028}c (thrown in pool-1)")
   }
 
   @Test func theProgressBarIsDrawnOnATerminalAlone() throws {
@@ -166,10 +178,12 @@ import Testing
     defer { close(terminal) }
     let bar = try #require(ProgressBar(on: terminal))
     let progress = PoolProgress(
-      done: 30, failed: 1, running: 2, waiting: 29, rate: 10, workers: [])
+      done: 130, failed: 1, running: 2, waiting: 29, rate: 10, workers: [])
     bar.finish(progress)  // nothing was drawn
-    bar.begin()
-    bar.draw(progress)
+    // What was there before does not count.
+    bar.begin(
+      PoolProgress(done: 100, failed: 0, running: 0, waiting: 0, rate: 10, workers: []))
+    bar.show(progress)
     bar.finish(progress)
     var text = [UInt8](repeating: 0, count: 4096)
     let count = unsafe read(master, &text, text.count)

@@ -75,7 +75,7 @@ internal import CIPC
       frame.append(ResultKind.notCoded.rawValue)
       frame.append(counted: "the result of a task cannot be sent: \(describe(error))")
     }
-    port.send()
+    finish()
   }
 
   @inline(__always)
@@ -86,16 +86,21 @@ internal import CIPC
     let frame = begin(.threw)
     let place = frame.count
     frame.append(UInt64(0))
-    frame.append(counted: String(reflecting: type(of: error)))
-    frame.append(counted: "\(error)")
-    frame.append(counted: ThrowTrace.take(error).joined(separator: "\n"))
+    frame.append(thrown: error)
     frame.set(UInt64(frame.count - place - 8), at: place)
-    port.send()
+    finish()
   }
 
   /// Sends what is wrong with the element at hand.
   func fail(_ kind: ResultKind, _ text: String) {
     begin(kind).append(counted: text)
+    finish()
+  }
+
+  /// Sends what became of the element at hand, once that has written out what it printed: whoever has
+  /// the result may end this worker at once.
+  private func finish() {
+    cipc_process_flush_all()
     port.send()
   }
 
@@ -129,14 +134,18 @@ internal import CIPC
           unsafe output.storeUnaligned(value, at: done * room.stride)
           done += 1
           left += 1
+          // First what the element printed: from the next line on it is finished.
+          cipc_process_flush()
           // Commit point of a result.
           port.desk.left = left
         }
         finished = count
+        cipc_process_flush_all()
         port.sendLeft(done - begin, nanoseconds)
       } catch {
         if isFork { CurrentProcess.leave(0) }
         // What is left so far is told first, so that results stay in order.
+        cipc_process_flush_all()
         if done > begin { port.sendLeft(done - begin, nanoseconds) }
         finished = done
         fail(error)

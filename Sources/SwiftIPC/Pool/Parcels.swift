@@ -52,10 +52,14 @@ final class OutgoingParcels: @unchecked Sendable {
   }
 
   /// The one sent first was read.
-  func wasRead() {
-    if sent.isEmpty { return }
+  ///
+  /// - Returns: whether there was one.
+  @discardableResult
+  func wasRead() -> Bool {
+    if sent.isEmpty { return false }
     free.append(sent.removeFirst())
     free.sort { $0.memory.size < $1.memory.size }
+    return true
   }
 }
 

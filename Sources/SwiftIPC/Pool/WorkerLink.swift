@@ -43,18 +43,26 @@ internal import CIPC
     /// Results that were told of runs with room.
     var left: UInt64 = 0
     var isBroken = false
+    /// Whether the worker was told to end: its exit handlers may close what they like.
+    var isLeaving = false
     let parcels = OutgoingParcels()
   }
   private let state = Guarded(State())
 
   // The receiving thread's.
   private struct Arrivals {
-    /// Frames from the socket that records in the ring are to come for.
-    var onSocket = PoolDeque<Connection.Arrival>()
+    /// Frames from the socket that records in the ring are to come for. Their descriptors are closed
+    /// with them, where the worker ends before its record is there.
+    var onSocket = PoolDeque<SocketFrame>()
     var parcels = IncomingParcels()
     var parcelsRead: UInt64 = 0
   }
   private var arrivals = Arrivals()
+
+  private struct SocketFrame {
+    var bytes: [UInt8]
+    var inbox: DescriptorInbox
+  }
 
   /// A record for the ring, and what goes over the socket behind it.
   private struct Unsent {
@@ -69,7 +77,8 @@ internal import CIPC
   static let room = JobSchedule.room + JobSchedule.chunkRoom
 
   init(
-    _ number: Int, _ options: ChildProcessOptions, _ initializer: (any PoolInitializing)?
+    _ number: Int, _ setting: WorkerSetting, _ options: ChildProcessOptions,
+    _ initializer: (any PoolInitializing)?
   ) throws(IPCError) {
     self.number = number
     let (ours, theirs) = try Connection.pair(maximumMessageSize: 1 << 46)
@@ -82,16 +91,17 @@ internal import CIPC
       unsafe cipc_connection_descriptor(ours.handle, &descriptor), "a worker of a pool")
     self.descriptor = descriptor
     do {
-      let ends = WorkerEnds(socket: theirs, down: down, up: up, desk: desk.memory)
-      child = try ChildProcess.start(ends, initializer != nil, options: options) {
-        ends, hasInitializer in
-        try WorkerMain(WorkerPort(ends), hasInitializer: hasInitializer).run()
-      }.handle
-      if let initializer {
+      // Before the start: a worker without orders would stay for ever.
+      let first = try initializer.map { initializer in
         let first = FrameBuffer()
         try initializer.write(to: first)
-        _ = send(first.frame)
+        return first
       }
+      let ends = WorkerEnds(socket: theirs, down: down, up: up, desk: desk.memory)
+      child = try ChildProcess.start(ends, setting, options: options) { ends, setting in
+        try WorkerMain(WorkerPort(ends), setting).run()
+      }.handle
+      if let first { _ = send(first.frame) }
     } catch {
       closeDescriptor(descriptor)
       throw error as? IPCError ?? IPCError(.notTransferable, context: "an initializer: \(error)")
@@ -108,6 +118,9 @@ internal import CIPC
 
   /// Whether the channel is of no use any more, while the worker may still live.
   var isBroken: Bool { state.withLock { $0.isBroken } }
+
+  /// Whether the channel broke while the worker still had something to do with it.
+  var mustEnd: Bool { state.withLock { $0.isBroken && !$0.isLeaving } }
 
   /// Whether there is something that found no room.
   var isBehind: Bool { state.withLock { !$0.unsent.isEmpty } }
@@ -132,6 +145,7 @@ internal import CIPC
   /// - Returns: whether all has gone out.
   func send(_ frame: OutgoingFrame) -> Bool {
     state.withLock { state in
+      if frame.isLast { state.isLeaving = true }
       if state.isBroken {
         if let parcel = frame.parcel { state.parcels.giveBack(parcel) }
         return true
@@ -292,17 +306,20 @@ internal import CIPC
   /// without bytes, whose coming is all that there is to them.
   func receiveOnSocket() {
     if isBroken { return }
-    while true {
+    // Not for ever: others have something to tell too.
+    for _ in 0..<1024 {
       var arrival = Connection.Arrival()
       let status = socket.take(&arrival, withDescriptors: true, until: 0)
+      let frame = SocketFrame(
+        bytes: arrival.bytes, inbox: DescriptorInbox(arrival.descriptors))
       if status == CIPC_ETIMEDOUT.rawValue || status == CIPC_EBUSY.rawValue { return }
       if status < 0 { return state.withLock { $0.isBroken = true } }
-      if !arrival.bytes.isEmpty { arrivals.onSocket.append(arrival) }
+      if !frame.bytes.isEmpty { arrivals.onSocket.append(frame) }
     }
   }
 
   /// The frame that a record says is on the socket.
-  private func takeFromSocket() -> Connection.Arrival? {
+  private func takeFromSocket() -> SocketFrame? {
     if arrivals.onSocket.isEmpty { receiveOnSocket() }
     return arrivals.onSocket.isEmpty ? nil : arrivals.onSocket.removeFirst()
   }
@@ -315,19 +332,21 @@ internal import CIPC
       case .frame: try unsafe tell(frame: reader.remaining(), nil, receiver)
       case .onSocket:
         guard let arrival = takeFromSocket() else { throw reader.malformed() }
-        let inbox = DescriptorInbox(arrival.descriptors)
-        try unsafe arrival.bytes.withUnsafeBytes { try unsafe tell(frame: $0, inbox, receiver) }
+        try unsafe arrival.bytes.withUnsafeBytes { bytes in
+          try unsafe tell(frame: bytes, arrival.inbox, receiver)
+        }
       case .inParcel, .inNewParcel:
         let number = try reader.integer(UInt32.self)
         let length = try reader.integer(UInt64.self)
         if kind == .inNewParcel {
           guard let arrival = takeFromSocket() else { throw reader.malformed() }
           let memory = try MessageDecoder().decode(
-            SharedMemory.self, from: arrival.bytes, inbox: DescriptorInbox(arrival.descriptors))
+            SharedMemory.self, from: arrival.bytes, inbox: arrival.inbox)
           try arrivals.parcels.add(number, memory)
         }
-        // The first byte is the channel's.
-        let bytes = try unsafe arrivals.parcels.bytes(number, length + 1)
+        // The first byte is the channel's. The largest number stays what it is, and too large.
+        let whole = length == .max ? length : length + 1
+        let bytes = try unsafe arrivals.parcels.bytes(number, whole)
         try unsafe tell(frame: UnsafeRawBufferPointer(rebasing: bytes.dropFirst()), nil, receiver)
         arrivals.parcelsRead += 1
         desk.parcelsRead = arrivals.parcelsRead

@@ -39,7 +39,8 @@ internal import CIPC
     let offset = Int(clamping: try reader.integer(UInt64.self))
     room = nil
     if stride > 0 {
-      guard stride * count <= desk.room, offset <= desk.room - stride * count else {
+      let (size, overflow) = stride.multipliedReportingOverflow(by: count)
+      guard !overflow, size <= desk.room, offset <= desk.room - size else {
         throw reader.malformed()
       }
       room = Room(offset: offset, stride: stride, count: count)
@@ -135,10 +136,7 @@ internal import CIPC
 
   private func settleParcels() {
     let read = desk.parcelsRead
-    while parcelsRead < read {
-      parcelsRead += 1
-      parcels.wasRead()
-    }
+    while parcelsRead < read, parcels.wasRead() { parcelsRead += 1 }
   }
 
   private func sendOnSocket(_ bytes: UnsafeRawBufferPointer, _ descriptors: [Int32]) -> Bool {
@@ -147,7 +145,7 @@ internal import CIPC
   }
 
   /// Puts a record and wakes the pool if it sleeps.
-  private func put(_ length: Int, _ write: (UnsafeMutableRawBufferPointer) -> Void) -> Bool {
+  func put(_ length: Int, _ write: (UnsafeMutableRawBufferPointer) -> Void) -> Bool {
     guard unsafe ends.up.putWaiting(length, write) == 0 else { return false }
     if desk.isPoolAsleep && desk.takeWakeUp() {
       // A frame of no bytes. Where there is no room for it there is one already.

@@ -10,6 +10,9 @@ internal import CIPC
   static let capacity: UInt64 = 1 << 17
   /// The longest record that goes through the ring: longer ones would let few wait.
   static let longest = Int(capacity) / 8
+  /// Looks at up to 1,024 records each, after which all that a dead worker left has been seen: a record
+  /// takes 8 bytes or more.
+  static let mostLooks = Int(capacity) / 8 / 1024 + 1
 
   init() throws(IPCError) {
     var options = unsafe cipc_ring_options_t()

@@ -21,6 +21,9 @@ protocol WorkerStateHolder {
   func unaryAction<A: Codable>(
     _ location: FunctionLocation, isAsync: Bool, _ argument: A.Type
   ) throws -> WorkerFunction
+  /// Runs a finalizer.
+  func finish(at location: FunctionLocation) throws
+  func asyncFinalizer(at location: FunctionLocation) throws -> any AsyncStep
 }
 
 extension WorkerState: WorkerStateHolder {

@@ -42,6 +42,7 @@ private func runTask(
   leave: @escaping @Sendable (Int32) -> Never, _ make: (IncomingArguments?) throws -> Job
 ) throws(IPCError) -> Int32 {
   CurrentProcess.becomeChild(header.name)
+  ThrowTrace.begin()
   var arguments: IncomingArguments?
   if header.hasArguments { arguments = try parent.receive() }
   let job: Job
@@ -51,7 +52,8 @@ private func runTask(
     let refusal = error as? IPCError
     // The parent throws one with this code.
     let reason = refusal?.code == .bootstrapFailed ? refusal?.context : nil
-    parent.send(.refused, "the child cannot begin its task: \(reason ?? describe(error))")
+    parent.send(
+      failure: TaskFailure.refused("the child cannot begin its task: \(reason ?? describe(error))"))
     return CIPC_PROCESS_NO_ENTRY
   }
   switch job {
@@ -79,16 +81,17 @@ private func runTask(
 private func finish(
   _ header: TaskHeader, _ parent: TaskConnection, _ result: Result<(any Encodable)?, any Error>
 ) -> Int32 {
+  // Whoever has the outcome may end this process at once.
+  cipc_process_flush_all()
   do {
     // The exit code 0 says all that there is to say about a task without a value.
     if let answer = try result.get() { try parent.sendValue(answer) }
     return 0
   } catch {
-    let description = describe(error)
-    parent.send(.threw, description)
+    parent.send(failure: TaskFailure.threw(error))
     if !header.returnsValue {
       // Whoever starts a child for its effect seldom asks for a value, and would never know.
-      printError("\(header.name) (process \(getpid())) threw \(description)\n")
+      printError("\(header.name) (process \(getpid())) threw \(describe(error))\n")
     }
     return 1
   }

@@ -153,12 +153,12 @@ public final class ChildProcess<Output: Sendable>: Sendable {
   ///
   /// Shared objects in a value can be had once: a second reading of a value that holds some throws.
   ///
-  /// - Throws: `childThrew` with the type and the description of the error that the task threw;
+  /// - Throws: a `RemoteError` for the error that the task threw; `IPCError` with
   ///   `childDied` with the signal or the exit code when the child ended without a value (one that
   ///   is to return nothing may end by `exit(0)`); `bootstrapFailed` when it did not begin its task;
   ///   `cancelled` when the waiting task is cancelled first.
   public var value: Output {
-    get async throws(IPCError) {
+    get async throws {
       _ = try await handle.wait(for: .outcome, until: Deadline.after(nil))
       return try handle.output(as: Output.self)
     }
@@ -167,7 +167,7 @@ public final class ChildProcess<Output: Sendable>: Sendable {
   /// What the task returned, once it has, waiting no longer than the timeout.
   ///
   /// - Throws: `timedOut`, and as `value` does.
-  public func value(timeout: Duration) async throws(IPCError) -> Output {
+  public func value(timeout: Duration) async throws -> Output {
     let hasOutcome = try await handle.wait(for: .outcome, until: Deadline.after(timeout))
     guard hasOutcome else { throw IPCError(.timedOut, context: "the value of \(handle)") }
     return try handle.output(as: Output.self)
@@ -181,7 +181,7 @@ public final class ChildProcess<Output: Sendable>: Sendable {
     *, noasync,
     message: "use 'await value'; at top level: func run() async throws { … }; try await run()"
   )
-  public func value(timeout: Duration?) throws(IPCError) -> Output {
+  public func value(timeout: Duration?) throws -> Output {
     guard try handle.wait(for: .outcome, until: Deadline.after(timeout)) else {
       throw IPCError(.timedOut, context: "the value of \(handle)")
     }

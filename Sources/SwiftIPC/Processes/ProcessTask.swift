@@ -28,6 +28,7 @@ public protocol ProcessTask: Codable, Sendable {
   /// Does the work, in the child.
   ///
   /// An error thrown here ends the child with the exit code 1. It reaches the parent as the
-  /// `IPCError` with the code `childThrew` of the child's `value`, with its type and description.
+  /// `RemoteError` that the child's `value` throws, with its type, its description and where it was
+  /// thrown.
   func run() async throws -> Output
 }

@@ -1,24 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What became of a task, as the child tells its parent: the message of the value, or one of these
-/// bytes and a text. No message begins with them.
+/// bytes and what belongs to it. No message begins with them.
 enum TaskFailure: UInt8 {
-  /// The task threw; the text describes the error.
+  /// The task threw: {type, description, trace}.
   case threw = 1
-  /// The task could not be begun; the text says why.
+  /// The task could not be begun: a text that says why.
   case refused = 2
 
-  static func message(_ failure: TaskFailure, _ text: String) -> [UInt8] {
-    [failure.rawValue] + text.utf8
+  /// The message of an error that was caught just now.
+  static func threw(_ error: any Error) -> [UInt8] {
+    let frame = FrameBuffer()
+    frame.append(threw.rawValue)
+    frame.append(thrown: error)
+    return unsafe Array(frame.bytes)
   }
 
-  /// The error that a message stands for; `nil` for that of a value.
-  static func error(_ message: [UInt8]) -> IPCError? {
+  static func refused(_ text: String) -> [UInt8] { [refused.rawValue] + text.utf8 }
+
+  /// The error that a message of the child with this name stands for; `nil` for that of a value.
+  static func error(_ message: [UInt8], from child: String) -> (any Error)? {
     guard let first = message.first, let failure = TaskFailure(rawValue: first) else { return nil }
-    let text = String(decoding: message.dropFirst(), as: UTF8.self)
     switch failure {
-    case .threw: return IPCError(.childThrew, context: text)
-    case .refused: return IPCError(.bootstrapFailed, context: text)
+    case .threw:
+      return unsafe message.withUnsafeBytes { bytes -> any Error in
+        do throws(IPCError) {
+          return try unsafe RemoteError(
+            UnsafeRawBufferPointer(rebasing: bytes.dropFirst()), worker: child)
+        } catch {
+          return error
+        }
+      }
+    case .refused:
+      let text = String(decoding: message.dropFirst(), as: UTF8.self)
+      return IPCError(.bootstrapFailed, context: text)
     }
   }
 }

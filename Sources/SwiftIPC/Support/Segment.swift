@@ -39,7 +39,7 @@ final class Segment: @unchecked Sendable {
     unsafe address = unsafe cipc_segment_address(handle)
     size = unsafe cipc_segment_size(handle)
     // The count fits the size, which is that of a mapping.
-    count = unsafe Int(cipc_segment_type(handle).count)
+    count = unsafe Int(clamping: cipc_segment_type(handle).count)
   }
 
   /// An object of a region, where a checked entry of its directory says that it is.
@@ -51,6 +51,12 @@ final class Segment: @unchecked Sendable {
     unsafe address = unsafe region.address + offset
     self.size = size
     self.count = count
+  }
+
+  /// The error for a header that promises more than there is behind it.
+  func misfit(_ subject: String) -> IPCError {
+    IPCError(
+      .segmentMismatch, context: "\(subject): segment count: \(count), and \(size) bytes for them")
   }
 
   // Of a slice there is nothing to close.
@@ -163,15 +169,5 @@ extension Segment {
       return try find(place, from: inbox, as: expected, "\(type)")
     }
     return try open(inbox.take(index), as: expected, subject: "\(type)")
-  }
-}
-
-extension cipc_segment_type_t {
-  /// What a segment holds whose elements are of a Swift type.
-  init<T>(kind: Int, count: UInt64, of element: T.Type) {
-    self.init(
-      kind: UInt32(kind), version: 1, element_size: UInt64(MemoryLayout<T>.size),
-      stride: UInt64(MemoryLayout<T>.stride), alignment: UInt64(MemoryLayout<T>.alignment),
-      count: count, fingerprint: TypeFingerprint.of(element))
   }
 }

@@ -18,7 +18,9 @@
 #include <string.h>
 
 #include "clock.h"
+#include "element.h"
 #include "mutex.h"
+#include "segment.h"
 #include "status.h"
 
 CIPC_BEGIN_DECLS
@@ -43,12 +45,12 @@ CIPC_API size_t cipc_cell_footprint(size_t size);
 CIPC_API CIPC_CHECKED int cipc_cell_init(cipc_cell_t *cell, const void *value, size_t size);
 
 /// Private: the slot that a sequence names.
-static inline uint64_t *cipc_cell_slot(const cipc_cell_t *cell, uint64_t sequence, size_t size) {
+CIPC_INLINE uint64_t *cipc_cell_slot(const cipc_cell_t *cell, uint64_t sequence, size_t size) {
   return (uint64_t *)(uintptr_t)(cell + 1) + (sequence & 1) * ((size + 7) / 8);
 }
 
 /// Private: copies out of shared words, each read once.
-static inline void cipc_cell_copy_out(void *value, const uint64_t *slot, size_t size) {
+CIPC_INLINE void cipc_cell_copy_out(void *value, const uint64_t *slot, size_t size) {
   size_t words = size / 8;
   char *out = (char *)value;
   for (size_t i = 0; i < words; i++) {
@@ -62,7 +64,7 @@ static inline void cipc_cell_copy_out(void *value, const uint64_t *slot, size_t 
 }
 
 /// Private: copies into shared words.
-static inline void cipc_cell_copy_in(uint64_t *slot, const void *value, size_t size) {
+CIPC_INLINE void cipc_cell_copy_in(uint64_t *slot, const void *value, size_t size) {
   size_t words = size / 8;
   const char *in = (const char *)value;
   for (size_t i = 0; i < words; i++) {
@@ -78,15 +80,14 @@ static inline void cipc_cell_copy_in(uint64_t *slot, const void *value, size_t s
 }
 
 /// Private: takes the cell's mutex.
-CIPC_CHECKED static inline int cipc_cell_lock(cipc_cell_t *cell, cipc_deadline_t deadline) {
+CIPC_CHECKED CIPC_INLINE int cipc_cell_lock(cipc_cell_t *cell, cipc_deadline_t deadline) {
   int status = cipc_mutex_lock(&cell->mutex, deadline);
   // Nothing is torn: the sequence names a slot that the dead owner did not write to.
   return status == CIPC_OWNER_DIED ? cipc_mutex_recover(&cell->mutex) : status;
 }
 
 /// Private: makes `value` the cell's value and releases the cell. By a caller that has taken it.
-CIPC_CHECKED static inline int cipc_cell_replace(cipc_cell_t *cell, const void *value,
-                                                 size_t size) {
+CIPC_CHECKED CIPC_INLINE int cipc_cell_replace(cipc_cell_t *cell, const void *value, size_t size) {
   uint64_t next = __atomic_load_n(&cell->sequence, __ATOMIC_RELAXED) + 1;
   // A reader that sees any of the stores below also sees the sequence of the update before,
   // and knows that the slot it copied was no longer the current one.
@@ -102,8 +103,8 @@ CIPC_CHECKED static inline int cipc_cell_replace(cipc_cell_t *cell, const void *
 /// 0: the caller owns the cell and ends with `cipc_cell_commit` or `cipc_cell_cancel`. The death of
 /// an earlier owner is settled here: its unfinished update never happened. Otherwise as
 /// `cipc_mutex_lock`, CIPC_OWNER_DIED excepted.
-CIPC_CHECKED static inline int cipc_cell_begin(cipc_cell_t *cell, void *value, size_t size,
-                                               cipc_deadline_t deadline) {
+CIPC_CHECKED CIPC_INLINE int cipc_cell_begin(cipc_cell_t *cell, void *value, size_t size,
+                                             cipc_deadline_t deadline) {
   int status = cipc_cell_lock(cell, deadline);
   if (status != 0) return status;
   uint64_t sequence = __atomic_load_n(&cell->sequence, __ATOMIC_ACQUIRE);
@@ -115,20 +116,20 @@ CIPC_CHECKED static inline int cipc_cell_begin(cipc_cell_t *cell, void *value, s
 ///
 /// Commit point: the release store of `sequence`. CIPC_EPERM: the caller is not the owner; nothing
 /// changed.
-CIPC_CHECKED static inline int cipc_cell_commit(cipc_cell_t *cell, const void *value, size_t size) {
+CIPC_CHECKED CIPC_INLINE int cipc_cell_commit(cipc_cell_t *cell, const void *value, size_t size) {
   if (!cipc_mutex_is_owned(&cell->mutex)) return CIPC_EPERM;
   return cipc_cell_replace(cell, value, size);
 }
 
 /// Releases the cell and leaves the value as it is. CIPC_EPERM: the caller is not the owner.
-CIPC_CHECKED static inline int cipc_cell_cancel(cipc_cell_t *cell) {
+CIPC_CHECKED CIPC_INLINE int cipc_cell_cancel(cipc_cell_t *cell) {
   return cipc_mutex_unlock(&cell->mutex);
 }
 
 /// Makes `value` the cell's value: begin and commit in one. As `cipc_mutex_lock`, CIPC_OWNER_DIED
 /// excepted.
-CIPC_CHECKED static inline int cipc_cell_store(cipc_cell_t *cell, const void *value, size_t size,
-                                               cipc_deadline_t deadline) {
+CIPC_CHECKED CIPC_INLINE int cipc_cell_store(cipc_cell_t *cell, const void *value, size_t size,
+                                             cipc_deadline_t deadline) {
   int status = cipc_cell_lock(cell, deadline);
   return status != 0 ? status : cipc_cell_replace(cell, value, size);
 }
@@ -139,7 +140,7 @@ CIPC_API CIPC_CHECKED int cipc_cell_read_locked(cipc_cell_t *cell, void *value, 
                                                 cipc_deadline_t deadline);
 
 /// Private: one try of `cipc_cell_read`. Nonzero when `value` was not torn.
-static inline int cipc_cell_try_read(const cipc_cell_t *cell, void *value, size_t size) {
+CIPC_INLINE int cipc_cell_try_read(const cipc_cell_t *cell, void *value, size_t size) {
   uint64_t before = __atomic_load_n(&cell->sequence, __ATOMIC_ACQUIRE);
   cipc_cell_copy_out(value, cipc_cell_slot(cell, before, size), size);
   // Orders the copy before the second look; pairs with the release fence of the writer.
@@ -152,8 +153,8 @@ static inline int cipc_cell_try_read(const cipc_cell_t *cell, void *value, size_
 ///
 /// 0. CIPC_ETIMEDOUT: overtaken, and the lock was not to be had before the deadline; `value` is
 /// undefined. Otherwise as `cipc_mutex_lock`, CIPC_OWNER_DIED excepted.
-CIPC_CHECKED static inline int cipc_cell_read(cipc_cell_t *cell, void *value, size_t size,
-                                              cipc_deadline_t deadline) {
+CIPC_CHECKED CIPC_INLINE int cipc_cell_read(cipc_cell_t *cell, void *value, size_t size,
+                                            cipc_deadline_t deadline) {
   for (int i = 0; i < CIPC_CELL_RETRIES; i++) {
     if (cipc_cell_try_read(cell, value, size)) return 0;
   }
@@ -176,14 +177,14 @@ CIPC_CHECKED static inline int cipc_cell_read(cipc_cell_t *cell, void *value, si
 /// The atomic integer of `width` bytes (1, 2, 4 or 8) at `word`, which is aligned to its
 /// width. Sequentially consistent, as are all that follow; lock-free; never fails; nothing to
 /// repair when a process is killed. The commit point of each is its one instruction.
-static inline uint64_t cipc_atomic_load(const void *word, size_t width) {
+CIPC_INLINE uint64_t cipc_atomic_load(const void *word, size_t width){
 #define CIPC_ATOMIC_LOAD(type) return __atomic_load_n((const type *)word, __ATOMIC_SEQ_CST)
-  CIPC_ATOMIC_DISPATCH(width, CIPC_ATOMIC_LOAD)
+    CIPC_ATOMIC_DISPATCH(width, CIPC_ATOMIC_LOAD)
 #undef CIPC_ATOMIC_LOAD
 }
 
 /// Stores the low bytes of `value`.
-static inline void cipc_atomic_store(void *word, size_t width, uint64_t value) {
+CIPC_INLINE void cipc_atomic_store(void *word, size_t width, uint64_t value) {
 #define CIPC_ATOMIC_STORE(type) \
   __atomic_store_n((type *)word, (type)value, __ATOMIC_SEQ_CST); \
   return
@@ -194,29 +195,29 @@ static inline void cipc_atomic_store(void *word, size_t width, uint64_t value) {
 /// Stores eight bytes at an address divisible by 8, after all that was stored before: a reader who
 /// sees it with `cipc_atomic_load` sees that too. Cheaper than `cipc_atomic_store`, since a later
 /// load may come before it. The commit point is its one instruction.
-static inline void cipc_atomic_publish(void *word, uint64_t value) {
+CIPC_INLINE void cipc_atomic_publish(void *word, uint64_t value) {
   __atomic_store_n((uint64_t *)word, value, __ATOMIC_RELEASE);
 }
 
 /// Adds, wrapping around; returns the value before.
-static inline uint64_t cipc_atomic_add(void *word, size_t width, uint64_t value) {
+CIPC_INLINE uint64_t cipc_atomic_add(void *word, size_t width, uint64_t value){
 #define CIPC_ATOMIC_ADD(type) return __atomic_fetch_add((type *)word, (type)value, __ATOMIC_SEQ_CST)
-  CIPC_ATOMIC_DISPATCH(width, CIPC_ATOMIC_ADD)
+    CIPC_ATOMIC_DISPATCH(width, CIPC_ATOMIC_ADD)
 #undef CIPC_ATOMIC_ADD
 }
 
 /// Stores `value`; returns the value before.
-static inline uint64_t cipc_atomic_exchange(void *word, size_t width, uint64_t value) {
+CIPC_INLINE uint64_t cipc_atomic_exchange(void *word, size_t width, uint64_t value){
 #define CIPC_ATOMIC_EXCHANGE(type) \
   return __atomic_exchange_n((type *)word, (type)value, __ATOMIC_SEQ_CST)
-  CIPC_ATOMIC_DISPATCH(width, CIPC_ATOMIC_EXCHANGE)
+    CIPC_ATOMIC_DISPATCH(width, CIPC_ATOMIC_EXCHANGE)
 #undef CIPC_ATOMIC_EXCHANGE
 }
 
 /// Stores `value` if the integer is `*expected`; otherwise puts what it is there. Nonzero
 /// when it stored.
-static inline int cipc_atomic_compare_exchange(void *word, size_t width, uint64_t *expected,
-                                               uint64_t value) {
+CIPC_INLINE
+    int cipc_atomic_compare_exchange(void *word, size_t width, uint64_t *expected, uint64_t value) {
 #define CIPC_ATOMIC_COMPARE(type) \
   do { \
     type found = (type)*expected; \
@@ -228,6 +229,46 @@ static inline int cipc_atomic_compare_exchange(void *word, size_t width, uint64_
   CIPC_ATOMIC_DISPATCH(width, CIPC_ATOMIC_COMPARE)
 #undef CIPC_ATOMIC_COMPARE
 }
+
+// MARK: By name
+
+/// The type of a segment whose payload is a cell for a value of an element type: what Swift's
+/// `Value` is.
+CIPC_API cipc_segment_type_t cipc_cell_type(const cipc_element_t *element);
+
+/// Opens the value of that name, whose cell is at `cipc_segment_address(*segment)`; the caller
+/// closes the segment. The cell's size is `element->size`; where that is 0, with
+/// CIPC_FINGERPRINT_ANY, it is the `element_size` of `cipc_segment_type`.
+///
+///     cipc_segment_t *segment;
+///     int status = cipc_cell_open_named(&segment, "total", cipc_element("float64"));
+///     if (status < 0) return status;
+///     double total;
+///     status = cipc_cell_read(cipc_segment_address(segment), &total, sizeof total, deadline);
+///
+/// CIPC_EINVAL: no element (NULL). Otherwise as `cipc_segment_open_named`: CIPC_ENOENT: there is
+/// none. CIPC_ESEGMENT*: something else has the name; see `cipc_segment_refusal`. Does not block.
+/// Any thread; safe after fork.
+CIPC_API CIPC_CHECKED int cipc_cell_open_named(cipc_segment_t **segment, const char *name,
+                                               const cipc_element_t *element);
+
+/// Opens the value of that name, or makes it, `value` at first: CIPC_SEGMENT_CREATED or 0. As
+/// `cipc_cell_open_named` and `cipc_segment_open_or_create`.
+///
+/// Commit point: that of `cipc_segment_publish`.
+CIPC_API CIPC_CHECKED int cipc_cell_open_or_create(cipc_segment_t **segment, const char *name,
+                                                   const cipc_element_t *element,
+                                                   const void *value);
+
+/// The same for an atomic integer of 1, 2, 4 or 8 bytes: what Swift's `SharedAtomic` is. The
+/// integer is at `cipc_segment_address(*segment)`, its width is `element->size`.
+///
+/// CIPC_EINVAL also for an element of another size.
+CIPC_API cipc_segment_type_t cipc_atomic_type(const cipc_element_t *element);
+CIPC_API CIPC_CHECKED int cipc_atomic_open_named(cipc_segment_t **segment, const char *name,
+                                                 const cipc_element_t *element);
+CIPC_API CIPC_CHECKED int cipc_atomic_open_or_create(cipc_segment_t **segment, const char *name,
+                                                     const cipc_element_t *element, uint64_t value);
 
 CIPC_END_DECLS
 

@@ -20,8 +20,13 @@
 /// turns with each other: two that receive at the same time, or send frames of
 /// more than a few kB, take frames apart. Have a mutex decide.
 ///
-/// After a fork the child may use a connection that no other thread of the
-/// parent was inside of; both then hold the same stream.
+/// After a fork both processes hold the same stream. The child may close and free
+/// every connection, also one that threads of the parent are inside of; nobody is
+/// inside of it in the child. It may use a connection, too, as holders of the same
+/// description do; one of which the parent was receiving the rest of a message
+/// into the caller's memory is closed in the child.
+///
+/// `close` and `free` never block for what the peer did: see cipc/descriptor.h.
 #ifndef CIPC_CONNECTION_H
 #define CIPC_CONNECTION_H
 
@@ -90,6 +95,13 @@ CIPC_API unsigned cipc_connection_flags(const cipc_connection_t *connection);
 /// The longest message, in bytes.
 CIPC_API uint64_t cipc_connection_maximum(const cipc_connection_t *connection);
 
+/// Has the connection refuse descriptors, or no longer: for a peer that is not known
+/// yet. A message that has any is not received and none of them is opened here:
+/// CIPC_EDESCRIPTORSREFUSED, which ends the connection. Meanwhile nothing is read
+/// ahead, at the cost of a system call or two for each message. Between two
+/// messages, in one thread.
+CIPC_API void cipc_connection_refuse_descriptors(cipc_connection_t *connection, int refuses);
+
 /// 1 once closed or broken, otherwise 0.
 CIPC_API int cipc_connection_closed(const cipc_connection_t *connection);
 
@@ -106,6 +118,15 @@ CIPC_API int cipc_connection_closed(const cipc_connection_t *connection);
 CIPC_API CIPC_CHECKED int cipc_connection_send(cipc_connection_t *connection, const void *bytes,
                                                size_t length, const int *descriptors, size_t count,
                                                cipc_deadline_t deadline);
+
+/// As `cipc_connection_send`, to be gone on with: `*progress` is 0 at first. CIPC_EINTR
+/// (interrupt.h) and CIPC_ETIMEDOUT: `*progress` says how many bytes are out; call again with the
+/// same arguments, or, where it is above 0, `cipc_connection_abandon`. Until then the turn stays
+/// with the caller.
+CIPC_API CIPC_CHECKED int cipc_connection_send_on(cipc_connection_t *connection, const void *bytes,
+                                                  size_t length, const int *descriptors,
+                                                  size_t count, uint64_t *progress,
+                                                  cipc_deadline_t deadline);
 
 /// Sends without waiting, in steps: for callers that wait elsewhere.
 ///
@@ -222,6 +243,7 @@ typedef struct cipc_connection_state {
   int *descriptors;      ///< duplicates of those that came along with it
   uint64_t *offsets;     ///< for each, the position in `unread` where it came
   size_t descriptor_count;
+  int is_foreign;  ///< the descriptors came from another process: to be set before an import
 } cipc_connection_state_t;
 
 /// Copies what another process needs to go on where this connection stands. The
@@ -239,7 +261,7 @@ CIPC_API CIPC_CHECKED int cipc_connection_export(cipc_connection_t *connection,
 CIPC_API CIPC_CHECKED int cipc_connection_import(cipc_connection_t **connection,
                                                  cipc_connection_state_t *state);
 
-/// Closes and frees what is in a state.
+/// Closes and frees what is in a state. Does not block: see cipc/descriptor.h.
 CIPC_API void cipc_connection_state_dispose(cipc_connection_state_t *state);
 
 CIPC_END_DECLS

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "clock.h"
+#include "segment.h"
 #include "status.h"
 #include "wait.h"
 #include "watch.h"
@@ -40,7 +41,7 @@ typedef struct cipc_event {
 CIPC_API void cipc_event_init(cipc_event_t *event, int is_set);
 
 /// Whether the event is set: one load. What was written before it was set is seen.
-static inline int cipc_event_is_set(const cipc_event_t *event) {
+CIPC_INLINE int cipc_event_is_set(const cipc_event_t *event) {
   return (__atomic_load_n(&event->word, __ATOMIC_ACQUIRE) & CIPC_EVENT_SET) != 0;
 }
 
@@ -51,12 +52,12 @@ CIPC_API void cipc_event_set(cipc_event_t *event);
 /// Clears the event: from here on, who waits does so until it is set the next time.
 ///
 /// Commit point: its one instruction. Does not block. Any thread; safe after fork.
-static inline void cipc_event_clear(cipc_event_t *event) {
+CIPC_INLINE void cipc_event_clear(cipc_event_t *event) {
   (void)__atomic_fetch_and(&event->word, ~CIPC_EVENT_SET, __ATOMIC_SEQ_CST);
 }
 
 /// From where on a wait that begins now waits; for `cipc_event_step`.
-static inline uint32_t cipc_event_begin(const cipc_event_t *event) {
+CIPC_INLINE uint32_t cipc_event_begin(const cipc_event_t *event) {
   return __atomic_load_n(&event->word, __ATOMIC_SEQ_CST) >> CIPC_EVENT_GENERATION_SHIFT;
 }
 
@@ -69,7 +70,7 @@ CIPC_API CIPC_CHECKED int cipc_event_wait_slowly(cipc_event_t *event, cipc_deadl
 
 /// Waits until the event is set: 0, also where it was cleared again since; or CIPC_ETIMEDOUT.
 /// Any thread; safe after fork.
-CIPC_CHECKED static inline int cipc_event_wait(cipc_event_t *event, cipc_deadline_t deadline) {
+CIPC_CHECKED CIPC_INLINE int cipc_event_wait(cipc_event_t *event, cipc_deadline_t deadline) {
   return __builtin_expect(cipc_event_is_set(event), 1) ? 0
                                                        : cipc_event_wait_slowly(event, deadline);
 }
@@ -78,6 +79,25 @@ CIPC_CHECKED static inline int cipc_event_wait(cipc_event_t *event, cipc_deadlin
 /// and readable also where it is set and cleared again at once. See watch.h, which says what can
 /// fail.
 CIPC_API CIPC_CHECKED int cipc_event_watch_open(cipc_watch_t **watch, cipc_event_t *event);
+
+// MARK: By name
+
+/// The type of a segment whose payload is an event: what Swift's `Event` is.
+CIPC_API cipc_segment_type_t cipc_event_type(void);
+
+/// Opens the event of that name, which is at `cipc_segment_address(*segment)`; the caller closes
+/// the segment.
+///
+/// As `cipc_segment_open_named`: CIPC_ENOENT: there is none. CIPC_ESEGMENT*: something else has the
+/// name; see `cipc_segment_refusal`. Does not block. Any thread; safe after fork.
+CIPC_API CIPC_CHECKED int cipc_event_open_named(cipc_segment_t **segment, const char *name);
+
+/// Opens the event of that name, or makes it, set if `is_set`: CIPC_SEGMENT_CREATED or 0. As
+/// `cipc_event_open_named` and `cipc_segment_open_or_create`.
+///
+/// Commit point: that of `cipc_segment_publish`.
+CIPC_API CIPC_CHECKED int cipc_event_open_or_create(cipc_segment_t **segment, const char *name,
+                                                    int is_set);
 
 CIPC_END_DECLS
 

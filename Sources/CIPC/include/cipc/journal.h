@@ -122,7 +122,7 @@ CIPC_API CIPC_CHECKED int cipc_journal_apply(cipc_journal_t *journal,
 
 /// Says that changes in place begin (nonzero) or have ended. From the first to the second, the
 /// death of the owner is told.
-static inline void cipc_journal_mark(cipc_journal_t *journal, int changing) {
+CIPC_INLINE void cipc_journal_mark(cipc_journal_t *journal, int changing) {
   // Behind the last change, and before the first: for the compiler, since a kill falls between two
   // instructions of one thread.
   __atomic_signal_fence(__ATOMIC_SEQ_CST);

@@ -9,14 +9,19 @@
 /// closed, in the process that opened it and while the path still leads to its own
 /// socket. What a killed process left is taken over by the next listener of that path
 /// once it is proven that nobody has a socket bound to it: the kernel is asked by
-/// connecting with a socket of another type, so a live listener notices nothing.
-/// Listeners that open the same path at the same time take turns by a lock on its
-/// directory (flock); programs that unlink and bind without it, such as Python ones,
-/// can still take the path from one another, and from these.
+/// connecting with a socket of another type, so a live listener notices nothing. The
+/// name is moved aside first, and moved back should a listener have come in between;
+/// that listeners which take over the same path do not meet there, a lock on the
+/// directory sees to (flock). Any user who may read the directory can hold that lock:
+/// then it is done without. Programs that unlink and bind, such as Python ones, can
+/// still take the path from one another, and from these.
 ///
 /// After a fork the child may accept, too, and has to close its copy as well: clients
 /// are refused once the last copy is closed. Closing there wakes and unlinks nothing of
-/// the parent's.
+/// the parent's, also while threads of the parent are inside.
+///
+/// What clients send before they are accepted, descriptors for instance, blocks nobody
+/// here: see cipc/descriptor.h.
 #ifndef CIPC_LISTENER_H
 #define CIPC_LISTENER_H
 
@@ -61,10 +66,23 @@ typedef struct cipc_credentials {
 /// CIPC_EADDRINUSE: somebody listens there, or the path is a file that no listener left.
 /// CIPC_EADDRNOTAVAIL: not an address of this machine. CIPC_EACCES; CIPC_ENOENT: no such
 /// directory; CIPC_EINVAL; CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM; -errno. Does not block,
-/// but for up to a second while somebody else has the directory locked.
+/// but for up to a tenth of a second where it takes a path over and somebody else has the
+/// directory locked.
 CIPC_API CIPC_CHECKED int cipc_listener_open(cipc_listener_t **listener,
                                              const cipc_address_t *address,
                                              const cipc_listener_options_t *options);
+
+/// Listens at a socket that listens already, such as one that a service manager has handed to this
+/// program (cipc/service.h). Takes the descriptor over and makes it close-on-exec. The socket is
+/// made non-blocking, for all that have it, or one of several programs that accept could be stuck.
+///
+/// Closing this listener closes the descriptor alone: whoever else has the socket goes on, and a
+/// path stays, since it is the maker's.
+///
+/// After an error the descriptor is still the caller's: CIPC_EBADF; CIPC_EOPNOTSUPP: no stream
+/// socket, or of another family than Unix, IPv4 and IPv6; CIPC_EINVAL: it does not listen;
+/// CIPC_ENOMEM, CIPC_EMFILE, CIPC_ENFILE; -errno. Does not block.
+CIPC_API CIPC_CHECKED int cipc_listener_adopt(cipc_listener_t **listener, int descriptor);
 
 /// Accepts one client. `maximum` is the longest message, in bytes; 0 stands for
 /// CIPC_FRAME_MAXIMUM. The connection is the caller's to free; TCP is without delay.
@@ -93,7 +111,7 @@ CIPC_API void cipc_listener_raise(cipc_listener_t *listener, int is_raised);
 
 /// Stops listening, removes the path if it is its own, and wakes whoever is inside. Those
 /// who wait to be accepted see the end of the stream. Closing twice does nothing. Does not
-/// block, but for up to a second while somebody else has the directory locked.
+/// block.
 CIPC_API void cipc_listener_close(cipc_listener_t *listener);
 
 /// 1 once closed, otherwise 0.
@@ -103,12 +121,12 @@ CIPC_API int cipc_listener_closed(const cipc_listener_t *listener);
 CIPC_API void cipc_listener_free(cipc_listener_t *listener);
 
 /// Who is at the other end of a connection, as the kernel noted it when the connection was
-/// made. CIPC_EOPNOTSUPP: not a Unix socket. CIPC_ECLOSED, CIPC_EMFILE. Any thread.
+/// made. CIPC_EOPNOTSUPP: not a Unix socket. CIPC_ECLOSED. Any thread.
 CIPC_API CIPC_CHECKED int cipc_connection_credentials(cipc_connection_t *connection,
                                                       cipc_credentials_t *credentials);
 
 /// The address of the other end of a connection. A client's of a Unix socket has none as a rule:
-/// CIPC_EOPNOTSUPP, as for a pipe. CIPC_ECLOSED, CIPC_EMFILE, -errno. Any thread.
+/// CIPC_EOPNOTSUPP, as for a pipe. CIPC_ECLOSED, -errno. Any thread.
 CIPC_API CIPC_CHECKED int cipc_connection_peer_address(cipc_connection_t *connection,
                                                        cipc_address_t *address);
 

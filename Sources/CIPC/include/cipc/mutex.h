@@ -25,6 +25,7 @@
 
 #include "clock.h"
 #include "participant.h"
+#include "segment.h"
 #include "status.h"
 
 CIPC_BEGIN_DECLS
@@ -57,7 +58,7 @@ typedef struct cipc_mutex_options {
 CIPC_API CIPC_CHECKED int cipc_mutex_init(cipc_mutex_t *mutex, const cipc_mutex_options_t *options);
 
 /// Private: a number that no other thread of this process has.
-static inline uint64_t cipc_mutex_this_thread(void) {
+CIPC_INLINE uint64_t cipc_mutex_this_thread(void) {
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_thread_pointer)
 #define CIPC_HAS_THREAD_POINTER 1
@@ -81,13 +82,14 @@ CIPC_API CIPC_CHECKED int cipc_mutex_lock_slowly(cipc_mutex_t *mutex, int error,
 /// 0: the caller is the owner. CIPC_OWNER_DIED: the caller is the owner, and an
 /// earlier owner died; see `cipc_mutex_recover`. CIPC_ETIMEDOUT: not taken.
 /// CIPC_EDEADLK: plain, and this thread holds it already. CIPC_EAGAIN: recursive,
-/// and held too often. CIPC_ENOTRECOVERABLE, CIPC_EINVAL: not a usable mutex.
+/// and held too often. CIPC_ENOTRECOVERABLE, CIPC_EINVAL: not a usable mutex. CIPC_EINTR:
+/// interrupt.h.
 ///
 /// Any thread. A forked child is not the owner of what its parent holds.
 ///
 /// Inline, as is `cipc_mutex_unlock`: a call and a return around each of the two locked
 /// instructions cost 2 ns, a quarter of the whole pair.
-CIPC_CHECKED static inline int cipc_mutex_lock(cipc_mutex_t *mutex, cipc_deadline_t deadline) {
+CIPC_CHECKED CIPC_INLINE int cipc_mutex_lock(cipc_mutex_t *mutex, cipc_deadline_t deadline) {
   int error = pthread_mutex_trylock(&mutex->native);
   if (__builtin_expect(error != 0, 0)) {
     int status = cipc_mutex_lock_slowly(mutex, error, deadline);
@@ -106,7 +108,7 @@ CIPC_CHECKED static inline int cipc_mutex_lock(cipc_mutex_t *mutex, cipc_deadlin
 }
 
 /// Takes the mutex if it is free: as `cipc_mutex_lock`, but CIPC_EBUSY when another holds it.
-CIPC_CHECKED static inline int cipc_mutex_trylock(cipc_mutex_t *mutex) {
+CIPC_CHECKED CIPC_INLINE int cipc_mutex_trylock(cipc_mutex_t *mutex) {
   int status = cipc_mutex_lock(mutex, CIPC_IMMEDIATELY);
   return status == CIPC_ETIMEDOUT ? CIPC_EBUSY : status;
 }
@@ -118,14 +120,14 @@ CIPC_CHECKED static inline int cipc_mutex_trylock(cipc_mutex_t *mutex) {
 CIPC_API CIPC_CHECKED int cipc_mutex_recover(cipc_mutex_t *mutex);
 
 /// Whether the calling thread holds the mutex. Exact for the caller; no system call.
-static inline int cipc_mutex_is_owned(const cipc_mutex_t *mutex) {
+CIPC_INLINE int cipc_mutex_is_owned(const cipc_mutex_t *mutex) {
   // A forked child has its parent's thread numbers, and another identity.
   return __atomic_load_n(&mutex->thread, __ATOMIC_RELAXED) == cipc_mutex_this_thread() &&
          __atomic_load_n(&mutex->holder, __ATOMIC_RELAXED) == cipc_participant_current();
 }
 
 /// Private: `cipc_mutex_unlock` by a caller that has asked `cipc_mutex_is_owned`.
-CIPC_CHECKED static inline int cipc_mutex_release(cipc_mutex_t *mutex) {
+CIPC_CHECKED CIPC_INLINE int cipc_mutex_release(cipc_mutex_t *mutex) {
   if (__builtin_expect(mutex->depth != 0, 0)) {
     mutex->depth--;
   } else {
@@ -137,9 +139,13 @@ CIPC_CHECKED static inline int cipc_mutex_release(cipc_mutex_t *mutex) {
 }
 
 /// Releases the mutex. CIPC_EPERM: the caller is not the owner; nothing changed.
-CIPC_CHECKED static inline int cipc_mutex_unlock(cipc_mutex_t *mutex) {
+CIPC_CHECKED CIPC_INLINE int cipc_mutex_unlock(cipc_mutex_t *mutex) {
   return __builtin_expect(cipc_mutex_is_owned(mutex), 1) ? cipc_mutex_release(mutex) : CIPC_EPERM;
 }
+
+/// How often the calling thread holds the mutex: 0 when it does not, and more than once where it is
+/// recursive. Exact for the caller; no system call.
+CIPC_API uint32_t cipc_mutex_depth(const cipc_mutex_t *mutex);
 
 /// Who holds the mutex: a hint that may be out of date when it is read, nobody (0) while it is
 /// free or being taken.
@@ -148,6 +154,28 @@ CIPC_API cipc_participant_t cipc_mutex_holder(const cipc_mutex_t *mutex);
 /// The pid of the owner whose death has not been repaired yet; 0 when there is none, or when it
 /// died before it had signed. For error messages; call it as the owner.
 CIPC_API pid_t cipc_mutex_casualty(const cipc_mutex_t *mutex);
+
+// MARK: By name
+
+/// The type of a segment whose payload is a mutex: what Swift's `Lock` is, or its `RecursiveLock`.
+CIPC_API cipc_segment_type_t cipc_mutex_type(int recursive);
+
+/// Opens the mutex of that name, which is at `cipc_segment_address(*segment)`. The caller closes
+/// the segment once no thread of its own holds the mutex. `options` as it was made with; NULL for a
+/// plain one.
+///
+/// As `cipc_segment_open_named`: CIPC_ENOENT: there is none. CIPC_ESEGMENT*: something else has the
+/// name; see `cipc_segment_refusal`. Does not block. Any thread; safe after fork.
+CIPC_API CIPC_CHECKED int cipc_mutex_open_named(cipc_segment_t **segment, const char *name,
+                                                const cipc_mutex_options_t *options);
+
+/// Opens the mutex of that name, or makes it: CIPC_SEGMENT_CREATED or 0. Of any number of processes
+/// that do so at the same time, one makes it and the others find it. As `cipc_mutex_open_named` and
+/// `cipc_segment_open_or_create`.
+///
+/// Commit point: that of `cipc_segment_publish`.
+CIPC_API CIPC_CHECKED int cipc_mutex_open_or_create(cipc_segment_t **segment, const char *name,
+                                                    const cipc_mutex_options_t *options);
 
 CIPC_END_DECLS
 

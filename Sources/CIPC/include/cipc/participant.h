@@ -35,7 +35,7 @@ typedef uint64_t cipc_participant_t;
 #define CIPC_PARTICIPANT_DEAD 1
 
 /// The number of the process or thread within an identity; 0 for nobody. Pure.
-static inline pid_t cipc_participant_pid(cipc_participant_t participant) {
+CIPC_INLINE pid_t cipc_participant_pid(cipc_participant_t participant) {
   return (pid_t)(participant & 0x3fffffu);
 }
 
@@ -49,7 +49,7 @@ CIPC_API cipc_participant_t cipc_participant_self(void);
 CIPC_API extern cipc_participant_t *cipc_participant_page;
 
 /// Private: `cipc_participant_self`, in two loads: locks ask on each operation.
-static inline cipc_participant_t cipc_participant_current(void) {
+CIPC_INLINE cipc_participant_t cipc_participant_current(void) {
   const cipc_participant_t *page = __atomic_load_n(&cipc_participant_page, __ATOMIC_ACQUIRE);
   if (__builtin_expect(page != NULL, 1)) {
     cipc_participant_t self = __atomic_load_n(page, __ATOMIC_RELAXED);
@@ -71,7 +71,7 @@ CIPC_API cipc_participant_t cipc_participant_this_thread_slowly(void);
 /// The identity of the calling thread. Read once per thread and kept, in a forked child anew; no
 /// system call afterwards. Nobody (0) where /proc is not mounted. Any thread; safe after fork; not
 /// in signal handlers.
-static inline cipc_participant_t cipc_participant_this_thread(void) {
+CIPC_INLINE cipc_participant_t cipc_participant_this_thread(void) {
   cipc_participant_t process = cipc_participant_current();
   // A forked child finds what its parent's thread kept, with another process beside it.
   if (__builtin_expect(

@@ -15,7 +15,7 @@ CIPC_API int cipc_processor_count(void);
 
 /// Lets the processor rest for some nanoseconds, between two looks at memory that another processor
 /// is to write.
-static inline void cipc_processor_pause(void) {
+CIPC_INLINE void cipc_processor_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)

@@ -35,6 +35,7 @@
 #include "clock.h"
 #include "mutex.h"
 #include "participant.h"
+#include "segment.h"
 #include "status.h"
 #include "wait.h"
 
@@ -91,12 +92,12 @@ CIPC_API CIPC_CHECKED int cipc_rwlock_init(cipc_rwlock_t *lock, uint32_t lines);
 CIPC_API extern __thread uint32_t cipc_rwlock_shift;
 
 /// Private: the places of a lock.
-static inline cipc_participant_t *cipc_rwlock_places(const cipc_rwlock_t *lock) {
+CIPC_INLINE cipc_participant_t *cipc_rwlock_places(const cipc_rwlock_t *lock) {
   return (cipc_participant_t *)(uintptr_t)((const char *)lock + CIPC_RWLOCK_HEAD);
 }
 
 /// Private: the k-th place that this thread tries; all of them for k up to the number of places.
-static inline uint32_t cipc_rwlock_place(cipc_participant_t thread, uint32_t lines, uint32_t k) {
+CIPC_INLINE uint32_t cipc_rwlock_place(cipc_participant_t thread, uint32_t lines, uint32_t k) {
   // Threads that start one after the other have numbers next to each other: five lines apart, since
   // processors fetch lines in pairs.
   uint32_t line = (((uint32_t)thread + cipc_rwlock_shift + k) * 5) & (lines - 1);
@@ -115,8 +116,8 @@ CIPC_API CIPC_CHECKED int cipc_rwlock_read_slowly(cipc_rwlock_t *lock, uint32_t 
 /// identity, since /proc is not mounted. CIPC_ENOTRECOVERABLE, CIPC_EINVAL: not a usable lock.
 ///
 /// Any thread. A forked child has none of its parent's shares.
-CIPC_CHECKED static inline int cipc_rwlock_read_lock(cipc_rwlock_t *lock, uint32_t lines,
-                                                     cipc_deadline_t deadline) {
+CIPC_CHECKED CIPC_INLINE int cipc_rwlock_read_lock(cipc_rwlock_t *lock, uint32_t lines,
+                                                   cipc_deadline_t deadline) {
   cipc_participant_t thread = cipc_participant_this_thread();
   cipc_participant_t *place = &cipc_rwlock_places(lock)[cipc_rwlock_place(thread, lines, 0)];
   cipc_participant_t found = CIPC_PARTICIPANT_NOBODY;
@@ -133,7 +134,7 @@ CIPC_CHECKED static inline int cipc_rwlock_read_lock(cipc_rwlock_t *lock, uint32
 }
 
 /// Takes a share if no writer is there: as `cipc_rwlock_read_lock`, but CIPC_EBUSY.
-CIPC_CHECKED static inline int cipc_rwlock_read_trylock(cipc_rwlock_t *lock, uint32_t lines) {
+CIPC_CHECKED CIPC_INLINE int cipc_rwlock_read_trylock(cipc_rwlock_t *lock, uint32_t lines) {
   int status = cipc_rwlock_read_lock(lock, lines, CIPC_IMMEDIATELY);
   return status == CIPC_ETIMEDOUT ? CIPC_EBUSY : status;
 }
@@ -145,7 +146,7 @@ CIPC_API void cipc_rwlock_left(cipc_rwlock_t *lock);
 CIPC_API CIPC_CHECKED int cipc_rwlock_read_unlock_slowly(cipc_rwlock_t *lock, uint32_t lines);
 
 /// Gives a share back. CIPC_EPERM: the calling thread has none; nothing changed.
-CIPC_CHECKED static inline int cipc_rwlock_read_unlock(cipc_rwlock_t *lock, uint32_t lines) {
+CIPC_CHECKED CIPC_INLINE int cipc_rwlock_read_unlock(cipc_rwlock_t *lock, uint32_t lines) {
   cipc_participant_t thread = cipc_participant_this_thread();
   cipc_participant_t *place = &cipc_rwlock_places(lock)[cipc_rwlock_place(thread, lines, 0)];
   if (__builtin_expect(
@@ -174,7 +175,7 @@ CIPC_API CIPC_CHECKED int cipc_rwlock_write_lock(cipc_rwlock_t *lock, uint32_t l
 
 /// Takes the lock for writing if nobody reads or writes: as `cipc_rwlock_write_lock`, but
 /// CIPC_EBUSY. Does not wait, but looks whether the reader in the way is alive.
-CIPC_CHECKED static inline int cipc_rwlock_write_trylock(cipc_rwlock_t *lock, uint32_t lines) {
+CIPC_CHECKED CIPC_INLINE int cipc_rwlock_write_trylock(cipc_rwlock_t *lock, uint32_t lines) {
   int status = cipc_rwlock_write_lock(lock, lines, CIPC_IMMEDIATELY);
   return status == CIPC_ETIMEDOUT ? CIPC_EBUSY : status;
 }
@@ -229,6 +230,28 @@ CIPC_API CIPC_CHECKED int cipc_rwlock_write_step(cipc_rwlock_t *lock, uint32_t l
 /// Ends a wait to write after CIPC_EAGAIN: readers are let in again.
 CIPC_API CIPC_CHECKED int cipc_rwlock_write_abandon(cipc_rwlock_t *lock, uint32_t lines,
                                                     cipc_participant_t owner);
+
+// MARK: By name
+
+/// The type of a segment whose payload is a reader-writer lock of so many lines, or of
+/// CIPC_SEGMENT_ANY_COUNT when any number will do: what Swift's `ReadWriteLock` is.
+CIPC_API cipc_segment_type_t cipc_rwlock_type(uint64_t lines);
+
+/// Opens the reader-writer lock of that name, which is at `cipc_segment_address(*segment)`; the
+/// caller closes the segment. It has `lines` lines, or with CIPC_SEGMENT_ANY_COUNT the number that
+/// `cipc_segment_count` tells, to be kept in private memory.
+///
+/// As `cipc_segment_open_named`: CIPC_ENOENT: there is none. CIPC_ESEGMENT*: something else has the
+/// name; see `cipc_segment_refusal`. Does not block. Any thread; safe after fork.
+CIPC_API CIPC_CHECKED int cipc_rwlock_open_named(cipc_segment_t **segment, const char *name,
+                                                 uint64_t lines);
+
+/// Opens the reader-writer lock of that name and number of lines, or makes it: CIPC_SEGMENT_CREATED
+/// or 0. As `cipc_rwlock_open_named`, `cipc_segment_open_or_create` and `cipc_rwlock_init`.
+///
+/// Commit point: that of `cipc_segment_publish`.
+CIPC_API CIPC_CHECKED int cipc_rwlock_open_or_create(cipc_segment_t **segment, const char *name,
+                                                     uint32_t lines);
 
 CIPC_END_DECLS
 

@@ -35,6 +35,7 @@
 
 #include "clock.h"
 #include "participant.h"
+#include "segment.h"
 #include "status.h"
 #include "wait.h"
 
@@ -73,7 +74,7 @@ CIPC_API size_t cipc_semaphore_footprint(uint32_t capacity);
 CIPC_API CIPC_CHECKED int cipc_semaphore_init(cipc_semaphore_t *semaphore, uint32_t capacity);
 
 /// Private: the words of the permits.
-static inline cipc_participant_t *cipc_semaphore_permits(const cipc_semaphore_t *semaphore) {
+CIPC_INLINE cipc_participant_t *cipc_semaphore_permits(const cipc_semaphore_t *semaphore) {
   return (cipc_participant_t *)(uintptr_t)(semaphore + 1);
 }
 
@@ -89,8 +90,8 @@ CIPC_API CIPC_CHECKED int cipc_semaphore_try_others(cipc_semaphore_t *semaphore,
 /// living). Does not block, and does not look for the dead.
 ///
 /// Commit point: the compare-and-swap of the permit's word from 0 to the owner's identity.
-CIPC_CHECKED static inline int cipc_semaphore_try(cipc_semaphore_t *semaphore, uint32_t capacity,
-                                                  cipc_participant_t owner) {
+CIPC_CHECKED CIPC_INLINE int cipc_semaphore_try(cipc_semaphore_t *semaphore, uint32_t capacity,
+                                                cipc_participant_t owner) {
   // Everybody begins somewhere else, and each where its own permit was the last time.
   uint32_t hash = (uint32_t)((owner * UINT64_C(0x9e3779b97f4a7c15)) >> 32);
   uint32_t start = (uint32_t)(((uint64_t)hash * capacity) >> 32);
@@ -123,10 +124,9 @@ CIPC_API CIPC_CHECKED int cipc_semaphore_acquire_slowly(cipc_semaphore_t *semaph
 ///
 /// The number of the permit, from 0. CIPC_ETIMEDOUT: none was free, and none had been held by the
 /// dead for more than 200 ms. CIPC_ESRCH as `cipc_semaphore_try`. Any thread; safe after fork.
-CIPC_CHECKED static inline int cipc_semaphore_acquire_for(cipc_semaphore_t *semaphore,
-                                                          uint32_t capacity,
-                                                          cipc_participant_t owner,
-                                                          cipc_deadline_t deadline) {
+CIPC_CHECKED CIPC_INLINE int cipc_semaphore_acquire_for(cipc_semaphore_t *semaphore,
+                                                        uint32_t capacity, cipc_participant_t owner,
+                                                        cipc_deadline_t deadline) {
   int permit = cipc_semaphore_try(semaphore, capacity, owner);
   if (__builtin_expect(permit >= 0, 1)) return permit;
   return cipc_semaphore_acquire_slowly(semaphore, capacity, owner, deadline);
@@ -134,8 +134,8 @@ CIPC_CHECKED static inline int cipc_semaphore_acquire_for(cipc_semaphore_t *sema
 
 /// Takes a permit for the calling thread, waiting until the deadline: it comes back when the
 /// thread ends. As `cipc_semaphore_acquire_for`.
-CIPC_CHECKED static inline int cipc_semaphore_acquire(cipc_semaphore_t *semaphore,
-                                                      uint32_t capacity, cipc_deadline_t deadline) {
+CIPC_CHECKED CIPC_INLINE int cipc_semaphore_acquire(cipc_semaphore_t *semaphore, uint32_t capacity,
+                                                    cipc_deadline_t deadline) {
   return cipc_semaphore_acquire_for(semaphore, capacity, cipc_participant_this_thread(), deadline);
 }
 
@@ -143,7 +143,7 @@ CIPC_CHECKED static inline int cipc_semaphore_acquire(cipc_semaphore_t *semaphor
 CIPC_API void cipc_semaphore_wake(cipc_semaphore_t *semaphore, uint32_t count);
 
 /// Private: the same, where the waiters bit says that there may be some.
-static inline void cipc_semaphore_wake_waiters(cipc_semaphore_t *semaphore, uint32_t count) {
+CIPC_INLINE void cipc_semaphore_wake_waiters(cipc_semaphore_t *semaphore, uint32_t count) {
   // Sequentially consistent, as is the change before it: either this sees the bit of a sleeper, or
   // the sleeper, who looks once more after setting it, sees the change.
   uint32_t word = __atomic_load_n(&semaphore->word, __ATOMIC_SEQ_CST);
@@ -157,9 +157,9 @@ static inline void cipc_semaphore_wake_waiters(cipc_semaphore_t *semaphore, uint
 /// anybody's); nothing changed. CIPC_EINVAL: there is no such permit. Does not block.
 ///
 /// Commit point: the compare-and-swap of the permit's word.
-CIPC_CHECKED static inline int cipc_semaphore_hand(cipc_semaphore_t *semaphore, uint32_t capacity,
-                                                   uint32_t permit, cipc_participant_t from,
-                                                   cipc_participant_t to) {
+CIPC_CHECKED CIPC_INLINE int cipc_semaphore_hand(cipc_semaphore_t *semaphore, uint32_t capacity,
+                                                 uint32_t permit, cipc_participant_t from,
+                                                 cipc_participant_t to) {
   if (permit >= capacity) return CIPC_EINVAL;
   if (from == CIPC_PARTICIPANT_NOBODY || to == CIPC_PARTICIPANT_NOBODY) return CIPC_EPERM;
   return __atomic_compare_exchange_n(cipc_semaphore_permits(semaphore) + permit, &from, to, 0,
@@ -174,9 +174,9 @@ CIPC_CHECKED static inline int cipc_semaphore_hand(cipc_semaphore_t *semaphore, 
 /// Does not block.
 ///
 /// Commit point: the compare-and-swap of the permit's word to 0.
-CIPC_CHECKED static inline int cipc_semaphore_release_for(cipc_semaphore_t *semaphore,
-                                                          uint32_t capacity, uint32_t permit,
-                                                          cipc_participant_t owner) {
+CIPC_CHECKED CIPC_INLINE int cipc_semaphore_release_for(cipc_semaphore_t *semaphore,
+                                                        uint32_t capacity, uint32_t permit,
+                                                        cipc_participant_t owner) {
   if (__builtin_expect(permit >= capacity, 0)) return CIPC_EINVAL;
   if (__builtin_expect(owner == CIPC_PARTICIPANT_NOBODY, 0)) return CIPC_EPERM;
   cipc_participant_t *word = cipc_semaphore_permits(semaphore) + permit;
@@ -189,8 +189,8 @@ CIPC_CHECKED static inline int cipc_semaphore_release_for(cipc_semaphore_t *sema
 }
 
 /// Gives back a permit of the calling thread. As `cipc_semaphore_release_for`.
-CIPC_CHECKED static inline int cipc_semaphore_release(cipc_semaphore_t *semaphore,
-                                                      uint32_t capacity, uint32_t permit) {
+CIPC_CHECKED CIPC_INLINE int cipc_semaphore_release(cipc_semaphore_t *semaphore, uint32_t capacity,
+                                                    uint32_t permit) {
   return cipc_semaphore_release_for(semaphore, capacity, permit, cipc_participant_this_thread());
 }
 
@@ -215,12 +215,15 @@ CIPC_API cipc_participant_t cipc_semaphore_holder(const cipc_semaphore_t *semaph
 CIPC_API CIPC_CHECKED int cipc_semaphore_init_unowned(cipc_semaphore_t *semaphore, uint32_t value,
                                                       uint32_t bound);
 
+/// Private: how often the count is tried to be changed, which others may change all the time.
+#define CIPC_SEMAPHORE_TRIES 1000
+
 /// Takes a permit if there is one: 0, or CIPC_EBUSY. Does not block.
 ///
 /// Commit point: the compare-and-swap of the count.
-CIPC_CHECKED static inline int cipc_semaphore_try_take(cipc_semaphore_t *semaphore) {
+CIPC_CHECKED CIPC_INLINE int cipc_semaphore_try_take(cipc_semaphore_t *semaphore) {
   uint32_t count = __atomic_load_n(&semaphore->count, __ATOMIC_SEQ_CST);
-  while (count != 0) {
+  for (int i = 0; i < CIPC_SEMAPHORE_TRIES && count != 0; i++) {
     if (__atomic_compare_exchange_n(&semaphore->count, &count, count - 1, 0, __ATOMIC_SEQ_CST,
                                     __ATOMIC_SEQ_CST)) {
       return 0;
@@ -238,8 +241,8 @@ CIPC_API CIPC_CHECKED int cipc_semaphore_take_slowly(cipc_semaphore_t *semaphore
                                                      cipc_deadline_t deadline);
 
 /// Takes a permit, waiting until the deadline. 0, or CIPC_ETIMEDOUT. Any thread; safe after fork.
-CIPC_CHECKED static inline int cipc_semaphore_take(cipc_semaphore_t *semaphore,
-                                                   cipc_deadline_t deadline) {
+CIPC_CHECKED CIPC_INLINE int cipc_semaphore_take(cipc_semaphore_t *semaphore,
+                                                 cipc_deadline_t deadline) {
   if (__builtin_expect(cipc_semaphore_try_take(semaphore) == 0, 1)) return 0;
   return cipc_semaphore_take_slowly(semaphore, deadline);
 }
@@ -249,10 +252,13 @@ CIPC_CHECKED static inline int cipc_semaphore_take(cipc_semaphore_t *semaphore,
 /// 0. CIPC_ECAPACITY: there would be more than the bound; nothing changed. Does not block.
 ///
 /// Commit point: the compare-and-swap of the count.
-CIPC_CHECKED static inline int cipc_semaphore_post(cipc_semaphore_t *semaphore, uint32_t count) {
+CIPC_CHECKED CIPC_INLINE int cipc_semaphore_post(cipc_semaphore_t *semaphore, uint32_t count) {
   uint32_t before = __atomic_load_n(&semaphore->count, __ATOMIC_RELAXED);
+  int tries = 0;
   do {
-    if ((uint64_t)before + count > semaphore->bound) return CIPC_ECAPACITY;
+    if ((uint64_t)before + count > semaphore->bound || tries++ == CIPC_SEMAPHORE_TRIES) {
+      return CIPC_ECAPACITY;
+    }
   } while (!__atomic_compare_exchange_n(&semaphore->count, &before, before + count, 0,
                                         __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
   cipc_semaphore_wake_waiters(semaphore, count);
@@ -260,14 +266,54 @@ CIPC_CHECKED static inline int cipc_semaphore_post(cipc_semaphore_t *semaphore, 
 }
 
 /// How many permits there are: a hint that may be out of date when it is read.
-static inline uint32_t cipc_semaphore_count(const cipc_semaphore_t *semaphore) {
+CIPC_INLINE uint32_t cipc_semaphore_count(const cipc_semaphore_t *semaphore) {
   return __atomic_load_n(&semaphore->count, __ATOMIC_SEQ_CST);
 }
 
 /// The most permits that there can be.
-static inline uint32_t cipc_semaphore_bound(const cipc_semaphore_t *semaphore) {
+CIPC_INLINE uint32_t cipc_semaphore_bound(const cipc_semaphore_t *semaphore) {
   return __atomic_load_n(&semaphore->bound, __ATOMIC_RELAXED);
 }
+
+// MARK: By name
+
+/// The type of a segment whose payload is an owned semaphore of so many permits, or of
+/// CIPC_SEGMENT_ANY_COUNT when any number will do: what Swift's `SharedSemaphore` is. And of an
+/// unowned one.
+CIPC_API cipc_segment_type_t cipc_semaphore_type(uint64_t capacity);
+CIPC_API cipc_segment_type_t cipc_semaphore_type_unowned(void);
+
+/// Opens the owned semaphore of that name, which is at `cipc_segment_address(*segment)`; the caller
+/// closes the segment. It has `capacity` permits, or with CIPC_SEGMENT_ANY_COUNT the number that
+/// `cipc_segment_count` tells, to be kept in private memory.
+///
+/// As `cipc_segment_open_named`: CIPC_ENOENT: there is none. CIPC_ESEGMENT*: something else has the
+/// name; see `cipc_segment_refusal`. Does not block. Any thread; safe after fork.
+CIPC_API CIPC_CHECKED int cipc_semaphore_open_named(cipc_segment_t **segment, const char *name,
+                                                    uint64_t capacity);
+
+/// Opens the owned semaphore of that name and number of permits, or makes it with all of them free:
+/// CIPC_SEGMENT_CREATED or 0. As `cipc_semaphore_open_named`, `cipc_segment_open_or_create` and
+/// `cipc_semaphore_init`.
+///
+/// Commit point: that of `cipc_segment_publish`.
+CIPC_API CIPC_CHECKED int cipc_semaphore_open_or_create(cipc_segment_t **segment, const char *name,
+                                                        uint32_t capacity);
+
+/// Opens the unowned semaphore of that name and bound; with a bound of 0, of whatever bound.
+///
+/// CIPC_ESEGMENTBOUND: it has another bound. Otherwise as `cipc_semaphore_open_named`.
+CIPC_API CIPC_CHECKED int cipc_semaphore_open_named_unowned(cipc_segment_t **segment,
+                                                            const char *name, uint32_t bound);
+
+/// Opens the unowned semaphore of that name and bound, or makes it with `value` permits:
+/// CIPC_SEGMENT_CREATED or 0. As `cipc_semaphore_open_named_unowned`, `cipc_segment_open_or_create`
+/// and `cipc_semaphore_init_unowned`.
+///
+/// Commit point: that of `cipc_segment_publish`.
+CIPC_API CIPC_CHECKED int cipc_semaphore_open_or_create_unowned(cipc_segment_t **segment,
+                                                                const char *name, uint32_t value,
+                                                                uint32_t bound);
 
 CIPC_END_DECLS
 

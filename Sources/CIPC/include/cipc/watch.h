@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /// Watches: descriptors that tell of something in shared memory, for poll(2) and its like. Each is
 /// made by the room of what it watches (`cipc_event_watch_open`, `cipc_ring_watch_open`), belongs
-/// to one process and lives in its own memory. A forked child is to make watches of its own.
+/// to one process and lives in its own memory. A forked child has a copy that watches nothing until
+/// it looks.
 #ifndef CIPC_WATCH_H
 #define CIPC_WATCH_H
 
