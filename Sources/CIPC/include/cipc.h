@@ -31,6 +31,7 @@
 #include "cipc/rwlock.h"
 #include "cipc/segment.h"
 #include "cipc/semaphore.h"
+#include "cipc/stack.h"
 #include "cipc/status.h"
 #include "cipc/trace.h"
 #include "cipc/version.h"
