@@ -309,10 +309,10 @@ extension PoolCore: WorkerReceiver {
         unsafe job.receive(element, bytes, attachments)
       case .threw: job.fail(element, try unsafe RemoteError(bytes, worker: name(of: worker)))
       case .notCoded:
-        let text = unsafe String(decoding: bytes, as: UTF8.self)
+        let text = unsafe String(copying: bytes)
         job.fail(element, IPCError(.malformedMessage, context: text))
       case .refused:
-        let text = unsafe String(decoding: bytes, as: UTF8.self)
+        let text = unsafe String(copying: bytes)
         job.fail(element, IPCError(.bootstrapFailed, context: text))
       case nil: throw reader.malformed()
       }
