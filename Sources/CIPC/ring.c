@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "interrupt.h"
+#include "mismatch.h"
 #include "segment.h"
 #include "sleepers.h"
 #include "watch.h"
@@ -24,6 +26,27 @@ static cipc_segment_type_t type_of(const cipc_ring_options_t *options) {
                                .alignment = CIPC_RING_UNIT,
                                .count = 0,
                                .fingerprint = options->fingerprint};
+}
+
+uint64_t cipc_ring_fingerprint(int form, const cipc_element_t *element) {
+  if (element == NULL || element->fingerprint == CIPC_FINGERPRINT_ANY) return CIPC_FINGERPRINT_ANY;
+  uint64_t fingerprint = element->fingerprint;
+  uint64_t size = 0;
+  switch (form) {
+    case CIPC_RING_OF_ELEMENTS:
+      size = element->size;
+      break;
+    case CIPC_RING_OF_ARRAYS:
+      if (fingerprint == CIPC_FINGERPRINT_UINT8) return CIPC_FINGERPRINT_BYTES;
+      size = element->stride;
+      break;
+    case CIPC_RING_OF_MESSAGES:
+      break;
+    default:
+      return CIPC_FINGERPRINT_ANY;
+  }
+  // One step of the hash that the fingerprint is of.
+  return (fingerprint ^ ((uint64_t)form + (size << 8))) * UINT64_C(0x100000001b3);
 }
 
 // MARK: Setting up
@@ -100,6 +123,12 @@ static int read_configuration(cipc_ring_t *ring, const cipc_ring_control_t *cont
   return is_known && planned == size ? 0 : CIPC_ERINGHEADER;
 }
 
+static const char *flags_name(unsigned flags) {
+  if ((flags & CIPC_RING_SPSC) != 0) return "one producer and consumer";
+  if ((flags & CIPC_RING_LEASED) != 0) return "leased";
+  return (flags & CIPC_RING_TRACKED) != 0 ? "tracked" : "neither leased nor tracked";
+}
+
 // Takes the segment over on success.
 static int adopt(cipc_ring_t **ring, cipc_segment_t *segment, unsigned flags) {
   cipc_ring_t *made = calloc(1, sizeof *made);
@@ -107,7 +136,9 @@ static int adopt(cipc_ring_t **ring, cipc_segment_t *segment, unsigned flags) {
   cipc_ring_control_t *control = cipc_segment_address(segment);
   size_t size = cipc_segment_size(segment);
   int status = size < sizeof *control ? CIPC_ERINGHEADER : read_configuration(made, control, size);
-  if (status == 0 && made->flags != flags) status = CIPC_ERINGHEADER;
+  if (status == 0 && made->flags != flags) {
+    status = cipc_mismatch(CIPC_ERINGHEADER, flags_name(made->flags), flags_name(flags));
+  }
   unsigned char *base;
   made->segment = segment;
   if (status == 0) status = cipc_ladder_map(made, 0, &base);
@@ -140,6 +171,9 @@ int cipc_ring_create(cipc_ring_t **ring, const cipc_ring_options_t *options) {
 
 void cipc_ring_meet(cipc_ring_t *ring, cipc_participant_t self) {
   __atomic_store_n(&ring->user, self, __ATOMIC_RELAXED);
+  if (cipc_segment_holds(ring->segment) == 0) {
+    __atomic_store_n(&ring->control->is_uncounted, 1, __ATOMIC_RELAXED);
+  }
   if (__atomic_load_n(&ring->control->creator, __ATOMIC_RELAXED) == self) return;
   __atomic_store_n(&ring->control->is_shared, 1, __ATOMIC_RELAXED);
 }
@@ -209,6 +243,7 @@ int cipc_ring_offer(cipc_ring_t *ring, uint32_t *ticket) {
   if (cipc_ring_was_shut(ring)) return CIPC_ECLOSED;
   int status = cipc_segment_offer(ring->segment, ticket);
   if (status < 0) return status;
+  cipc_ring_note(&ring->offering);
   __atomic_store_n(&ring->control->is_shared, 1, __ATOMIC_RELAXED);
   return 0;
 }
@@ -217,6 +252,22 @@ cipc_segment_t *cipc_ring_segment(const cipc_ring_t *ring) { return ring->segmen
 
 void cipc_ring_set_spin(cipc_ring_t *ring, int64_t nanoseconds) {
   __atomic_store_n(&ring->spin, nanoseconds, __ATOMIC_RELAXED);
+}
+
+void cipc_ring_set_when_alone(cipc_ring_t *ring, int when_alone) {
+  __atomic_store_n(&ring->when_alone, when_alone, __ATOMIC_RELAXED);
+}
+
+int cipc_ring_when_alone(const cipc_ring_t *ring) {
+  return __atomic_load_n(&ring->when_alone, __ATOMIC_RELAXED);
+}
+
+int cipc_ring_is_alone(cipc_ring_t *ring) {
+  if (cipc_ring_was_shut(ring)) return CIPC_ECLOSED;
+  return __atomic_load_n(&ring->control->is_shared, __ATOMIC_RELAXED) != 0 &&
+         cipc_segment_others(ring->segment) == 0 &&
+         // Behind the look: one that is uncounted has said so by the time that it uses the ring.
+         __atomic_load_n(&ring->control->is_uncounted, __ATOMIC_RELAXED) == 0;
 }
 
 // MARK: Closing
@@ -234,8 +285,10 @@ void cipc_ring_shut(cipc_ring_t *ring) {
   cipc_ring_control_t *control = ring->control;
   // What a living process has leased goes back when it says so, or when it ends: not if somebody
   // has kept the side for so long.
+  cipc_interrupt_pause();
   bool has_side =
-      cipc_ring_is_leased(ring) && cipc_consumer_enter(ring, cipc_clock_deadline(1000000000)) == 0;
+      cipc_ring_is_leased(ring) && cipc_consumer_visit(ring, cipc_clock_deadline(1000000000)) == 0;
+  cipc_interrupt_resume();
   if (has_side) cipc_lease_abandon(ring);
   // With the side: no thread leases anything in between.
   uint32_t was_shut = __atomic_exchange_n(&ring->is_shut, 1, __ATOMIC_SEQ_CST);

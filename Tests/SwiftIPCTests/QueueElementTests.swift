@@ -33,8 +33,14 @@ import Testing
   struct Nothing: Codable, Equatable {}
   struct Interval: Codable, Equatable { var range: Range<Int> }
 
-  private func format<T: Codable & Sendable>(_ type: T.Type) -> UInt64 {
-    QueueFormat.coding(of: type).format & 0xff
+  /// 1: as its bytes; 2: an array of such; 3: text; 4: a message.
+  private func format<T: Codable & Sendable>(_ type: T.Type) -> Int {
+    switch String(describing: Swift.type(of: QueueFormat.coding(of: type))).prefix(5) {
+    case "Plain": 1
+    case "Array": 2
+    case "Strin": 3
+    default: 4
+    }
   }
 
   @Test func whichTypesGoAsTheirBytes() {
@@ -192,6 +198,7 @@ import Testing
   struct Ticket: Codable {
     var descriptor = 0
     var delivery: UInt8 = 0
+    var whenAlone: UInt8 = 0
     var offer: UInt32 = 0
   }
 
@@ -217,6 +224,9 @@ import Testing
       }
       #expect(code == (delivery < 3 ? .segmentMismatch : .malformedMessage))
     }
+    #expect(
+      errorCode { _ = try open(descriptor, as: Int.self, Ticket(whenAlone: 3)) }
+        == .malformedMessage)
     #expect(
       errorCode { _ = try open(descriptor, as: Int.self, Ticket(descriptor: 1)) }
         == .malformedMessage)
