@@ -44,7 +44,7 @@ actor Worker {
     } recovering: {
       total = 0
     }
-    try await condition.withLock(when: { total > 0 }) { total -= 1 }
+    try await condition.withLock(when: { total > 0 }, { total -= 1 })
     try condition.withLock { total += 1 }
     _ = try await barrier.wait { total += 1 }
     try value.withLock { $0 += total }
@@ -90,7 +90,7 @@ actor Worker {
     } recovering: {
       total = 0
     }
-    try await condition.withLock(when: { total > 0 }) { total -= 1 }
+    try await condition.withLock(when: { total > 0 }, { total -= 1 })
     _ = try await barrier.wait { total += 1 }
     total += try await frames.withElement { $0[0] }
     try await frames.put(upTo: 2) { $0.append(total) }
