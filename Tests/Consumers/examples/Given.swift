@@ -20,6 +20,15 @@ public struct Model: Sendable {
   public init(reading name: String) throws {}
   public mutating func label(_ image: String) throws -> String { image }
 }
+public struct Log: Sendable {
+  public init(_ path: String) throws {}
+  public func add(_ line: String) {}
+  public func flush() throws {}
+}
+public struct LineReader: Sequence, IteratorProtocol {
+  public mutating func next() -> String? { nil }
+}
+public struct TextFile { public var lines: LineReader { LineReader() } }
 public struct Camera { public mutating func next() -> Float { 0 } }
 public struct Logger: Sendable { public func info(_ text: String) {} }
 
@@ -28,7 +37,6 @@ public func giveUp() {}
 public func analyse(_ name: String) throws -> String { name }
 public func fetch(_ url: String) -> String { url }
 public func fill(_ order: Order) -> Order { order }
-public func log(_ text: String) {}
 public func measure(_ name: String) throws -> Int { name.count }
 public func parse(_ name: String) throws -> String { name }
 public func read(_ name: String) throws -> String { name }
@@ -51,11 +59,16 @@ public var frames: Queue<[Float]> { given() }
 public var image: SharedArray<Float> { given() }
 public var images: [String] { given() }
 public var jobs: Queue<String> { given() }
+public var logFile: TextFile { given() }
+public func log(_ text: String) {}
+public var lines: [String] { given() }
 public var listener: Listener { given() }
 public var lock: Lock { given() }
 public var logger: Logger { given() }
 public var names: [String] { given() }
+public var numbers: SharedArray<Int> { given() }
 public var ours: Connection { given() }
+public var part: Int { given() }
 public var pool: ProcessPool { given() }
 public var python: Connection { given() }
 public var queue: Queue<Int> { given() }
