@@ -88,7 +88,9 @@ extension Connection {
 
   /// Receives one message as a value of a type.
   ///
-  /// Blocks until there is one.
+  /// Blocks until there is one. Shared objects in it are opened where the type has them. From a peer
+  /// that is not trusted receive no type with a lock in it, nor with a queue, a `Value` or another object
+  /// that has one: the peer could have this process write over memory of its own, see `Lock`.
   ///
   /// ```swift
   /// let reading = try connection.receive(Reading.self, timeout: .seconds(1))
