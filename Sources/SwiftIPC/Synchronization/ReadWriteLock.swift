@@ -5,9 +5,9 @@ public import CIPC
 ///
 /// ```swift
 /// let lock = try ReadWriteLock()
-/// try lock.withReadLock { print("together with other readers") }
-/// try lock.withWriteLock { print("alone") }
-/// try lock.withWriteLock { print("alone again") } recovering: { print("a writer was killed") }
+/// try await lock.withReadLock { print("together with other readers") }
+/// try await lock.withWriteLock { print("alone") }
+/// try await lock.withWriteLock { print("alone again") } recovering: { print("a writer was killed") }
 /// ```
 ///
 /// Neither side starves: a writer that waits holds new readers back, and whoever waits to read is let
@@ -32,8 +32,8 @@ public import CIPC
 ///
 /// Any number of threads and processes may use it; as many as the lock was made for read at a time,
 /// and further ones wait. It travels to another process as an argument of a child or in a message on a
-/// `Connection`, and is for processes that trust each other: one that writes over the lock's bytes
-/// crashes the others.
+/// `Connection`, and is for processes that trust each other: one that writes over the lock's bytes can
+/// crash the others and make them write to memory of theirs, see `Lock`.
 ///
 /// The corresponding C type is `cipc_rwlock_t`.
 @safe
