@@ -14,6 +14,7 @@
 #include "cipc/clock.h"
 #include "cipc/condition.h"
 #include "cipc/connection.h"
+#include "cipc/death.h"
 #include "cipc/descriptor.h"
 #include "cipc/event.h"
 #include "cipc/foreign.h"

@@ -18,6 +18,8 @@ public enum PoolEvent: Hashable, Sendable {
   case taskLost(name: String, IPCError)
   /// A task that a worker died over is tried again.
   case taskRetried(name: String)
+  /// A worker wrote a line to its standard output or error, where the options make that a pipe.
+  case wrote(name: String, line: String)
   /// The pool gave up, since no worker could be had.
   case poolFailed(IPCError)
 }
@@ -32,6 +34,7 @@ extension PoolEvent: CustomStringConvertible {
     case .initializerFailed(let name, let text): "the initializer failed in \(name): \(text)"
     case .taskLost(let name, let error): "a task was lost in \(name): \(error)"
     case .taskRetried(let name): "a task that \(name) died over is tried again"
+    case .wrote(let name, let line): "\(name) wrote: \(line)"
     case .poolFailed(let error): "the pool failed: \(error)"
     }
   }

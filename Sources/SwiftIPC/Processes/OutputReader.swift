@@ -20,7 +20,12 @@ internal import CIPC
   /// The pipe's descriptor, for waiting on. It stays this object's.
   public let descriptor: Int32
 
+  private let tail = OutputTail()
+
   init(adopting descriptor: Int32) { self.descriptor = descriptor }
+
+  /// The line that says why the child ended, as far as one does.
+  var lastLine: String? { tail.line(unreadIn: descriptor) }
 
   deinit { closeDescriptor(descriptor) }
 
@@ -74,6 +79,7 @@ internal import CIPC
       if result < 0 { failure = -errno }
     }
     try IPCError.check(failure, "a child's output")
+    tail.note(bytes)
     return bytes
   }
 }

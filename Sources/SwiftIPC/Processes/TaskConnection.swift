@@ -61,6 +61,15 @@ internal import CIPC
     }
   }
 
+  /// Has the parent told when this process dies since it gets no more memory.
+  func watchMemory() {
+    let message = TaskFailure.refusedMemory
+    // As a frame: its length in front.
+    let frame = [0, 0, 0, UInt8(message.count)] + message
+    // Where that cannot be, the signal has to do.
+    _ = unsafe cipc_death_watch_memory(descriptor, frame, frame.count)
+  }
+
   /// Tells the parent of a failure; quietly, where nobody is left to be told.
   func send(failure message: [UInt8]) { try? sendOutcome(message, nil) }
 
