@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "futex.h"
+#include "interrupt.h"
 
 #define NONE UINT32_MAX
 
@@ -86,7 +87,8 @@ static bool settle(cipc_condition_t *condition, uint32_t slots) {
 
 // Passes the notification of a dead waiter on, past all others that are found dead.
 static void pass_on(cipc_condition_t *condition, uint32_t slots, uint32_t from) {
-  for (;;) {
+  // At most once to each, whatever their tickets say meanwhile.
+  for (uint32_t i = 0; i < slots; i++) {
     cipc_condition_slot_t *dead = slot_at(condition, from);
     uint64_t limit = dead->limit;
     uint32_t to =
@@ -215,11 +217,16 @@ int cipc_condition_wait(cipc_condition_t *condition, uint32_t slots, cipc_mutex_
       if (status < 0) break;
       look = status == CIPC_WAIT_LOOK;
     }
+    // The caller gets the mutex back, whatever arrives meanwhile.
+    cipc_interrupt_pause();
     int left = cipc_condition_leave(condition, slots, mutex, &entered);
+    cipc_interrupt_resume();
     if (left != CIPC_ETIMEDOUT) return left;
     // Not notified: because that was all the time, or there was no sleeping.
     if (status < 0) return status;
-    // Or for the death of an owner that somebody else has repaired since: nothing to tell.
+    // Or for the death of an owner that somebody else has repaired since: nothing to tell. Or
+    // somebody scribbles.
+    if (cipc_clock_now() >= deadline) return CIPC_ETIMEDOUT;
   }
 }
 

@@ -8,6 +8,11 @@
 // MARK: The side
 
 int cipc_consumer_enter(cipc_ring_t *ring, cipc_deadline_t limit) {
+  cipc_ring_note(&ring->consuming);
+  return cipc_consumer_visit(ring, limit);
+}
+
+int cipc_consumer_visit(cipc_ring_t *ring, cipc_deadline_t limit) {
   int status = cipc_ring_begin(ring);
   if (__builtin_expect(status < 0, 0)) return status;
   if (!cipc_ring_has_locks(ring)) {

@@ -4,6 +4,7 @@
 #include <limits.h>
 
 #include "futex.h"
+#include "tries.h"
 #include "watch.h"
 
 #define GENERATION_STEP (1u << CIPC_EVENT_GENERATION_SHIFT)
@@ -14,22 +15,28 @@ void cipc_event_init(cipc_event_t *event, int is_set) {
 
 void cipc_event_set(cipc_event_t *event) {
   uint32_t before = __atomic_load_n(&event->word, __ATOMIC_RELAXED);
-  uint32_t after;
-  do {
+  for (int i = 0;; i++) {
     // One that is set already is written as well: whoever clears it next must see what was written
     // before this, or would not know what it is told.
-    after = before & CIPC_EVENT_SET
-                ? before
-                : ((before + GENERATION_STEP) & ~CIPC_EVENT_WAITERS) | CIPC_EVENT_SET;
+    uint32_t after = before & CIPC_EVENT_SET
+                         ? before
+                         : ((before + GENERATION_STEP) & ~CIPC_EVENT_WAITERS) | CIPC_EVENT_SET;
     // Commit point.
-  } while (!__atomic_compare_exchange_n(&event->word, &before, after, 0, __ATOMIC_SEQ_CST,
-                                        __ATOMIC_RELAXED));
+    if (__atomic_compare_exchange_n(&event->word, &before, after, 0, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_RELAXED)) {
+      break;
+    }
+    if (i < CIPC_TRIES) continue;
+    // The same, whatever stands there: somebody scribbles.
+    before = __atomic_exchange_n(&event->word, after, __ATOMIC_SEQ_CST);
+    break;
+  }
   if (before & CIPC_EVENT_WAITERS) (void)cipc_futex_wake(&event->word, INT_MAX);
 }
 
 int cipc_event_step(cipc_event_t *event, uint32_t begin, cipc_wait_t *wait) {
   uint32_t word = __atomic_load_n(&event->word, __ATOMIC_SEQ_CST);
-  for (;;) {
+  for (int i = 0; i < CIPC_TRIES; i++) {
     if (word & CIPC_EVENT_SET || word >> CIPC_EVENT_GENERATION_SHIFT != begin) return 0;
     if (word & CIPC_EVENT_WAITERS) break;
     if (__atomic_compare_exchange_n(&event->word, &word, word | CIPC_EVENT_WAITERS, 0,

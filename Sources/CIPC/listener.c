@@ -21,6 +21,7 @@
 #include "connection.h"
 #include "descriptor.h"
 #include "fork_hooks.h"
+#include "interrupt.h"
 
 /// How long to try for the lock of a directory, in nanoseconds: listeners hold it for microseconds,
 /// and whoever holds it for other reasons, or to be in the way, is not waited for.
@@ -420,8 +421,8 @@ static int wait_for_client(const cipc_listener_t *listener, cipc_deadline_t dead
   }
   struct pollfd entries[2] = {{.fd = listener->fd, .events = POLLIN},
                               {.fd = listener->wake, .events = POLLIN}};
-  if (poll(entries, 2, cipc_clock_poll_timeout(deadline)) < 0 && errno != EINTR) return -errno;
-  return 0;
+  int count = cipc_interrupt_poll(entries, 2, deadline);
+  return count < 0 ? count : 0;
 }
 
 int cipc_listener_accept(cipc_listener_t *listener, cipc_connection_t **connection,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "interrupt.h"
 
 // The dead owner had not signed yet.
 #define CASUALTY_UNKNOWN UINT32_MAX
@@ -50,13 +51,20 @@ static bool is_lost(const cipc_mutex_t *mutex) {
 }
 
 static int wait_for(cipc_mutex_t *mutex, cipc_deadline_t deadline) {
-  for (;;) {
-    cipc_deadline_t slice = cipc_clock_slice(deadline);
-    int error = lock_for_a_slice(&mutex->native, slice);
-    if (error == 0 || error == EOWNERDEAD) return error;
-    if (is_lost(mutex)) return ENOTRECOVERABLE;
-    if (error != ETIMEDOUT || slice >= deadline) return error;
-  }
+  cipc_interrupt_hold_t hold;
+  // The C library goes on waiting behind a signal.
+  cipc_interrupt_hold(&hold);
+  int error;
+  cipc_deadline_t slice;
+  do {
+    slice = cipc_interrupt_step(&hold, cipc_clock_slice(deadline), deadline);
+    error = lock_for_a_slice(&mutex->native, slice);
+    if (error == 0 || error == EOWNERDEAD) break;
+    if (is_lost(mutex)) error = ENOTRECOVERABLE;
+    if (error == ETIMEDOUT && slice < deadline) error = cipc_interrupt_held(&hold) < 0 ? EINTR : 0;
+  } while (error == 0);
+  cipc_interrupt_let_go(&hold);
+  return error;
 }
 
 // Takes what the death of an owner left behind, as the next owner.

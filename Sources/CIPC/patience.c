@@ -5,8 +5,11 @@
 // that it takes to wake somebody there. Where it is in vain (both on one processor, or an answer
 // that takes longer) it is left out, for twice as many waits each time; a wait that was long in any
 // case does not count, since it cost but a small part of itself.
+#include <sys/stat.h>
+
 #include "clock.h"
 #include "ring.h"
+#include "segment.h"
 #include "sleepers.h"
 #include "wait.h"
 
@@ -128,15 +131,36 @@ static void punish(cipc_patience_t *patience) {
 
 // MARK: Looking for the dead
 
-// Whether nobody is left who could do what is waited for.
-static bool is_alone(cipc_ring_t *ring) {
-  return __atomic_load_n(&ring->control->is_shared, __ATOMIC_RELAXED) != 0 &&
-         cipc_segment_others(ring->segment) == 0;
+// Whether this process itself may do what is waited for on a side, or bring somebody who does.
+static bool can_answer(const cipc_ring_t *ring, cipc_ring_side_t side) {
+  cipc_participant_t self = cipc_participant_current();
+  const cipc_participant_t *mark = side == CIPC_RING_ITEMS ? &ring->producing : &ring->consuming;
+  return __atomic_load_n(&ring->control->creator, __ATOMIC_RELAXED) == self ||
+         __atomic_load_n(&ring->offering, __ATOMIC_RELAXED) == self ||
+         __atomic_load_n(mark, __ATOMIC_RELAXED) == self ||
+         // By another hold, of whose use this one knows nothing.
+         cipc_segment_holds(ring->segment) > 1;
+}
+
+// Whether the next process can find the ring.
+static bool has_name(const cipc_ring_t *ring) {
+  struct stat status;
+  int result = fstat(cipc_segment_descriptor(ring->segment), &status);
+  return result < 0 || status.st_nlink != 0;
+}
+
+// Whether to wait for a side is in vain, by what is to be done when alone.
+static bool is_in_vain(cipc_ring_t *ring, cipc_ring_side_t side) {
+  int when_alone = cipc_ring_when_alone(ring);
+  if (when_alone == CIPC_RING_ALONE_WAIT) return false;
+  bool is_standard = when_alone != CIPC_RING_ALONE_FAIL;
+  if (is_standard && (can_answer(ring, side) || has_name(ring))) return false;
+  return cipc_ring_is_alone(ring) == 1;
 }
 
 static void sweep(cipc_ring_t *ring) {
   if (!cipc_ring_is_leased(ring)) return;
-  if (cipc_consumer_enter(ring, cipc_clock_deadline(MOMENT)) < 0) return;
+  if (cipc_consumer_visit(ring, cipc_clock_deadline(MOMENT)) < 0) return;
   cipc_lease_sweep(ring);
   cipc_consumer_leave(ring);
 }
@@ -150,19 +174,20 @@ bool cipc_patience_is_time(cipc_ring_t *ring) {
 
 // MARK: Trying
 
-// One attempt; with `look`, behind a look for the dead. `wait` may be NULL.
+// One attempt; with `look`, behind a look for the dead. `wait` NULL: the caller does not wait, and
+// so it does not wait in vain.
 static int attempt_once(cipc_ring_t *ring, cipc_ring_side_t side, cipc_ring_attempt_t attempt,
                         void *request, bool look, cipc_deadline_t limit, cipc_wait_t *wait) {
-  bool alone = false;
+  bool in_vain = false;
   if (look) {
     sweep(ring);
-    // Before the attempt: what somebody did before he went is seen by it.
-    alone = is_alone(ring);
+    cipc_segment_settle_lost(ring->segment);
+    // Before the attempt, which then sees what others did before they went.
+    in_vain = wait != NULL && is_in_vain(ring, side);
   }
   int status = attempt(ring, request, limit);
-  if (status != CIPC_EAGAIN) return status;
-  if (alone) return CIPC_ENOBODY;
-  if (wait == NULL) return status;
+  if (status != CIPC_EAGAIN || wait == NULL) return status;
+  if (in_vain) return CIPC_ENOBODY;
   uint32_t *word = word_of(ring, side);
   *wait = (cipc_wait_t){.word = word, .expected = cipc_sleepers_mark(word)};
   return attempt(ring, request, limit);

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "interrupt.h"
 #include "start.h"
 #include "table.h"
 
@@ -349,10 +350,11 @@ int cipc_process_wait(cipc_process_t *process, cipc_deadline_t deadline,
   status->end = CIPC_PROCESS_RUNNING;
   status->value = 0;
   while (!cipc_process_try_reap(process)) {
-    int timeout = cipc_clock_poll_timeout(deadline);
-    if (timeout == 0) return CIPC_ETIMEDOUT;
+    if (cipc_clock_poll_timeout(deadline) == 0) return CIPC_ETIMEDOUT;
     struct pollfd end = {cipc_process_descriptor(process), POLLIN, 0};
-    if (poll(&end, 1, timeout) > 0 && !cipc_process_try_reap(process)) {
+    int count = cipc_interrupt_poll(&end, 1, deadline);
+    if (count < 0) return count;
+    if (count > 0 && !cipc_process_try_reap(process)) {
       // Ended, and a tracer has not let it go yet; the pidfd cannot tell when it does.
       (void)poll(NULL, 0, 1);
     }

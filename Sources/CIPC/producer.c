@@ -4,6 +4,7 @@
 
 #include "ring.h"
 #include "sleepers.h"
+#include "tries.h"
 
 // MARK: The side
 
@@ -12,7 +13,8 @@ int cipc_ring_claim(cipc_participant_t *word, cipc_participant_t *mine) {
   if (__builtin_expect(*mine == self && self != CIPC_PARTICIPANT_NOBODY, 1)) return 0;
   if (self == CIPC_PARTICIPANT_NOBODY) return CIPC_ESRCH;
   cipc_participant_t found = __atomic_load_n(word, __ATOMIC_ACQUIRE);
-  while (found != self) {
+  for (int i = 0; found != self; i++) {
+    if (i == CIPC_TRIES) return CIPC_EBUSY;
     if (found != CIPC_PARTICIPANT_NOBODY &&
         cipc_participant_check(found) != CIPC_PARTICIPANT_DEAD) {
       return CIPC_EBUSY;
@@ -30,6 +32,7 @@ int cipc_ring_claim(cipc_participant_t *word, cipc_participant_t *mine) {
 int cipc_producer_enter(cipc_ring_t *ring, cipc_deadline_t limit) {
   int status = cipc_ring_begin(ring);
   if (__builtin_expect(status < 0, 0)) return status;
+  cipc_ring_note(&ring->producing);
   if (!cipc_ring_has_locks(ring)) {
     status = cipc_ring_claim(&ring->control->producer, &ring->producer);
     if (status == CIPC_RING_CLAIMED) ring->batch.is_open = false;

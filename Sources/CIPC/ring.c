@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "interrupt.h"
 #include "segment.h"
 #include "sleepers.h"
 #include "watch.h"
@@ -140,6 +141,9 @@ int cipc_ring_create(cipc_ring_t **ring, const cipc_ring_options_t *options) {
 
 void cipc_ring_meet(cipc_ring_t *ring, cipc_participant_t self) {
   __atomic_store_n(&ring->user, self, __ATOMIC_RELAXED);
+  if (cipc_segment_holds(ring->segment) == 0) {
+    __atomic_store_n(&ring->control->is_uncounted, 1, __ATOMIC_RELAXED);
+  }
   if (__atomic_load_n(&ring->control->creator, __ATOMIC_RELAXED) == self) return;
   __atomic_store_n(&ring->control->is_shared, 1, __ATOMIC_RELAXED);
 }
@@ -209,6 +213,7 @@ int cipc_ring_offer(cipc_ring_t *ring, uint32_t *ticket) {
   if (cipc_ring_was_shut(ring)) return CIPC_ECLOSED;
   int status = cipc_segment_offer(ring->segment, ticket);
   if (status < 0) return status;
+  cipc_ring_note(&ring->offering);
   __atomic_store_n(&ring->control->is_shared, 1, __ATOMIC_RELAXED);
   return 0;
 }
@@ -217,6 +222,22 @@ cipc_segment_t *cipc_ring_segment(const cipc_ring_t *ring) { return ring->segmen
 
 void cipc_ring_set_spin(cipc_ring_t *ring, int64_t nanoseconds) {
   __atomic_store_n(&ring->spin, nanoseconds, __ATOMIC_RELAXED);
+}
+
+void cipc_ring_set_when_alone(cipc_ring_t *ring, int when_alone) {
+  __atomic_store_n(&ring->when_alone, when_alone, __ATOMIC_RELAXED);
+}
+
+int cipc_ring_when_alone(const cipc_ring_t *ring) {
+  return __atomic_load_n(&ring->when_alone, __ATOMIC_RELAXED);
+}
+
+int cipc_ring_is_alone(cipc_ring_t *ring) {
+  if (cipc_ring_was_shut(ring)) return CIPC_ECLOSED;
+  return __atomic_load_n(&ring->control->is_shared, __ATOMIC_RELAXED) != 0 &&
+         cipc_segment_others(ring->segment) == 0 &&
+         // Behind the look: one that is uncounted has said so by the time that it uses the ring.
+         __atomic_load_n(&ring->control->is_uncounted, __ATOMIC_RELAXED) == 0;
 }
 
 // MARK: Closing
@@ -234,8 +255,10 @@ void cipc_ring_shut(cipc_ring_t *ring) {
   cipc_ring_control_t *control = ring->control;
   // What a living process has leased goes back when it says so, or when it ends: not if somebody
   // has kept the side for so long.
+  cipc_interrupt_pause();
   bool has_side =
-      cipc_ring_is_leased(ring) && cipc_consumer_enter(ring, cipc_clock_deadline(1000000000)) == 0;
+      cipc_ring_is_leased(ring) && cipc_consumer_visit(ring, cipc_clock_deadline(1000000000)) == 0;
+  cipc_interrupt_resume();
   if (has_side) cipc_lease_abandon(ring);
   // With the side: no thread leases anything in between.
   uint32_t was_shut = __atomic_exchange_n(&ring->is_shut, 1, __ATOMIC_SEQ_CST);

@@ -70,7 +70,9 @@ static inline uint64_t cipc_index_records(cipc_index_t from, cipc_index_t to) {
 typedef struct cipc_ring_control {
   // Written by the creator before anyone else can see them.
   uint32_t flags;
-  uint32_t reserved;
+  // Written by anyone. Nonzero: a process has or had it open that is not among the segment's
+  // participants, so that nobody can tell who is left.
+  uint32_t is_uncounted;
   uint64_t capacity;
   uint64_t records;
   cipc_participant_t creator;
@@ -177,6 +179,12 @@ struct cipc_ring {
 
   // The process that has used this hold last: a forked child has its parent's. Relaxed.
   cipc_participant_t user;
+  // Likewise the one that has used a side through this hold, and that has offered the ring to
+  // another: by what a process did it is known what may still come of it (*Alone* in cipc/ring.h).
+  // One that puts while another thread waits for a record has come to that side before.
+  cipc_participant_t producing, consuming, offering;
+  // CIPC_RING_ALONE_*. Relaxed.
+  int when_alone;
   uint32_t is_shut;
   int64_t spin;
   cipc_deadline_t next_look;
@@ -234,6 +242,14 @@ static inline uint64_t cipc_rung_used(const cipc_rung_t *rung, uint64_t from, ui
 
 // Notes that this process uses the ring: one that did not make it is somebody else.
 void cipc_ring_meet(cipc_ring_t *ring, cipc_participant_t self);
+
+// Notes that this process does something through this hold.
+static inline void cipc_ring_note(cipc_participant_t *mark) {
+  cipc_participant_t self = cipc_participant_current();
+  if (__builtin_expect(__atomic_load_n(mark, __ATOMIC_RELAXED) != self, 0)) {
+    __atomic_store_n(mark, self, __ATOMIC_RELAXED);
+  }
+}
 
 // Whether a call may go on: 0; CIPC_ECLOSED.
 static inline int cipc_ring_begin(cipc_ring_t *ring) {
@@ -391,6 +407,8 @@ bool cipc_patience_is_time(cipc_ring_t *ring);
 int cipc_producer_enter(cipc_ring_t *ring, cipc_deadline_t limit);
 void cipc_producer_leave(cipc_ring_t *ring);
 int cipc_consumer_enter(cipc_ring_t *ring, cipc_deadline_t limit);
+// The same, by a process that takes nothing: it puts in order what others left.
+int cipc_consumer_visit(cipc_ring_t *ring, cipc_deadline_t limit);
 void cipc_consumer_leave(cipc_ring_t *ring);
 
 // With the consumers' side: the record at `index`, if there is one. 0, CIPC_EAGAIN, CIPC_EFINISHED,

@@ -625,6 +625,18 @@ int cipc_segment_others(cipc_segment_t *segment) {
   return others;
 }
 
+int cipc_segment_holds(const cipc_segment_t *segment) {
+  cipc_participant_t self = cipc_participant_current();
+  const cipc_table_t *table = &segment->table;
+  int holds = 0;
+  for (uint32_t i = 0; i < cipc_table_high(table); i++) {
+    if (cipc_table_entry(table, i) == self) holds++;
+  }
+  return holds;
+}
+
+void cipc_segment_settle_lost(cipc_segment_t *segment) { cipc_table_settle_lost(&segment->table); }
+
 int cipc_segment_offer(cipc_segment_t *segment, uint32_t *ticket) {
   if (segment->table.head == NULL) return CIPC_EINVAL;
   *ticket = cipc_table_offer(&segment->table);

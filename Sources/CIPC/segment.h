@@ -8,6 +8,12 @@
 // has to tell others that it is gone while the segment is still mapped.
 void cipc_segment_leave(cipc_segment_t *segment);
 
+// How many times this process has a typed segment open, as its participants tell.
+int cipc_segment_holds(const cipc_segment_t *segment);
+
+// Ends the offers of a typed segment whose descriptors are at their end: those are closed.
+void cipc_segment_settle_lost(cipc_segment_t *segment);
+
 // Gives memory to a part of the payload, or takes it away; the part is of whole pages. 0;
 // CIPC_ENOMEM, CIPC_ENOSPC, -errno.
 int cipc_segment_back(const cipc_segment_t *segment, size_t offset, size_t length);

@@ -30,6 +30,7 @@
 
 #include "cipc/frame.h"
 #include "fork_hooks.h"
+#include "interrupt.h"
 #include "start.h"
 
 extern char **environ;
@@ -625,6 +626,13 @@ static uint8_t *request_make(const cipc_start_t *start, size_t *length) {
 }
 
 static int answer_receive(int report, answer_t *answer, int *pidfd) {
+  struct pollfd ready = {report, POLLIN, 0};
+  int count;
+  do {
+    count = cipc_interrupt_poll(&ready, 1, CIPC_NO_DEADLINE);
+  } while (count == 0);
+  // The child that comes of it finds nobody at the other end, and does not run its task.
+  if (count < 0) return count;
   struct iovec bytes = {answer, sizeof *answer};
   union {
     struct cmsghdr header;
@@ -671,8 +679,8 @@ static int start_once(cipc_start_t *start, int *answering) {
   if (status == CIPC_OK) {
     status = cipc_frame_write(server_socket, bytes, length, descriptors,
                               OWN_DESCRIPTORS + start->count, CIPC_NO_DEADLINE);
-    // Part of a frame may be out.
-    if (status < 0 && status != CIPC_EBADF) {
+    // Part of a frame may be out, but not where a signal came first.
+    if (status < 0 && status != CIPC_EBADF && status != CIPC_EINTR) {
       int dropped = server_failed();
       if (status == CIPC_EPEERCLOSED) status = dropped;
     }
@@ -685,6 +693,7 @@ static int start_once(cipc_start_t *start, int *answering) {
 
   answer_t answer;
   status = answer_receive(start->made->report, &answer, &start->made->pidfd);
+  if (status == CIPC_EINTR) return status;
   if (status == CIPC_EPEERCLOSED || !__atomic_load_n(&has_answered, __ATOMIC_RELAXED)) {
     (void)pthread_mutex_lock(&guard);
     if (status != CIPC_EPEERCLOSED) {

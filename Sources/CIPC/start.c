@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "start.h"
 
+#include "interrupt.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -177,7 +179,8 @@ static int settings_impose(pid_t pid, const cipc_process_options_t *options) {
 static int settings_await(const cipc_start_t *start) {
   for (;;) {
     struct pollfd ready[2] = {{start->connection, POLLIN, 0}, {start->made->pidfd, POLLIN, 0}};
-    if (poll(ready, 2, -1) < 0 && errno != EINTR) return -errno;
+    int count = cipc_interrupt_poll(ready, 2, CIPC_NO_DEADLINE);
+    if (count < 0) return count;
     int32_t status;
     ssize_t size = recv(start->connection, &status, sizeof status, MSG_DONTWAIT);
     if (size == (ssize_t)sizeof status) return status;

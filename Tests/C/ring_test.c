@@ -11,6 +11,7 @@
 
 #include "child.h"
 #include "ring.h"
+#include "table.h"
 #include "wait.h"
 
 #define MILLISECOND INT64_C(1000000)
@@ -48,6 +49,12 @@ static uint64_t get_number(cipc_ring_t *ring, cipc_deadline_t deadline) {
   CHECK_EQUAL(cipc_ring_get(ring, &number, sizeof number, &length, deadline), 0);
   CHECK_EQUAL(length, sizeof number);
   return number;
+}
+
+static int get_number_status(cipc_ring_t *ring, cipc_deadline_t deadline) {
+  uint64_t number;
+  size_t length;
+  return cipc_ring_get(ring, &number, sizeof number, &length, deadline);
 }
 
 static int try_get(cipc_ring_t *ring) {
@@ -818,20 +825,185 @@ static void open_and_hang(void *argument) {
   child_hang();
 }
 
-static void who_waits_for_nobody_is_told(void) {
+// Tries to get for longer than it takes to see that everybody is gone.
+static int get_for_a_while(cipc_ring_t *ring) {
+  uint64_t number;
+  size_t length;
+  return cipc_ring_get(ring, &number, sizeof number, &length,
+                       cipc_clock_deadline(500 * MILLISECOND));
+}
+
+// A parent whose only worker is gone may start another one.
+static void who_made_the_ring_waits_for_the_next(void) {
   for (int is_closing = 0; is_closing < 2; is_closing++) {
-    begin(0, 4096, 0);
+    begin(0, 4096, 1);
     pid_t child = child_start(open_and_hang, is_closing ? arena : NULL);
     gate_wait(&arena->gate, is_closing ? 2 : 1);
+    CHECK_EQUAL(cipc_ring_is_alone(shared_ring), is_closing);
     if (!is_closing) CHECK(kill(child, SIGKILL) == 0);
-    uint64_t number;
-    size_t length;
     CHECK_EQUAL(get_number(shared_ring, soon()), 3);
-    CHECK_EQUAL(cipc_ring_get(shared_ring, &number, sizeof number, &length, soon()), CIPC_ENOBODY);
-    if (is_closing) CHECK(kill(child, SIGKILL) == 0);
+    CHECK_EQUAL(get_for_a_while(shared_ring), CIPC_ETIMEDOUT);
+    CHECK_EQUAL(cipc_ring_is_alone(shared_ring), 1);
+    // Unless it is told that there will be none.
+    cipc_ring_set_when_alone(shared_ring, CIPC_RING_ALONE_FAIL);
+    CHECK_EQUAL(cipc_ring_when_alone(shared_ring), CIPC_RING_ALONE_FAIL);
+    CHECK_EQUAL(get_number_status(shared_ring, soon()), CIPC_ENOBODY);
+    CHECK_EQUAL(put_number(shared_ring, 4), 0);
+    uint64_t number = 5;
+    CHECK_EQUAL(cipc_ring_put(shared_ring, &number, sizeof number, soon()), CIPC_ENOBODY);
+    CHECK_EQUAL(get_number(shared_ring, soon()), 4);
+    // Without waiting nobody waits in vain; also when it is time to look for the dead.
+    for (int i = 0; i < 2; i++) {
+      shared_ring->next_look = 0;
+      CHECK_EQUAL(try_get(shared_ring), CIPC_ETIMEDOUT);
+      size_t length;
+      CHECK_EQUAL(cipc_ring_get_step(shared_ring, &number, sizeof number, &length, 1, NULL),
+                  CIPC_EAGAIN);
+    }
+    CHECK(kill(child, SIGKILL) == 0);
     CHECK_EQUAL(child_join(child), -SIGKILL);
     cipc_ring_close(shared_ring);
   }
+}
+
+// What a process that got the ring does with it, and what is expected of it then.
+typedef struct lonely {
+  bool opens;
+  bool puts;
+  bool offers;
+  bool holds_two;
+  int when_alone;
+  int get, put, join;
+} lonely_t;
+
+static void be_alone(void *argument) {
+  const lonely_t *lonely = argument;
+  // As the descriptor of a message, or as what a fork has copied.
+  cipc_ring_t *ring = lonely->opens ? reopen(shared_ring) : shared_ring;
+  cipc_ring_t *second = lonely->holds_two ? reopen(shared_ring) : NULL;
+  if (lonely->opens) cipc_ring_shut(shared_ring);
+  cipc_ring_set_when_alone(ring, lonely->when_alone);
+  CHECK_EQUAL(get_number(ring, soon()), 1);
+  if (lonely->puts) {
+    CHECK_EQUAL(put_number(ring, 2), 0);
+    CHECK_EQUAL(get_number(ring, soon()), 2);
+  }
+  uint32_t ticket;
+  if (lonely->offers) {
+    CHECK_EQUAL(cipc_ring_offer(ring, &ticket), 0);
+    CHECK_EQUAL(cipc_segment_settle(cipc_ring_segment(ring), ticket), 0);
+  }
+  gate_set(&arena->gate, 1);
+  gate_wait(&arena->gate, 2);
+  CHECK_EQUAL(get_for_a_while(ring), lonely->get);
+  // What waits for others to take waits no longer than they may come: this process takes.
+  CHECK_EQUAL(put_number(ring, 3), 0);
+  CHECK_EQUAL(cipc_ring_join(ring, cipc_clock_deadline(300 * MILLISECOND)), CIPC_ETIMEDOUT);
+  cipc_ring_close(second);
+}
+
+static void only_a_pure_consumer_of_the_dead_is_told(void) {
+  static const lonely_t cases[] = {
+      {.opens = true, .get = CIPC_ENOBODY},
+      {.opens = false, .get = CIPC_ENOBODY},
+      {.opens = true, .when_alone = CIPC_RING_ALONE_WAIT, .get = CIPC_ETIMEDOUT},
+      {.opens = true, .puts = true, .get = CIPC_ETIMEDOUT},
+      {.opens = false, .puts = true, .get = CIPC_ETIMEDOUT},
+      {.opens = true, .offers = true, .get = CIPC_ETIMEDOUT},
+      {.opens = true, .holds_two = true, .get = CIPC_ETIMEDOUT},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    begin(CIPC_RING_TRACKED, 4096, 0);
+    CHECK_EQUAL(put_number(shared_ring, 1), 0);
+    pid_t child = child_start(be_alone, (void *)(uintptr_t)&cases[i]);
+    gate_wait(&arena->gate, 1);
+    cipc_ring_close(shared_ring);
+    gate_set(&arena->gate, 2);
+    CHECK_EQUAL(child_join(child), 0);
+  }
+}
+
+static void produce_alone(void *argument) {
+  (void)argument;
+  cipc_ring_t *ring = reopen(shared_ring);
+  cipc_ring_shut(shared_ring);
+  CHECK_EQUAL(put_number(ring, 1), 0);
+  gate_set(&arena->gate, 1);
+  gate_wait(&arena->gate, 2);
+  uint64_t number = 2;
+  CHECK_EQUAL(cipc_ring_put(ring, &number, sizeof number, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
+  CHECK_EQUAL(cipc_ring_put(ring, &number, sizeof number, soon()), CIPC_ENOBODY);
+  CHECK_EQUAL(cipc_ring_join(ring, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
+  CHECK_EQUAL(cipc_ring_join(ring, soon()), CIPC_ENOBODY);
+  // From now on it is one that takes, too.
+  CHECK_EQUAL(get_number(ring, soon()), 1);
+  CHECK_EQUAL(cipc_ring_acknowledge_first(ring, soon()), CIPC_EPERM);
+  CHECK_EQUAL(put_number(ring, 2), 0);
+  CHECK_EQUAL(cipc_ring_put(ring, &number, sizeof number, cipc_clock_deadline(500 * MILLISECOND)),
+              CIPC_ETIMEDOUT);
+  CHECK_EQUAL(cipc_ring_join(ring, cipc_clock_deadline(500 * MILLISECOND)), CIPC_ETIMEDOUT);
+  cipc_ring_close(ring);
+}
+
+static void a_pure_producer_for_the_dead_is_told(void) {
+  begin(CIPC_RING_LEASED, 4096, 1);
+  pid_t child = child_start(produce_alone, NULL);
+  gate_wait(&arena->gate, 1);
+  cipc_ring_close(shared_ring);
+  gate_set(&arena->gate, 2);
+  CHECK_EQUAL(child_join(child), 0);
+}
+
+static void wait_by_name(void *argument) {
+  const char *name = argument;
+  cipc_ring_t *ring = NULL;
+  CHECK_EQUAL(cipc_ring_open_named(&ring, name, NULL), 0);
+  cipc_ring_shut(shared_ring);
+  gate_set(&arena->gate, 1);
+  gate_wait(&arena->gate, 2);
+  CHECK_EQUAL(get_for_a_while(ring), CIPC_ETIMEDOUT);
+  // As a descriptor it has the same name.
+  cipc_ring_t *again = reopen(ring);
+  cipc_ring_close(ring);
+  CHECK_EQUAL(get_for_a_while(again), CIPC_ETIMEDOUT);
+  CHECK_EQUAL(cipc_segment_unlink(name), 0);
+  CHECK_EQUAL(get_number_status(again, soon()), CIPC_ENOBODY);
+  cipc_ring_close(again);
+}
+
+static void a_name_always_waits(void) {
+  arena->gate = 0;
+  char name[64];
+  (void)snprintf(name, sizeof name, "/cipc-ring-alone-%d", (int)getpid());
+  CHECK_EQUAL(cipc_ring_open_or_create(&shared_ring, name, NULL), CIPC_SEGMENT_CREATED);
+  pid_t child = child_start(wait_by_name, name);
+  gate_wait(&arena->gate, 1);
+  cipc_ring_close(shared_ring);
+  gate_set(&arena->gate, 2);
+  CHECK_EQUAL(child_join(child), 0);
+}
+
+// Of those that are not counted nobody knows whether they are gone.
+static void nobody_is_alone_where_not_all_are_counted(void) {
+  begin(0, 4096, 0);
+  pid_t child = child_start(open_and_hang, NULL);
+  gate_wait(&arena->gate, 1);
+  child_kill(child);
+  CHECK_EQUAL(cipc_ring_is_alone(shared_ring), 1);
+  uint32_t tickets[CIPC_TABLE_ENTRIES];
+  for (unsigned i = 0; i < CIPC_TABLE_ENTRIES; i++) {
+    CHECK_EQUAL(cipc_ring_offer(shared_ring, &tickets[i]), 0);
+  }
+  arena->gate = 0;
+  child = child_start(open_and_hang, NULL);
+  gate_wait(&arena->gate, 1);
+  for (unsigned i = 0; i < CIPC_TABLE_ENTRIES; i++) {
+    CHECK_EQUAL(cipc_segment_settle(cipc_ring_segment(shared_ring), tickets[i]), 0);
+  }
+  CHECK_EQUAL(cipc_segment_others(cipc_ring_segment(shared_ring)), 0);
+  CHECK_EQUAL(cipc_ring_is_alone(shared_ring), 0);
+  child_kill(child);
+  cipc_ring_close(shared_ring);
 }
 
 static void hang(void *argument) {
@@ -845,6 +1017,7 @@ static void hang(void *argument) {
 // A forked child has what its parent had open, for no reason of its own.
 static void who_never_used_it_is_not_missed(void) {
   begin(0, 4096, 0);
+  cipc_ring_set_when_alone(shared_ring, CIPC_RING_ALONE_FAIL);
   pid_t child = child_start(hang, NULL);
   gate_wait(&arena->gate, 1);
   uint64_t number;
@@ -861,6 +1034,7 @@ static void who_never_used_it_is_not_missed(void) {
 
 static void who_is_expected_is_waited_for(void) {
   begin(0, 4096, 0);
+  cipc_ring_set_when_alone(shared_ring, CIPC_RING_ALONE_FAIL);
   uint32_t ticket;
   uint64_t unseen;
   size_t unseen_length;
@@ -871,6 +1045,7 @@ static void who_is_expected_is_waited_for(void) {
               CIPC_ENOBODY);
   cipc_ring_close(shared_ring);
   begin(0, 4096, 0);
+  cipc_ring_set_when_alone(shared_ring, CIPC_RING_ALONE_FAIL);
   CHECK_EQUAL(cipc_ring_offer(shared_ring, &ticket), 0);
   uint64_t number;
   size_t length;
@@ -1029,7 +1204,11 @@ int main(void) {
   TEST(what_the_dead_had_taken_counts_as_done);
   TEST(closing_hands_back_leases);
   TEST(the_end_waits_for_leases);
-  TEST(who_waits_for_nobody_is_told);
+  TEST(who_made_the_ring_waits_for_the_next);
+  TEST(only_a_pure_consumer_of_the_dead_is_told);
+  TEST(a_pure_producer_for_the_dead_is_told);
+  TEST(a_name_always_waits);
+  TEST(nobody_is_alone_where_not_all_are_counted);
   TEST(who_never_used_it_is_not_missed);
   TEST(who_is_expected_is_waited_for);
   TEST(the_producer_is_one_process_until_it_dies);

@@ -901,6 +901,51 @@ static void a_stopped_server_that_is_killed_in_a_start_is_replaced(void) {
   CHECK_EQUAL(child_join(killer), 0);
 }
 
+static int child_leaves_a_trace(int connection) {
+  (void)connection;
+  return write(CIPC_PROCESS_CONNECTION + 1, "", 1) == 1 ? 0 : 99;
+}
+
+static void count_signal(int signal) { (void)signal; }
+
+// What was being started does not run, whenever the server comes to it.
+static void a_signal_ends_a_start(void) {
+  for (int restarts = 0; restarts < 2; restarts++) {
+    pid_t server = server_pid();
+    int trace[2];
+    CHECK(pipe2(trace, O_CLOEXEC) == 0);
+    stop(server);
+    struct sigaction action = {.sa_handler = count_signal, .sa_flags = restarts ? SA_RESTART : 0};
+    CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+    pid_t parent = getpid();
+    pid_t killer = fork();
+    CHECK(killer >= 0);
+    if (killer == 0) {
+      // Until it is killed: one of them comes while its parent waits.
+      for (;;) {
+        (void)kill(parent, SIGUSR1);
+        (void)poll(NULL, 0, 5);
+      }
+    }
+    CHECK_EQUAL(cipc_interruptible(CIPC_INTERRUPT_SIGNALS), CIPC_INTERRUPT_NEVER);
+    cipc_process_options_t options = {.descriptors = &trace[1], .descriptor_count = 1};
+    cipc_process_t *process = NULL;
+    int connection = -1;
+    CHECK_EQUAL(try_start(FORK_SERVER, &process, &connection, child_leaves_a_trace, &options),
+                CIPC_EINTR);
+    CHECK(process == NULL && connection == -1);
+    CHECK_EQUAL(cipc_interruptible(CIPC_INTERRUPT_NEVER), CIPC_INTERRUPT_SIGNALS);
+    child_kill(killer);
+    CHECK(kill(server, SIGCONT) == 0);
+    // The same server, which has come past the request before.
+    CHECK_EQUAL(server_pid(), server);
+    (void)close(trace[1]);
+    char byte;
+    CHECK_EQUAL(read(trace[0], &byte, 1), 0);
+    (void)close(trace[0]);
+  }
+}
+
 static void parent_with_a_server(void *context) {
   int *output = context;
   (void)close(output[0]);
@@ -1350,6 +1395,7 @@ int main(int argc, char **argv) {
   TEST(a_child_has_what_it_was_given_and_no_other_descriptor);
   TEST(a_killed_server_is_replaced_and_statuses_are_not_lost);
   TEST(a_stopped_server_that_is_killed_in_a_start_is_replaced);
+  TEST(a_signal_ends_a_start);
   TEST(the_server_ends_with_its_parent_also_when_stopped);
   TEST(the_next_child_is_there_already);
   TEST(a_next_child_that_is_killed_or_stopped_is_replaced);

@@ -64,7 +64,7 @@ import Testing
 
   @Test(.enabled(if: ChildWork.canFork)) func aForkedChildHasWhatItsParentHad() async throws {
     let parent = try ChildProcess.start {
-      let queue = try Queue<Int>()
+      let queue = try Queue<Int>(whenAlone: .fail)
       let child = try ChildProcess.start(options: .init(method: .fork)) {
         try queue.put(5)
         while true { pause() }
@@ -133,7 +133,7 @@ import Testing
   // MARK: Death
 
   @Test func othersGoOnWhenProducersAndConsumersAreKilled() async throws {
-    let queue = try Queue<Int>(capacity: .elements(50))
+    let queue = try Queue<Int>(capacity: .elements(50), whenAlone: .fail)
     let options = ChildProcessOptions(method: .forkServer)
     // Who could always do something.
     let keeper = try ChildProcess.start(queue, options: options) { _ in while true { pause() } }
@@ -234,9 +234,9 @@ import Testing
   @Test(arguments: Leaving.allCases) func whoWaitsIsToldThatAllOthersAreGone(
     _ leaving: Leaving
   ) async throws {
-    let empty = try Queue<Int>()
-    let full = try Queue<Int>(capacity: .elements(1))
-    let undone = try Queue<Int>(delivery: .tracked)
+    let empty = try Queue<Int>(whenAlone: .fail)
+    let full = try Queue<Int>(capacity: .elements(1), whenAlone: .fail)
+    let undone = try Queue<Int>(delivery: .tracked, whenAlone: .fail)
     try await full.put(1)
     try await undone.put(1)
     let (ready, go) = (try Event(), try Event())
@@ -274,6 +274,148 @@ import Testing
     _ = try await child.join()
   }
 
+  @Test func aParentReplacesItsOnlyWorker() async throws {
+    let (jobs, results) = (try Queue<Int>(delivery: .leased), try Queue<Int>())
+    func startWorker() throws -> ChildProcess<Void> {
+      try ChildProcess.start(jobs, results) { jobs, results in
+        while true {
+          let lease = try jobs.lease()
+          if lease.deliveries == 1 { kill(getpid(), SIGKILL) }
+          try results.put(lease.element * 2)
+          try lease.acknowledge()
+        }
+      }
+    }
+    try await jobs.put(21)
+    let first = try startWorker()
+    let blocked = InThread { try results.get() }
+    let suspended = Task { try await results.get() }
+    let iterating = Task {
+      for try await result in results { return result }
+      return -1
+    }
+    let joining = Task { try await jobs.join() }
+    #expect(try await first.join() == .signalled(SIGKILL))
+    // Longer than it takes to see that nobody is left.
+    #expect(await asyncCode { _ = try await results.get(timeout: .milliseconds(500)) } == .timedOut)
+    #expect(try await firstReady(results, timeout: .milliseconds(300)) == [])
+    #expect(results.isAlone)
+    let second = try startWorker()
+    try await joining.value
+    try await results.putMany([42, 42])
+    #expect(try blocked.join() == 42)
+    #expect(try await suspended.value == 42)
+    #expect(try await iterating.value == 42)
+    try second.kill()
+    _ = try await second.join()
+  }
+
+  @Test func anotherThreadHereMayBeAboutToPut() async throws {
+    let queue = try Queue<Int>(capacity: .elements(1))
+    try await ChildProcess.start(queue) { try $0.put(1) }.join()
+    let putting = InThread { try queue.put(2) }
+    #expect(await asyncCode { try await queue.put(3, timeout: .milliseconds(500)) } == .timedOut)
+    #expect(try await queue.get() == 1)
+    try putting.join()
+    #expect(try await queue.get() == 2)
+    let getting = InThread { try queue.get() }
+    #expect(await asyncCode { _ = try await queue.get(timeout: .milliseconds(500)) } == .timedOut)
+    try await queue.put(4)
+    #expect(try getting.join() == 4)
+  }
+
+  @Test func aServerOnANamedQueueOutlivesItsClients() async throws {
+    let name = "swift-ipc-lone-server-\(getpid())"
+    let requests = try Queue<Int>(named: name)
+    defer { try? SharedMemory.removeName(name) }
+    let answers = try Queue<Int>()
+    // A server that found the queue, and only takes from it.
+    let server = try ChildProcess.start(name, answers) { name, answers in
+      let requests = try Queue<Int>(named: name, .open)
+      while let number = try requests.next() { try answers.put(number * 2) }
+    }
+    for number in 1...2 {
+      let client = try ChildProcess.start(name, number) { name, number in
+        try Queue<Int>(named: name, .open).put(number)
+      }
+      #expect(try await client.join() == .exited(0))
+      #expect(try await answers.get() == number * 2)
+      // Nobody else has it now, for longer than it takes to see that.
+      requests.close()
+      #expect(
+        await asyncCode { _ = try await answers.get(timeout: .milliseconds(500)) } == .timedOut)
+    }
+    try Queue<Int>(named: name, .open).finish()
+    #expect(try await server.join() == .exited(0))
+  }
+
+  @Test(arguments: StartMethodTests.fromHere) func aWorkerWhoseParentWasKilledIsTold(
+    _ method: StartMethod
+  ) async throws {
+    let report = try Queue<String>()
+    let parent = try ChildProcess.start(report, Ordinal(of: method)) { report, ordinal in
+      let (jobs, full) = (try Queue<Int>(), try Queue<Int>(capacity: .elements(1)))
+      let options = ChildProcessOptions(method: ordinal.method)
+      try full.put(1)
+      let workers = [
+        try ChildProcess.start(jobs, report, options: options) { jobs, report in
+          try report.put("\(jobs.get())")
+          try report.put("\(errorCode { _ = try jobs.get() }?.rawValue ?? "-")")
+        },
+        try ChildProcess.start(full, report, options: options) { full, report in
+          try report.put("0")
+          try report.put("\(errorCode { try full.put(2) }?.rawValue ?? "-")")
+        },
+      ]
+      try jobs.put(0)
+      while true { pause() }
+      withExtendedLifetime(workers) {}
+    }
+    #expect(try await report.get() == "0")
+    #expect(try await report.get() == "0")
+    try parent.kill()
+    _ = try await parent.join()
+    #expect(try await report.get() == "peersGone")
+    #expect(try await report.get() == "peersGone")
+  }
+
+  @Test func withoutWaitingAnEmptyQueueIsEmpty() async throws {
+    let empty = try Queue<Int>(whenAlone: .fail)
+    let full = try Queue<Int>(capacity: .elements(1), whenAlone: .fail)
+    let undone = try Queue<Int>(delivery: .tracked, whenAlone: .fail)
+    try await full.put(1)
+    try await undone.put(1)
+    try await ChildProcess.start(empty, full, undone) { _, _, _ in }.join()
+    #expect(empty.isAlone && full.isAlone && undone.isAlone)
+    // For longer than two looks at who is there take.
+    let end = SuspendingClock.now + .milliseconds(500)
+    while SuspendingClock.now < end {
+      #expect(try empty.getIfAvailable() == nil)
+      #expect(try !full.putIfRoom(2))
+      #expect(await asyncCode { _ = try await empty.get(timeout: .zero) } == .timedOut)
+      #expect(errorCode { _ = try empty.get(timeout: .zero) } == .timedOut)
+      #expect(await asyncCode { try await full.put(2, timeout: .zero) } == .timedOut)
+      #expect(errorCode { try full.put(2, timeout: .zero) } == .timedOut)
+      #expect(await asyncCode { try await undone.join(timeout: .zero) } == .timedOut)
+      #expect(errorCode { try undone.join(timeout: .zero) } == .timedOut)
+    }
+    #expect(try await firstReady(empty) == [0])
+    #expect(await asyncCode { _ = try await empty.get() } == .peersGone)
+  }
+
+  @Test func whatToDoWhenAloneTravelsAlong() async throws {
+    let queue = try Queue<Int>(whenAlone: .fail)
+    #expect(queue.whenAlone == .fail)
+    let child = try ChildProcess.start(queue) { queue in
+      defer { queue.whenAlone = .wait }
+      return [queue.whenAlone.rawValue]
+    }
+    #expect(try await child.value == [QueueWhenAlone.fail.rawValue])
+    #expect(queue.whenAlone == .fail)
+    queue.whenAlone = .standard
+    #expect(await asyncCode { _ = try await queue.get(timeout: .milliseconds(500)) } == .timedOut)
+  }
+
   /// An argument that is decoded before the queue that comes behind it: not before it may.
   struct Gate: Codable, Sendable {
     var reached: Event
@@ -293,7 +435,7 @@ import Testing
   @Test(arguments: StartMethodTests.fromHere) func aChildIsWaitedForUntilItHasOpenedItsQueue(
     _ method: StartMethod
   ) async throws {
-    let queue = try Queue<Int>()
+    let queue = try Queue<Int>(whenAlone: .fail)
     // Somebody who was there and went.
     try await ChildProcess.start(queue) { $0.close() }.join()
     let gate = try Gate()
@@ -311,7 +453,7 @@ import Testing
   @Test(arguments: StartMethodTests.fromHere) func aChildThatIsKilledBeforeItOpensItsQueueIsGone(
     _ method: StartMethod
   ) async throws {
-    let queue = try Queue<Int>()
+    let queue = try Queue<Int>(whenAlone: .fail)
     let gate = try Gate()
     let child = try ChildProcess.start(gate, queue, options: .init(method: method)) { _, queue in
       try queue.put(5)
@@ -327,7 +469,7 @@ import Testing
   }
 
   @Test func anUnreadHandleIsSomebodyWhoMayCome() async throws {
-    let queue = try Queue<Int>()
+    let queue = try Queue<Int>(whenAlone: .fail)
     let (ours, theirs) = try Connection.pair()
     try await ours.send(queue)
     #expect(await asyncCode { _ = try await queue.get(timeout: .milliseconds(600)) } == .timedOut)
@@ -342,7 +484,7 @@ import Testing
 
   @Test func aHandleOnItsWayOutlivesWhoSentIt() async throws {
     let (ours, theirs) = try Connection.pair()
-    let (queue, second) = (try Queue<Int>(), try Queue<Int>())
+    let (queue, second) = (try Queue<Int>(whenAlone: .fail), try Queue<Int>(whenAlone: .fail))
     let child = try ChildProcess.start(theirs) { connection in
       let queue = try connection.receive(Queue<Int>.self)
       let second = try connection.receive([Queue<Int>].self)[0]
@@ -363,7 +505,7 @@ import Testing
   }
 
   @Test func whatWasNotSentIsNotWaitedFor() async throws {
-    let queue = try Queue<Int>()
+    let queue = try Queue<Int>(whenAlone: .fail)
     try await ChildProcess.start(queue) { $0.close() }.join()
     let (ours, theirs) = try Connection.pair()
     theirs.close()

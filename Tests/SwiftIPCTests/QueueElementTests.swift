@@ -192,6 +192,7 @@ import Testing
   struct Ticket: Codable {
     var descriptor = 0
     var delivery: UInt8 = 0
+    var whenAlone: UInt8 = 0
     var offer: UInt32 = 0
   }
 
@@ -217,6 +218,9 @@ import Testing
       }
       #expect(code == (delivery < 3 ? .segmentMismatch : .malformedMessage))
     }
+    #expect(
+      errorCode { _ = try open(descriptor, as: Int.self, Ticket(whenAlone: 3)) }
+        == .malformedMessage)
     #expect(
       errorCode { _ = try open(descriptor, as: Int.self, Ticket(descriptor: 1)) }
         == .malformedMessage)

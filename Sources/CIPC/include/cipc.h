@@ -20,6 +20,7 @@
 #include "cipc/foreign.h"
 #include "cipc/frame.h"
 #include "cipc/image.h"
+#include "cipc/interrupt.h"
 #include "cipc/journal.h"
 #include "cipc/listener.h"
 #include "cipc/mutex.h"

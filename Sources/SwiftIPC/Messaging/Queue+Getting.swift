@@ -12,7 +12,8 @@ extension Queue {
   /// The corresponding C function is `cipc_ring_get`. Complexity: O(n) in the size of the element.
   ///
   /// - Throws: `IPCError` with `finished` when the stream was finished and nothing is left;
-  ///   `peersGone` when nothing is there and all others that had the queue are gone; `closed`;
+  ///   `peersGone` when nothing is there and nobody is left who could put anything (`QueueWhenAlone`);
+  ///   `closed`;
   ///   `alreadyLocked` inside `withElement` of this queue; `malformedMessage` when the bytes are not an
   ///   element, which is gone then; `segmentMismatch` where somebody has written over the queue. What
   ///   decoding the element throws.
@@ -22,7 +23,8 @@ extension Queue {
   /// Takes an element if there is one within a time. Blocks until then.
   ///
   /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut` when there was none; otherwise as `get()`.
+  /// - Throws: `IPCError` with `timedOut` when there was none, and after a single try in any case;
+  ///   otherwise as `get()`.
   @available(*, noasync, message: "use 'try await get(timeout:)'")
   @inlinable public func get(timeout: Duration) throws -> Element {
     try get(before: Self.deadline(after: timeout))
@@ -40,7 +42,7 @@ extension Queue {
   /// Takes an element if there is one right now. Does not block.
   ///
   /// - Returns: the element, or `nil` when there is none.
-  /// - Throws: as `get()`.
+  /// - Throws: as `get()`, but never `peersGone`.
   public func getIfAvailable() throws -> Element? {
     try takeIfAvailable { shown throws(IPCError) in try take(shown) }.map { try element(of: $0) }
   }
@@ -123,6 +125,18 @@ extension Queue {
       of: await takeSuspending(until: deadline) { shown throws(IPCError) in try take(shown) })
   }
 
+  /// Calls a step of the ring until it has done what it is for. The task is suspended in between.
+  @safe nonisolated(nonsending) func waitForTurn(
+    until deadline: Int64, step: (_ look: Bool, _ wait: inout cipc_wait_t) -> Int32
+  ) async throws(IPCError) {
+    try await waitForWord(until: deadline, subject: Self.subject) { look, wait in
+      let status = unsafe step(look, &wait)
+      // A call that does not wait does not wait in vain either.
+      let isInVain = deadline <= 0 && status == CIPC_ENOBODY.rawValue
+      return isInVain ? CIPC_ETIMEDOUT.rawValue : status
+    }
+  }
+
   // MARK: Taking
 
   /// What was taken, as an element.
@@ -202,7 +216,7 @@ extension Queue {
     until deadline: Int64, _ body: (QueueShown) throws(IPCError) -> R
   ) async throws(IPCError) -> R {
     var taken: Result<R, IPCError>?
-    try await waitForWord(until: deadline, subject: Self.subject) { look, wait in
+    try await waitForTurn(until: deadline) { look, wait in
       var shown = QueueShown()
       let status = unsafe step(&shown, look, &wait)
       if status == 0 {

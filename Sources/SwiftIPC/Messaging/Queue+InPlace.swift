@@ -202,7 +202,7 @@ extension Queue {
   ) async throws -> R where Element == [T] {
     let length = try lengthInPlace(capacity, of: T.self)
     var outcome: Result<R, any Error>?
-    try await waitForWord(until: Deadline.after(timeout), subject: Self.subject) { look, wait in
+    try await waitForTurn(until: Deadline.after(timeout)) { look, wait in
       if isWriting { return CIPC_EDEADLK.rawValue }
       var payload: UnsafeMutableRawPointer?
       let status = unsafe cipc_ring_reserve_step(ring, length, &payload, look ? 1 : 0, &wait)

@@ -125,8 +125,8 @@ extension Queue {
   ///
   /// - Parameter timeout: how long to wait; zero or less looks once, `nil` waits for as long as it
   ///   takes.
-  /// - Throws: `IPCError` with `timedOut`; `peersGone` when something is not done and all others that
-  ///   had the queue are gone; `unsupported` where delivery is at most once; `closed`.
+  /// - Throws: `IPCError` with `timedOut`; `peersGone` when something is not done and nobody is left who
+  ///   could do it (`QueueWhenAlone`); `unsupported` where delivery is at most once; `closed`.
   @available(*, noasync, message: "use 'try await join()'")
   public func join(timeout: Duration? = nil) throws(IPCError) {
     let status = withExtendedLifetime(self) {
@@ -140,7 +140,7 @@ extension Queue {
   /// - Throws: as the blocking form, and `cancelled` when the task was cancelled before.
   public nonisolated(nonsending) func join(timeout: Duration? = nil) async throws(IPCError) {
     if delivery == .atMostOnce { throw joinFailure(CIPC_EOPNOTSUPP.rawValue) }
-    try await waitForWord(until: Deadline.after(timeout), subject: Self.subject) { look, wait in
+    try await waitForTurn(until: Deadline.after(timeout)) { look, wait in
       unsafe cipc_ring_join_step(ring, look ? 1 : 0, &wait)
     }
   }

@@ -10,7 +10,8 @@ extension Queue {
   /// an allocation where the element is its bytes.
   ///
   /// - Throws: `IPCError` with `capacityExceeded` at once for an element that is larger than the queue;
-  ///   `finished`; `peersGone` when it is full and all others that had it are gone; `closed`;
+  ///   `finished`; `peersGone` when it is full and nobody is left who could take anything
+  ///   (`QueueWhenAlone`); `closed`;
   ///   `notTransferable` for an element with a shared object or a connection in it;
   ///   `alreadyLocked` inside a closure that writes an element of this queue in place; `outOfMemory`;
   ///   `segmentMismatch` where somebody has written over the queue. What encoding the element throws.
@@ -39,7 +40,7 @@ extension Queue {
   /// Puts an element if there is room right now. Does not block.
   ///
   /// - Returns: whether it was put.
-  /// - Throws: as `put(_:)`.
+  /// - Throws: as `put(_:)`, but never `peersGone`.
   public func putIfRoom(_ element: Element) throws -> Bool {
     let record = try coding.record(of: element)
     // Every 200 ms who only tries looks for the dead, too.
@@ -107,7 +108,7 @@ extension Queue {
     _ element: Element, _ deadline: Int64
   ) async throws {
     let record = try coding.record(of: element)
-    try await waitForWord(until: deadline, subject: Self.subject) { look, wait in
+    try await waitForTurn(until: deadline) { look, wait in
       unsafe insert(record) { unsafe cipc_ring_put_step(ring, $0, $1, look ? 1 : 0, &wait) }
     }
   }

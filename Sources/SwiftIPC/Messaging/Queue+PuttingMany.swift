@@ -120,7 +120,7 @@ extension Queue {
     var put = 0
     do {
       while put < chunk.count {
-        try await waitForWord(until: deadline, subject: Self.subject) { look, wait in
+        try await waitForTurn(until: deadline) { look, wait in
           unsafe chunk.withUnsafeBytes { bytes in
             unsafe putPlain(bytes, chunk.count, from: &put) {
               unsafe cipc_ring_reserve_step(ring, plainPutSize, &$0, look ? 1 : 0, &wait)
@@ -176,7 +176,7 @@ extension Queue {
     var batch = QueueBatch(elements, of: self)
     do {
       while !batch.isOver {
-        try await waitForWord(until: deadline, subject: Self.subject) { look, wait in
+        try await waitForTurn(until: deadline) { look, wait in
           unsafe batch.put(reserve: { length, payload in
             unsafe cipc_ring_reserve_step(ring, length, &payload, look ? 1 : 0, &wait)
           })

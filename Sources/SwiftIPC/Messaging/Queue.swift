@@ -33,10 +33,11 @@ internal import Synchronization
 /// (`lease()`).
 ///
 /// **The end.** `finish()` ends the stream: consumers get what is there, and then `finished`; loops end.
-/// `close()` drops this handle and says nothing to the others. When a call waits that nobody can ever
-/// answer, it ends with `peersGone`: there was at least one other process that had the queue, all of
-/// them have closed it or are dead, and no handle is on its way to anyone. That is noticed within
-/// 250 ms.
+/// `close()` drops this handle and says nothing to the others. A call that waits although nobody can
+/// ever answer it ends with `peersGone`, within 250 ms: that of a worker which only takes from the
+/// queue, after its parent was killed. A process that made the queue goes on waiting, since it can start
+/// another worker, and so does every process while the queue has a name. `QueueWhenAlone` says when
+/// exactly, and how to choose otherwise. Calls that do not wait never end so.
 ///
 /// It travels to another process as an argument of a child or in a message on a `Connection`; each
 /// process then has it. Any number of threads and tasks may use it.
@@ -67,10 +68,12 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
   /// - Parameters:
   ///   - capacity: how much it takes before whoever puts has to wait.
   ///   - delivery: what becomes of an element whose consumer is killed.
+  ///   - whenAlone: what calls that wait do once all others are gone; also of those who get the queue.
   /// - Throws: `IPCError` with `invalidArgument` for a capacity that cannot be, `outOfMemory` or
   ///   `resourceLimit`.
   public convenience init(
-    capacity: QueueCapacity = .standard, delivery: QueueDelivery = .atMostOnce
+    capacity: QueueCapacity = .standard, delivery: QueueDelivery = .atMostOnce,
+    whenAlone: QueueWhenAlone = .standard
   ) throws(IPCError) {
     let coding = QueueFormat.coding(of: Element.self)
     let options = try unsafe Self.options(capacity, delivery, coding)
@@ -82,6 +85,7 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
     }
     guard status >= 0, let ring = unsafe ring else { throw IPCError(status: status, Self.subject) }
     unsafe self.init(ring: ring, coding, delivery, wasCreated: true)
+    self.whenAlone = whenAlone
   }
 
   /// Makes a queue that other programs find by its name, or finds it.
@@ -89,12 +93,14 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
   /// - Parameters:
   ///   - capacity: how much one that is made takes; nothing to one that is found.
   ///   - delivery: the same in all programs.
+  ///   - whenAlone: what calls through this handle that wait do once all others are gone. By default
+  ///     they wait: the next program finds the name.
   /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
   ///   the name is that of something else than a queue of this type and delivery, `invalidArgument`
   ///   when it cannot be a name; otherwise as `init(capacity:delivery:)`. See `NamedObject`.
   public convenience init(
     named name: String, _ mode: NameMode = .openOrCreate, capacity: QueueCapacity = .standard,
-    delivery: QueueDelivery = .atMostOnce
+    delivery: QueueDelivery = .atMostOnce, whenAlone: QueueWhenAlone = .standard
   ) throws(IPCError) {
     let name = ObjectName(name, mode)
     try name.check(Self.subject)
@@ -114,6 +120,7 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
       throw name.failure(CIPC_EEXIST.rawValue, Self.subject)
     }
     unsafe self.init(ring: ring, coding, delivery, name: name.text, wasCreated: wasCreated)
+    self.whenAlone = whenAlone
   }
 
   /// Receives a queue from another process: works inside a message alone.
@@ -129,6 +136,10 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
       closeDescriptor(descriptor)
       throw IPCError(.malformedMessage, context: "\(Self.subject): delivery \(ticket.delivery)")
     }
+    guard let whenAlone = QueueWhenAlone(rawValue: ticket.whenAlone) else {
+      closeDescriptor(descriptor)
+      throw IPCError(.malformedMessage, context: "\(Self.subject): whenAlone \(ticket.whenAlone)")
+    }
     var options = try unsafe Self.options(.standard, delivery, coding)
     var ring: OpaquePointer?
     let status = unsafe cipc_ring_open(&ring, descriptor, &options)
@@ -139,6 +150,7 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
     // It counts as itself by now, and no longer as one that is to come.
     _ = unsafe cipc_segment_settle(cipc_ring_segment(ring), ticket.offer)
     unsafe self.init(ring: ring, coding, delivery, wasCreated: false)
+    self.whenAlone = whenAlone
   }
 
   /// Takes the ring over.
@@ -245,6 +257,26 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
     withExtendedLifetime(self) { unsafe cipc_ring_fill(ring) }
   }
 
+  // MARK: - Being alone
+
+  /// What calls through this handle that wait do once all other processes that had the queue are gone.
+  ///
+  /// It can be changed at any time: calls that wait already go by it within 250 ms. A handle that is
+  /// sent to another process takes it along. The corresponding C function is
+  /// `cipc_ring_set_when_alone`.
+  public var whenAlone: QueueWhenAlone {
+    get { withExtendedLifetime(self) { unsafe .init(policy: cipc_ring_when_alone(ring)) } }
+    set { withExtendedLifetime(self) { unsafe cipc_ring_set_when_alone(ring, newValue.policy) } }
+  }
+
+  /// Whether there was another process that had the queue, every other one has closed it or is dead,
+  /// and no handle is on its way to anyone. A hint, which may be out of date by the time that it is
+  /// looked at.
+  ///
+  /// Asks the kernel about each of the others: O(n) in their number. The corresponding C function is
+  /// `cipc_ring_is_alone`.
+  public var isAlone: Bool { withExtendedLifetime(self) { unsafe cipc_ring_is_alone(ring) == 1 } }
+
   // MARK: - The end
 
   /// Ends the stream, for all processes: nothing can be put any more, and consumers get what is there
@@ -280,6 +312,7 @@ struct QueueTicket: Codable {
   /// Index in the message's descriptors.
   var descriptor: Int
   var delivery: UInt8
+  var whenAlone: UInt8
   /// The entry among those who have the queue that stands for its receiver until that has come.
   var offer: UInt32
 }
@@ -297,7 +330,7 @@ extension Queue: Codable {
     let descriptor = unsafe cipc_segment_descriptor(cipc_ring_segment(ring))
     let ticket = QueueTicket(
       descriptor: outbox.enclose(descriptor, keeping: self), delivery: delivery.rawValue,
-      offer: offer.ticket)
+      whenAlone: whenAlone.rawValue, offer: offer.ticket)
     outbox.add(offer)
     try ticket.encode(to: encoder)
   }

@@ -123,6 +123,15 @@ typedef struct cipc_barrier_arrival {
 /// A result of `cipc_barrier_step`: all have arrived. Run the action, then `cipc_barrier_finish`.
 #define CIPC_BARRIER_ACT 1
 
+/// As `cipc_barrier_wait`, for a thread whose waits signals end (interrupt.h): `arrival` is all
+/// zero at first. CIPC_EINTR: keep it and call again with it, by the same thread, to go on with the
+/// same arrival, on which the others count; or `cipc_barrier_give_up`. It is all zero again when
+/// anything else is returned. The action is not interrupted by this.
+CIPC_API CIPC_CHECKED int cipc_barrier_wait_on(cipc_barrier_t *barrier, uint32_t parties,
+                                               cipc_barrier_action_t action, void *context,
+                                               cipc_barrier_arrival_t *arrival,
+                                               cipc_deadline_t deadline);
+
 /// Arrives, if that has not happened, and looks whether all have. `acts`: the caller has an action.
 /// With `look` it looks for dead parties, and breaks the barrier if there are any. Takes the mutex
 /// for some instructions, and waits for that no longer than 100 ms.

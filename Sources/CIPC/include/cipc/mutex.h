@@ -81,7 +81,8 @@ CIPC_API CIPC_CHECKED int cipc_mutex_lock_slowly(cipc_mutex_t *mutex, int error,
 /// 0: the caller is the owner. CIPC_OWNER_DIED: the caller is the owner, and an
 /// earlier owner died; see `cipc_mutex_recover`. CIPC_ETIMEDOUT: not taken.
 /// CIPC_EDEADLK: plain, and this thread holds it already. CIPC_EAGAIN: recursive,
-/// and held too often. CIPC_ENOTRECOVERABLE, CIPC_EINVAL: not a usable mutex.
+/// and held too often. CIPC_ENOTRECOVERABLE, CIPC_EINVAL: not a usable mutex. CIPC_EINTR:
+/// interrupt.h.
 ///
 /// Any thread. A forked child is not the owner of what its parent holds.
 ///

@@ -36,9 +36,17 @@
 /// with CIPC_RING_TRACKED it counts as done then. Never by time.
 ///
 /// *The end.* `cipc_ring_finish` ends the stream: consumers get what is there and then
-/// CIPC_EFINISHED. `cipc_ring_close` gives up one process's ring and says nothing to the others,
-/// but that somebody is gone: whoever waits gets CIPC_ENOBODY once everybody else who had the ring
-/// open is gone and nobody is expected.
+/// CIPC_EFINISHED. `cipc_ring_close` gives up one process's ring and says nothing to the others.
+///
+/// *Alone.* A process is alone with a ring when there was another one that had it open, every other
+/// one has closed it or is dead, and none is expected (`cipc_ring_offer`). A call that waits there
+/// goes on waiting where an answer can still come, and ends with CIPC_ENOBODY where none can. An
+/// answer can come while the ring has a name, by which the next process finds it; and from this
+/// process itself, if it made the ring, has offered it to another, or has used the other side: put
+/// something, for a call that waits for a record; taken something, for one that waits for room or
+/// for everything to be acknowledged. So it is the pure consumer of dead producers, and the pure
+/// producer of dead consumers, that is told. `cipc_ring_set_when_alone` has calls wait for ever, or
+/// end whenever the process is alone. A call that does not wait never gets CIPC_ENOBODY.
 ///
 /// *Trust.* The mutexes are for processes that trust each other (mutex.h). Apart from them, no
 /// bytes in the shared memory do more harm than false records and errors: each word is read once,
@@ -146,6 +154,27 @@ CIPC_API void cipc_ring_close(cipc_ring_t *ring);
 #define CIPC_RING_SPIN_ADAPTIVE INT64_C(-1)
 CIPC_API void cipc_ring_set_spin(cipc_ring_t *ring, int64_t nanoseconds);
 
+/// What a call that waits does once its process is alone with the ring (see above).
+enum {
+  /// Ends with CIPC_ENOBODY where no answer can come any more. As it is from the beginning.
+  CIPC_RING_ALONE_STANDARD = 0,
+  /// Waits for ever.
+  CIPC_RING_ALONE_WAIT = 1,
+  /// Ends with CIPC_ENOBODY, also where this process itself could answer, or another find the name.
+  CIPC_RING_ALONE_FAIL = 2
+};
+
+/// Says what calls through this `cipc_ring_t` do when alone: CIPC_RING_ALONE_*. Those that wait
+/// already notice within 200 ms. Never blocks; any thread.
+CIPC_API void cipc_ring_set_when_alone(cipc_ring_t *ring, int when_alone);
+CIPC_API int cipc_ring_when_alone(const cipc_ring_t *ring);
+
+/// Whether this process is alone with the ring: 1 or 0; 0 where that cannot be told, since more
+/// processes had it open than are counted (cipc_segment_others). It may be out of date at once.
+/// Asks the kernel about each of the others, so not often. Never waits; any thread. CIPC_ECLOSED:
+/// shut.
+CIPC_API CIPC_CHECKED int cipc_ring_is_alone(cipc_ring_t *ring);
+
 // MARK: Putting
 
 /// A number of bytes.
@@ -157,10 +186,11 @@ typedef struct cipc_ring_bytes {
 /// Puts a record, waiting for room until the deadline.
 ///
 /// 0. CIPC_ECAPACITY: larger than the capacity will ever allow; at once. CIPC_ETIMEDOUT: no room,
-/// or another holds the producers' side. CIPC_EFINISHED. CIPC_ENOBODY: it is full, and everybody
-/// else is gone. CIPC_ENOMEM, CIPC_ENOSPC: no memory. CIPC_EBUSY: SPSC, and another process is the
-/// producer. CIPC_EDEADLK: this thread is between reserve and commit. CIPC_ECLOSED: shut.
-/// CIPC_ERINGINDEX: the shared words are scribbled over. Nothing was put then.
+/// or another holds the producers' side. CIPC_EFINISHED. CIPC_ENOBODY: it is full, and nobody is
+/// left who could take anything (*Alone*, above). CIPC_ENOMEM, CIPC_ENOSPC: no memory. CIPC_EBUSY:
+/// SPSC, and another process is the producer. CIPC_EDEADLK: this thread is between reserve and
+/// commit. CIPC_ECLOSED: shut. CIPC_ERINGINDEX: the shared words are scribbled over. Nothing was
+/// put then.
 ///
 /// Any thread; safe after fork. Commit point: the store of the tail.
 CIPC_API CIPC_CHECKED int cipc_ring_put(cipc_ring_t *ring, const void *data, size_t length,
@@ -232,9 +262,9 @@ typedef struct cipc_ring_record {
 /// it is acknowledged with that.
 ///
 /// 0, and `*length`. CIPC_EMSGSIZE: longer than `room`; `*length` says how long, and it stays where
-/// it is. CIPC_EFINISHED: and nothing is left. CIPC_ENOBODY: nothing is there, and everybody else
-/// who had the ring open is gone. CIPC_ETIMEDOUT; CIPC_EBUSY, CIPC_EDEADLK, CIPC_ECLOSED as
-/// `cipc_ring_put`. CIPC_ERINGINDEX, CIPC_ERINGRECORD: the shared words are scribbled over.
+/// it is. CIPC_EFINISHED: and nothing is left. CIPC_ENOBODY: nothing is there, and nobody is left
+/// who could put anything (*Alone*, above). CIPC_ETIMEDOUT; CIPC_EBUSY, CIPC_EDEADLK, CIPC_ECLOSED
+/// as `cipc_ring_put`. CIPC_ERINGINDEX, CIPC_ERINGRECORD: the shared words are scribbled over.
 ///
 /// Any thread; safe after fork. Commit point: the store of the head.
 CIPC_API CIPC_CHECKED int cipc_ring_get(cipc_ring_t *ring, void *buffer, size_t room,
@@ -298,7 +328,8 @@ CIPC_API CIPC_CHECKED int cipc_ring_return(cipc_ring_t *ring, uint64_t ticket,
                                            cipc_deadline_t deadline);
 
 /// Waits until every record that was put is acknowledged: 0; CIPC_ETIMEDOUT; CIPC_ENOBODY: some are
-/// not, and everybody else is gone; CIPC_EOPNOTSUPP, CIPC_ECLOSED.
+/// not, and nobody is left who could acknowledge them (*Alone*, above); CIPC_EOPNOTSUPP,
+/// CIPC_ECLOSED.
 CIPC_API CIPC_CHECKED int cipc_ring_join(cipc_ring_t *ring, cipc_deadline_t deadline);
 
 /// Whether every record is acknowledged: 0; CIPC_EAGAIN as `cipc_ring_put_step`, otherwise as
@@ -340,7 +371,7 @@ CIPC_API CIPC_CHECKED int cipc_ring_inspect(int descriptor, cipc_ring_info_t *in
 
 /// Makes a watch (watch.h) for records (`for_room` 0: ready when `cipc_ring_get` or
 /// `cipc_ring_lease` would not wait) or for room (when a record of `length` bytes could be put);
-/// also ready when the call would end with an error. The ring must outlive it.
+/// also ready when a call that waits would end with an error. The ring must outlive it.
 ///
 /// CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM. Does not block.
 CIPC_API CIPC_CHECKED int cipc_ring_watch_open(cipc_watch_t **watch, cipc_ring_t *ring,

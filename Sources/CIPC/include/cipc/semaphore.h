@@ -214,12 +214,15 @@ CIPC_API cipc_participant_t cipc_semaphore_holder(const cipc_semaphore_t *semaph
 CIPC_API CIPC_CHECKED int cipc_semaphore_init_unowned(cipc_semaphore_t *semaphore, uint32_t value,
                                                       uint32_t bound);
 
+/// Private: how often the count is tried to be changed, which others may change all the time.
+#define CIPC_SEMAPHORE_TRIES 1000
+
 /// Takes a permit if there is one: 0, or CIPC_EBUSY. Does not block.
 ///
 /// Commit point: the compare-and-swap of the count.
 CIPC_CHECKED CIPC_INLINE int cipc_semaphore_try_take(cipc_semaphore_t *semaphore) {
   uint32_t count = __atomic_load_n(&semaphore->count, __ATOMIC_SEQ_CST);
-  while (count != 0) {
+  for (int i = 0; i < CIPC_SEMAPHORE_TRIES && count != 0; i++) {
     if (__atomic_compare_exchange_n(&semaphore->count, &count, count - 1, 0, __ATOMIC_SEQ_CST,
                                     __ATOMIC_SEQ_CST)) {
       return 0;
@@ -250,8 +253,11 @@ CIPC_CHECKED CIPC_INLINE int cipc_semaphore_take(cipc_semaphore_t *semaphore,
 /// Commit point: the compare-and-swap of the count.
 CIPC_CHECKED CIPC_INLINE int cipc_semaphore_post(cipc_semaphore_t *semaphore, uint32_t count) {
   uint32_t before = __atomic_load_n(&semaphore->count, __ATOMIC_RELAXED);
+  int tries = 0;
   do {
-    if ((uint64_t)before + count > semaphore->bound) return CIPC_ECAPACITY;
+    if ((uint64_t)before + count > semaphore->bound || tries++ == CIPC_SEMAPHORE_TRIES) {
+      return CIPC_ECAPACITY;
+    }
   } while (!__atomic_compare_exchange_n(&semaphore->count, &before, before + count, 0,
                                         __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
   cipc_semaphore_wake_waiters(semaphore, count);

@@ -60,6 +60,7 @@
   X(CIPC_EOPNOTSUPP,         -EOPNOTSUPP,   "not supported on this kind of descriptor") \
   X(CIPC_EOVERFLOW,          -EOVERFLOW,    "a size is beyond what can be represented") \
   X(CIPC_EMSGSIZE,           -EMSGSIZE,     "the message is longer than the buffer") \
+  X(CIPC_EINTR,              -EINTR,        "a signal arrived, or it is time to look for one: call again to go on") \
   X(CIPC_ECANCELED,          -ECANCELED,    "the wait was cancelled") \
   X(CIPC_EACCES,             -EACCES,       "no permission") \
   X(CIPC_EADDRINUSE,         -EADDRINUSE,   "somebody listens at this address, or has its name") \
