@@ -179,7 +179,8 @@ import Testing
 
 private enum PoolSays {
   static func line(_ text: String) {
-    unsafe fputs(text + "\n", stderr)
+    let bytes = Array((text + "\n").utf8)
+    _ = unsafe write(STDERR_FILENO, bytes, bytes.count)
   }
 
   private static func text(_ path: String) -> String {

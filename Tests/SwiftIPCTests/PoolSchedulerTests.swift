@@ -14,13 +14,12 @@ import Testing
 
     init(
       workers: Int = 2, maxTasksPerWorker: Int? = nil, areReady: Bool = true,
-      log: (@Sendable (PoolEvent) -> Void)? = nil,
       settings change: (inout PoolScheduler.Settings) -> Void = { _ in }
     ) {
       var settings = PoolScheduler.Settings(
         workers: workers, maxTasksPerWorker: maxTasksPerWorker, name: "fake", pause: 0)
       change(&settings)
-      core = PoolCore(settings, engine, stateType: nil, log: log)
+      core = PoolCore(settings, engine, stateType: nil, log: nil)
       core.dispatch()
       if areReady { for worker in engine.started { engine.ready(worker) } }
       core.step(until: 0)
