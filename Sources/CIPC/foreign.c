@@ -48,6 +48,7 @@
   X(cipc_segment_participant_t) \
   X(cipc_segment_type_t) \
   X(cipc_semaphore_t) \
+  X(cipc_service_socket_t) \
   X(cipc_trace_place_t) \
   X(cipc_wait_t) \
   X(cipc_waiter_interest_t)

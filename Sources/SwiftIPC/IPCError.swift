@@ -27,6 +27,9 @@ public struct IPCError: Error, Hashable, Sendable {
   public var context: String
   /// How the process ended that the failure was about, where one died.
   public var exitStatus: ExitStatus?
+  /// Which element of the inputs of a pool's call the failure was about, counted from 0, where it was
+  /// about one: of `map` and its kin, `imap`, `imapUnordered` and batches.
+  public var taskIndex: Int?
 
   /// Makes an error of the given kind.
   public init(_ code: Code, errno: Int32? = nil, context: String = "") {
@@ -126,11 +129,12 @@ public struct IPCError: Error, Hashable, Sendable {
 }
 
 extension IPCError: CustomStringConvertible {
-  /// The code, the context and the system's number, in one line.
+  /// The code, the context, the system's number and the element, in one line.
   public var description: String {
     var text = code.rawValue
     if !context.isEmpty { text += ": " + context }
     if let errno { text += " (errno \(errno))" }
+    if let taskIndex { text += " (element \(taskIndex))" }
     return text
   }
 }

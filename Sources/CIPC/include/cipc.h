@@ -33,6 +33,7 @@
 #include "cipc/rwlock.h"
 #include "cipc/segment.h"
 #include "cipc/semaphore.h"
+#include "cipc/service.h"
 #include "cipc/status.h"
 #include "cipc/trace.h"
 #include "cipc/version.h"

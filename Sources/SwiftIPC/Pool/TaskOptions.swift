@@ -13,7 +13,7 @@ public struct TaskOptions: Hashable, Sendable {
   /// has, since somebody has stopped it, say, is replaced two seconds after that time, and others do what
   /// it had. While no worker is ready since the pool's initializer does not return, tasks with a
   /// timeout wait for it, or for a minute where that is longer; their error is `timedOut` then. For a
-  /// slower initializer there is `initializerTimeout`.
+  /// slower initializer there is `PoolOptions.initializerTimeout`.
   public var timeout: Duration?
   /// How often a task is tried again that its worker died over, for whatever reason but a timeout.
   ///

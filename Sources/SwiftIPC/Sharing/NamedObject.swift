@@ -11,7 +11,8 @@
 /// ```
 ///
 /// The object appears under its name whole or not at all, also when its creator is killed at any
-/// moment. It stays, with what is in it, until `unlink()`: neither releasing the last reference nor
+/// moment. It stays, with what is in it, until `unlink()`, or until somebody of the same user removes the
+/// name by `SharedMemory.removeName(_:)`, which takes the name of any object away: neither releasing the last reference nor
 /// the end of a process removes a name. So the name of a program that was killed stays as well, and the
 /// next one that asks for it with `openOrCreate` takes it over.
 ///

@@ -16,7 +16,9 @@ internal import CIPC
 /// the same time are the program's to keep apart, by the lock that each array has (`withLock`) or
 /// by giving each its own part. An index out of bounds traps, as with `Array`. A copy of this
 /// structure is another handle to the same elements; changing an element needs no `var`.
-/// Algorithms that change their collection work on the span that `withLock` gives.
+/// Algorithms that change their collection, and loops that are to be as fast as those over memory of
+/// one process, work on a span: of all elements under the lock (`withLock`), or without it
+/// (`withMutableSpan`, `withSpan`), also of some rows (`withMutableSpan(rows:_:)`).
 ///
 /// An array made with `transactional: true` also has `update`, which changes a range whole or not at
 /// all for whoever takes the lock, also when the process is killed in it. That takes as much memory
