@@ -98,7 +98,7 @@ import Testing
   @Test(.enabled(if: !ChildWork.keepsMemory, "sanitizers need memory of their own"))
   func aDeathByTheLimitOfMemoryNamesTheLimit() async throws {
     let pool = try ProcessPool(
-      workers: 1, memoryLimit: 64 << 20,
+      workers: 1, memoryLimit: 256 << 20,
       options: .init(environment: Self.quiet, standardError: .null))
     let results =
       try await pool.mapResults([1 << 30, 1000], chunkSize: 1) { size in
@@ -110,7 +110,7 @@ import Testing
       #expect(error?.code == .workerDied)
       #expect(
         error?.context.hasSuffix(
-          "; it was refused memory, of which it may allocate 67108864 bytes") == true,
+          "; it was refused memory, of which it may allocate 268435456 bytes") == true,
         "\(result)")
     }
     // A trap is a trap.
@@ -120,10 +120,10 @@ import Testing
       let child = try ChildProcess.start(
         options: .init(
           method: method, environment: Self.quiet, standardError: .null,
-          limits: .init(dataBytes: 64 << 20))
+          limits: .init(dataBytes: 256 << 20))
       ) { [UInt8](repeating: 1, count: 1 << 30).count }
       let error = await #expect(throws: IPCError.self) { try await child.value }
-      #expect(error?.context.contains("may allocate 67108864 bytes") == true)
+      #expect(error?.context.contains("may allocate 268435456 bytes") == true)
     }
   }
 
