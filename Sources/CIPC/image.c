@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cipc/image.h"
 
+#include <fcntl.h>
 #include <link.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -164,6 +165,54 @@ int cipc_image_name(const void *address, char *name, size_t room) {
   naming_t naming = {(uintptr_t)address, name, room, 0, CIPC_ENOENT};
   dl_iterate_phdr(visit_for_name, &naming);
   return naming.status;
+}
+
+// MARK: - Symbols
+
+/// Reads all of a place in a file.
+static bool read_at(int file, void *bytes, size_t size, uint64_t offset) {
+  return offset <= INT64_MAX && pread(file, bytes, size, (off_t)offset) == (ssize_t)size;
+}
+
+/// Whether a part of a file has the text in it.
+static int range_has(int file, uint64_t offset, uint64_t size, const char *text) {
+  char bytes[16384];
+  size_t length = strlen(text), kept = 0;
+  while (size > 0) {
+    size_t wanted = sizeof bytes - kept < size ? sizeof bytes - kept : (size_t)size;
+    if (!read_at(file, bytes + kept, wanted, offset)) return CIPC_ENOENT;
+    if (memmem(bytes, kept + wanted, text, length) != NULL) return 1;
+    offset += wanted;
+    size -= wanted;
+    // What may be the beginning of it.
+    size_t end = kept + wanted;
+    kept = end < length - 1 ? end : length - 1;
+    memmove(bytes, bytes + end - kept, kept);
+  }
+  return 0;
+}
+
+int cipc_image_file_has_symbol(const char *path, const char *part) {
+  if (path == NULL || part == NULL || part[0] == '\0' || strlen(part) > 256) return CIPC_EINVAL;
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return -errno;
+  int status = CIPC_ENOENT;
+  ElfW(Ehdr) head;
+  if (!read_at(file, &head, sizeof head, 0) || memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 ||
+      head.e_shentsize != sizeof(ElfW(Shdr))) {
+    goto out;
+  }
+  for (unsigned i = 0; i < head.e_shnum; i++) {
+    ElfW(Shdr) section, names;
+    if (!read_at(file, &section, sizeof section, head.e_shoff + i * sizeof section)) break;
+    if (section.sh_type != SHT_SYMTAB || section.sh_link >= head.e_shnum) continue;
+    if (!read_at(file, &names, sizeof names, head.e_shoff + section.sh_link * sizeof names)) break;
+    status = range_has(file, names.sh_offset, names.sh_size, part);
+    break;
+  }
+out:
+  close(file);
+  return status;
 }
 
 // MARK: - Touching

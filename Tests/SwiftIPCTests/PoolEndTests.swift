@@ -170,6 +170,36 @@ import Testing
     }
   }
 
+  // MARK: Workers that do nothing
+
+  @Test func whatAStoppedWorkerHasNotBegunRunsElsewhere() async throws {
+    let pool = try ProcessPool(workers: 2)
+    let pids = Set(try await pool.map(0..<64, chunkSize: 1) { _ in getpid() })
+    #expect(pids.count > 0)
+    for pid in pids { kill(pid, SIGSTOP) }
+    // All that are stopped are replaced in the end.
+    let tasks = try (0..<10).map { number in
+      try pool.submit(number, options: .init(timeout: .milliseconds(100))) { $0 }
+    }
+    for (number, task) in tasks.enumerated() { #expect(try await task.get() == number) }
+    let after = Set(try await pool.map(0..<64, chunkSize: 1) { _ in getpid() })
+    #expect(after.isDisjoint(with: pids))
+    await pool.terminate()
+  }
+
+  @Test func aTaskOfAWorkerThatIsStoppedInItTimesOut() async throws {
+    let pool = try ProcessPool(workers: 1)
+    let error = await #expect(throws: IPCError.self) {
+      try await pool.apply(1, options: .init(timeout: .milliseconds(50))) { number in
+        raise(SIGSTOP)
+        return number
+      }
+    }
+    #expect(error?.code == .timedOut)
+    #expect(try await pool.apply(2) { $0 } == 2)
+    await pool.terminate()
+  }
+
   /// The memory and the descriptors of results that arrive at the very end.
   @Test func poolsThatEndWhileLongResultsArriveLeaveNothing() async throws {
     // In a child of its own, whose descriptors nobody else opens.

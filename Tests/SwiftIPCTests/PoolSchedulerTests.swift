@@ -21,16 +21,17 @@ extension PoolFunction {
 
     init(
       workers: Int = 2, maxTasksPerWorker: Int? = nil, idleTime: Int64? = nil,
-      memoryGrowth: Int? = nil,
+      memoryGrowth: Int? = nil, areReady: Bool = true,
+      settings change: (inout PoolScheduler.Settings) -> Void = { _ in },
       log: (@Sendable (PoolEvent) -> Void)? = nil
     ) {
-      core = PoolCore(
-        PoolScheduler.Settings(
-          workers: workers, maxTasksPerWorker: maxTasksPerWorker, idleTime: idleTime,
-          memoryGrowth: memoryGrowth, name: "fake", pause: 0),
-        engine, stateType: nil, log: log)
+      var settings = PoolScheduler.Settings(
+        workers: workers, maxTasksPerWorker: maxTasksPerWorker, idleTime: idleTime,
+        memoryGrowth: memoryGrowth, name: "fake", pause: 0)
+      change(&settings)
+      core = PoolCore(settings, engine, stateType: nil, log: log)
       core.dispatch()
-      for worker in engine.started { engine.ready(worker) }
+      if areReady { for worker in engine.started { engine.ready(worker) } }
       core.step(until: 0)
     }
 
@@ -199,12 +200,173 @@ extension PoolFunction {
     #expect(try results[1].get() == 11)
   }
 
-  @Test func aTaskThatIsNotBegunDoesNotTimeOut() throws {
+  @Test func aTaskThatIsNotBegunDoesNotTimeOutAtOnce() throws {
     let trial = Trial(workers: 1)
     _ = try trial.job(1, .init(timeout: .nanoseconds(1)))
     trial.engine.activities[1] = WorkerActivity(begun: 0)
-    trial.step()
+    for _ in 0..<5 { trial.step() }
     #expect(trial.engine.killed == [])
+  }
+
+  @Test func whatAStoppedWorkerHasNotBegunRunsElsewhere() throws {
+    let trial = Trial(workers: 2, settings: { $0.patience.toBegin = 0 })
+    let job = try trial.job(4, chunkSize: 2, .init(timeout: .nanoseconds(1)))
+    trial.engine.results(2, [2, 3])
+    trial.engine.activities[2] = WorkerActivity(begun: 2)
+    for _ in 0..<3 { trial.step() }
+    #expect(trial.engine.killed == [1])
+    trial.engine.dies(1, begun: 0)
+    trial.step()
+    #expect(trial.engine.runs(2).last == [0, 1])
+    trial.engine.results(2, [0, 1])
+    trial.step()
+    #expect(try job.values() == [0, 1, 2, 3])
+  }
+
+  @Test func withoutATimeoutTheyMoveWhereAnotherWorkerHasNothingToDo() throws {
+    let trial = Trial(
+      workers: 2,
+      settings: { settings in
+        settings.patience.toBegin = 0
+        settings.patience.toBeginWithoutTimeout = 0
+      })
+    let job = try trial.job(2, chunkSize: 1)
+    for _ in 0..<3 { trial.step() }
+    // The other is as far: it may be the machine.
+    #expect(trial.engine.killed == [])
+    trial.engine.results(2, [1])
+    trial.engine.activities[2] = WorkerActivity(begun: 1)
+    for _ in 0..<4 { trial.step() }
+    #expect(trial.engine.killed == [1])
+    trial.engine.dies(1, begun: 0)
+    trial.step()
+    trial.engine.results(2, [0])
+    trial.step()
+    #expect(try job.values() == [0, 1])
+  }
+
+  @Test func aTaskIsLostThatAStoppedWorkerBeginsAtTheLastMoment() throws {
+    let trial = Trial(workers: 1, settings: { $0.patience.toBegin = 0 })
+    let job = try trial.job(1, .init(timeout: .nanoseconds(1)))
+    for _ in 0..<3 { trial.step() }
+    #expect(trial.engine.killed == [1])
+    trial.engine.dies(1, begun: 1)
+    trial.step()
+    let error = #expect(throws: IPCError.self) { try job.values() }
+    #expect(error?.code == .workerDied)
+  }
+
+  @Test func workersThatAreStoppedOneAfterTheOtherFailThePool() throws {
+    let trial = Trial(workers: 1, settings: { $0.patience.toBegin = 0 })
+    let job = try trial.job(1, .init(timeout: .nanoseconds(1)))
+    for worker in 1...8 {
+      if worker > 1 {
+        trial.engine.ready(worker)
+        trial.step()
+      }
+      for _ in 0..<3 { trial.step() }
+      #expect(trial.engine.killed.last == worker)
+      trial.engine.dies(worker, begun: 0)
+      trial.step()
+    }
+    let error = #expect(throws: IPCError.self) { try job.values() }
+    #expect(error?.code == .poolFailed)
+    #expect(error?.context.contains("began nothing of what it had and was ended") == true)
+    #expect(trial.core.hasEnded)
+  }
+
+  @Test func noTaskWaitsBehindOneOfAnotherCall() throws {
+    let trial = Trial(workers: 1)
+    let long = try trial.job(1)
+    let short = try trial.job(1000, chunkSize: 1)
+    #expect(trial.engine.runs(1) == [[0]])
+    trial.engine.results(1, [0], nanoseconds: 1000)
+    trial.step()
+    trial.engine.results(1, [0], nanoseconds: 1000)
+    trial.step()
+    #expect(long.isOver)
+    #expect(trial.engine.runs(1).count > 1)
+    // Its turn comes when the worker has none of the other left.
+    _ = try trial.job(1)
+    trial.core.cancel(short, IPCError(.cancelled))
+    trial.step()
+    #expect(trial.engine.runs(1) == [])
+  }
+
+  @Test func aWorkerThatIsNeverReadyIsReplaced() throws {
+    let trial = Trial(workers: 1, areReady: false, settings: { $0.patience.toBeReady = 0 })
+    let job = try trial.job(1)
+    for worker in 1...8 {
+      trial.step()
+      #expect(trial.engine.killed.last == worker)
+      trial.engine.dies(worker, begun: 0)
+      trial.step()
+    }
+    let error = #expect(throws: IPCError.self) { try job.values() }
+    #expect(error?.code == .poolFailed)
+  }
+
+  @Test func anInitializerThatTakesTooLongFailsThePool() throws {
+    let trial = Trial(
+      workers: 1, areReady: false,
+      settings: { settings in
+        settings.hasInitializer = true
+        settings.initializerTime = 0
+      })
+    let job = try trial.job(1)
+    for worker in 1...3 {
+      trial.step()
+      #expect(trial.engine.killed.last == worker)
+      trial.engine.dies(worker, begun: 0)
+      trial.step()
+    }
+    let error = #expect(throws: IPCError.self) { try job.values() }
+    #expect(error?.code == .poolFailed)
+    #expect(error?.context.contains("in the initializer") == true)
+    #expect(trial.core.hasEnded)
+  }
+
+  @Test func tasksWithATimeoutDoNotWaitForInitializersForEver() throws {
+    let trial = Trial(
+      workers: 2, areReady: false,
+      settings: { settings in
+        settings.hasInitializer = true
+        settings.patience.forInitializers = 0
+      })
+    let patient = try trial.job(1)
+    let timed = try trial.job(3, .init(timeout: .nanoseconds(1)))
+    trial.step()
+    let error = #expect(throws: IPCError.self) { try timed.values() }
+    #expect(error?.code == .timedOut)
+    #expect(!patient.isOver && trial.engine.killed == [])
+    trial.engine.ready(2)
+    trial.step()
+    trial.engine.results(2, [0])
+    trial.step()
+    #expect(try patient.values() == [0])
+    // One worker that is ready is enough.
+    let late = try trial.job(1, .init(timeout: .nanoseconds(1)))
+    trial.step()
+    #expect(!late.isOver)
+  }
+
+  @Test func aWorkerThatDoesNotEndLosesItsPlace() throws {
+    let trial = Trial(workers: 1, maxTasksPerWorker: 1, settings: { $0.patience.toEnd = 0 })
+    let job = try trial.job(2, chunkSize: 1)
+    trial.engine.results(1, [0])
+    for _ in 0..<3 { trial.step() }
+    #expect(trial.engine.wasStopped(1) && trial.engine.killed == [1])
+    trial.engine.dies(1, begun: 1)
+    trial.step()
+    trial.engine.ready(2)
+    trial.step()
+    trial.engine.results(2, [1])
+    trial.step()
+    #expect(try job.values() == [0, 1])
+    // Where nothing waits for its place it has all the time that it wants.
+    trial.core.close()
+    for _ in 0..<3 { trial.step() }
+    #expect(trial.engine.killed == [1])
   }
 
   @Test func aWorkerIsReplacedAfterItsNumberOfTasks() throws {

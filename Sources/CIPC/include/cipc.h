@@ -15,6 +15,7 @@
 #include "cipc/clock.h"
 #include "cipc/condition.h"
 #include "cipc/connection.h"
+#include "cipc/death.h"
 #include "cipc/descriptor.h"
 #include "cipc/element.h"
 #include "cipc/event.h"

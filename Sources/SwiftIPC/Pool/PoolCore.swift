@@ -426,6 +426,10 @@ extension PoolCore: WorkerReceiver {
     scheduler.withLock { $0.ended(worker, end, activity, now) }
   }
 
+  func wrote(_ worker: Int, _ line: String) {
+    log?(.wrote(name: name(of: worker), line: line))
+  }
+
   private func name(of worker: Int) -> String {
     scheduler.withLock { PoolScheduler.name(worker, $0.settings) }
   }

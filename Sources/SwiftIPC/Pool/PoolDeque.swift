@@ -8,6 +8,7 @@ struct PoolDeque<Element> {
   var count: Int { elements.count - head }
   var isEmpty: Bool { count == 0 }
   var first: Element? { isEmpty ? nil : elements[head] }
+  var last: Element? { isEmpty ? nil : elements[elements.count - 1] }
 
   subscript(_ place: Int) -> Element {
     get {

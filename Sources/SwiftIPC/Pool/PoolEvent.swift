@@ -22,6 +22,8 @@ public enum PoolEvent: Hashable, Sendable {
   case taskLost(name: String, IPCError)
   /// A task that a worker died over is tried again.
   case taskRetried(name: String)
+  /// A worker wrote a line to its standard output or error, where the options make that a pipe.
+  case wrote(name: String, line: String)
   /// The pool gave up, since no worker could be had.
   case poolFailed(IPCError)
 
@@ -48,6 +50,7 @@ extension PoolEvent: CustomStringConvertible {
     case .finalizerFailed(let name, let text): "the finalizer failed in \(name): \(text)"
     case .taskLost(let name, let error): "a task was lost in \(name): \(error)"
     case .taskRetried(let name): "a task that \(name) died over is tried again"
+    case .wrote(let name, let line): "\(name) wrote: \(line)"
     case .poolFailed(let error): "the pool failed: \(error)"
     }
   }

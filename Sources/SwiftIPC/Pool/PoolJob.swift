@@ -8,6 +8,8 @@ class PoolJob: @unchecked Sendable {
   let options: TaskOptions
   /// In nanoseconds; `nil` for none.
   let timeout: Int64?
+  /// When the caller asked for it.
+  final let madeAt = PoolClock().now()
   /// The scheduler's, under its lock.
   final var schedule: JobSchedule
   /// The scheduler's: elements that workers have at the moment.

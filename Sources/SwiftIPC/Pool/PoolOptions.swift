@@ -41,14 +41,21 @@ public struct PoolOptions: Sendable {
   /// How much time is between two calls of `onProgress`.
   public var progressInterval: Duration
 
+  /// How long the initializer of a worker may take; `nil` for as long as it takes.
+  ///
+  /// A worker that takes longer is ended, which is a failure of the initializer: another is started, and
+  /// after three in a row the pool's tasks fail with `poolFailed`.
+  public var initializerTimeout: Duration?
+
   /// Makes options.
   public init(
-    idleTime: Duration? = nil, memoryGrowth: Int? = nil,
+    idleTime: Duration? = nil, memoryGrowth: Int? = nil, initializerTimeout: Duration? = nil,
     processors: [Set<Int>] = [], onProgress: (@Sendable (PoolProgress) -> Void)? = nil,
     progressInterval: Duration = .milliseconds(100)
   ) {
     self.idleTime = idleTime
     self.memoryGrowth = memoryGrowth
+    self.initializerTimeout = initializerTimeout
     self.processors = processors
     self.onProgress = onProgress
     self.progressInterval = progressInterval

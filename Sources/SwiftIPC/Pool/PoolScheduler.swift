@@ -19,6 +19,27 @@ struct PoolScheduler {
     /// Nanoseconds until the next try after a worker could not be started, and twice as many after the
     /// next.
     var pause: Int64 = 20_000_000
+    /// Nanoseconds that the initializer may take; `nil` for as long as it takes.
+    var initializerTime: Int64?
+    /// Whether there is one.
+    var hasInitializer = false
+    var patience = Patience()
+
+    /// How long a worker may take to do what each does at once unless it is stopped, in nanoseconds: for
+    /// tests to make them short.
+    struct Patience {
+      /// To begin a task that it has, behind the time that the task may take; and the same where the task
+      /// may take any time, and another worker has none.
+      var toBegin: Int64 = 2_000_000_000
+      var toBeginWithoutTimeout: Int64 = 30_000_000_000
+      /// To say that it is there, without an initializer.
+      var toBeReady: Int64 = 60_000_000_000
+      /// To end, while tasks wait for its place.
+      var toEnd: Int64 = 60_000_000_000
+      /// How long tasks with a timeout wait while no worker is ready, whose initializers may take as long
+      /// as they like.
+      var forInitializers: Int64 = 60_000_000_000
+    }
   }
 
   /// What is to be done, in this order.
@@ -63,18 +84,27 @@ struct PoolScheduler {
     /// What memory it used when it was ready, and when that was last looked at.
     var memory: Int?
     var measuredAt: Int64 = 0
-    /// Since when it has been in the element at the front, at the earliest; or has had none.
+    /// Since when it has been in the element at the front, at the earliest; or has had none, or has been
+    /// starting.
     var since: Int64 = 0
+    /// Since when it is known not to have begun what it should have, or to be ending; 0 while it is not.
+    var lateSince: Int64 = 0
     /// What the chunk at the front had taken when it was last heard of.
     var heard: UInt64 = 0
     /// Why it was killed by us: for the element with this number, counted from its start.
     var verdict: (element: UInt64, error: IPCError)?
+    /// Why it was killed by us although it was in no task: then what it had runs elsewhere.
+    var failure: String?
     /// Why it gets no more, where that is not its number of tasks.
     var retirement: PoolEvent.Retirement?
     /// Functions that it knows.
     var functions: [UInt32: UInt64] = [:]
 
-    var isIdle: Bool { phase == .ready && queue.isEmpty && verdict == nil }
+    /// Whether we have killed it.
+    var isCondemned: Bool { verdict != nil || failure != nil }
+    /// Whether it does tasks or is about to.
+    var isOfUse: Bool { phase != .stopping && !isCondemned }
+    var isIdle: Bool { phase == .ready && queue.isEmpty && !isCondemned }
   }
 
   enum State {
@@ -93,6 +123,8 @@ struct PoolScheduler {
   private var initializerFailures = 0
   private var failedStarts = 0
   private var noStartBefore: Int64 = 0
+  /// Since when no worker has been ready while tasks waited.
+  private var unservedSince: Int64?
   private var isEnded = false
   private(set) var lastStartError: IPCError?
 
@@ -215,8 +247,14 @@ struct PoolScheduler {
   }
 
   private mutating func condemn(_ place: Int, _ error: IPCError) {
-    if workers[place].verdict != nil { return }
+    if workers[place].isCondemned { return }
     workers[place].verdict = (workers[place].completed, error)
+    commands.append(.kill(workers[place].number))
+  }
+
+  /// Ends a worker that is of no use, although it is in no task.
+  private mutating func giveUp(_ place: Int, _ failure: String) {
+    workers[place].failure = failure
     commands.append(.kill(workers[place].number))
   }
 
@@ -242,6 +280,7 @@ struct PoolScheduler {
       workers[place].quota -= chunk.count
       if workers[place].queue.isEmpty {
         workers[place].since = now
+        workers[place].lateSince = 0
         workers[place].heard = 0
       }
       if busySince == nil || idleSince != nil {
@@ -262,7 +301,9 @@ struct PoolScheduler {
     var least = job.schedule.depth
     for place in workers.indices {
       let worker = workers[place]
-      guard case .ready = worker.phase, worker.quota > 0, worker.verdict == nil else { continue }
+      guard case .ready = worker.phase, worker.quota > 0, !worker.isCondemned else { continue }
+      // Never behind a task of another call, which may take for ever.
+      if let last = worker.queue.last, last.job !== job { continue }
       let count = worker.queue.count
       if count < least {
         least = count
@@ -276,7 +317,9 @@ struct PoolScheduler {
   // MARK: What workers say
 
   mutating func ready(_ number: Int, _ now: Int64) {
-    guard let place = place(of: number), case .starting = workers[place].phase else { return }
+    guard let place = place(of: number), case .starting = workers[place].phase,
+      !workers[place].isCondemned
+    else { return }
     workers[place].phase = .ready
     workers[place].since = now
     initializerFailures = 0
@@ -284,6 +327,8 @@ struct PoolScheduler {
 
   mutating func initializerFailed(_ number: Int, _ description: String) {
     guard let place = place(of: number) else { return }
+    // Where it took too long, that was counted.
+    if workers[place].isCondemned { return }
     workers[place].phase = .stopping
     commands.append(
       .log(.initializerFailed(name: workers[place].name, description: description)))
@@ -308,6 +353,7 @@ struct PoolScheduler {
     failedStarts = 0
     workers[place].completed += UInt64(count)
     workers[place].since = now
+    workers[place].lateSince = 0
     job.given -= count
     outstanding -= count
     if elements.upperBound == assignment.elements.upperBound {
@@ -402,10 +448,12 @@ struct PoolScheduler {
       outstanding += rest.count
       list(job, first: true)
     }
-    if worker.phase != .stopping, worker.verdict == nil, activity.begun == 0 {
+    if worker.phase != .stopping, worker.verdict == nil,
+      activity.begun == 0 || worker.failure != nil
+    {
       // It came to nothing. Now and then that happens; time and again it would go on for ever. Behind
       // the above: where the pool fails over it, what this worker had fails with the rest.
-      startFailed(now, end, worker.name)
+      startFailed(now, end, worker)
     }
     checkEnd()
   }
@@ -418,11 +466,7 @@ struct PoolScheduler {
       mayRetry = false
     } else {
       error = IPCError(
-        .workerDied, context: "\(worker.name) \(end.status) in the middle of the task")
-      if end.status.isCrash {
-        error.context +=
-          "; a top-level variable of main.swift, which is never initialised in a worker, is one reason"
-      }
+        .workerDied, context: "\(worker.name) \(end.description(" in the middle of the task"))")
     }
     error.exitStatus = end.status
     commands.append(.log(.taskLost(name: worker.name, error)))
@@ -450,6 +494,12 @@ struct PoolScheduler {
 
   /// Starts workers where there are too few.
   mutating func staff(_ now: Int64) {
+    let isServed = workers.contains { $0.phase == .ready && !$0.isCondemned }
+    unservedSince = isServed ? nil : unservedSince ?? now
+    for place in workers.indices
+    where workers[place].phase == .stopping && workers[place].lateSince == 0 {
+      workers[place].lateSince = now
+    }
     if now < noStartBefore { return }
     var missing = missing
     while missing > 0 {
@@ -460,7 +510,7 @@ struct PoolScheduler {
       workers.append(
         Worker(
           number: lastNumber, name: name, index: index,
-          quota: settings.maxTasksPerWorker.map { max(1, $0) } ?? .max))
+          quota: settings.maxTasksPerWorker.map { max(1, $0) } ?? .max, since: now))
       commands.append(.start(lastNumber, index: index))
       commands.append(.log(.workerStarted(name: name)))
     }
@@ -479,18 +529,19 @@ struct PoolScheduler {
     failedStarts += 1
     postpone(now)
     // While others work, one that is missing does no harm. One that ends works no more.
-    let hasOthers = workers.contains { $0.phase != .stopping && $0.verdict == nil }
+    let hasOthers = workers.contains { $0.isOfUse }
     if failedStarts >= settings.mostFailedStarts && !hasOthers { fail(error) }
     checkEnd()
   }
 
-  private mutating func startFailed(_ now: Int64, _ end: WorkerEnd, _ name: String) {
+  private mutating func startFailed(_ now: Int64, _ end: WorkerEnd, _ worker: Worker) {
     failedStarts += 1
     if failedStarts < settings.mostFailedStarts { return postpone(now) }
+    let cause = worker.failure.map { "\($0) and was ended" } ?? end.description()
     var error = IPCError(
       .poolFailed,
       context:
-        "\(failedStarts) workers in a row ended before they began a task; \(name) \(end.status)")
+        "\(failedStarts) workers in a row ended before they began a task; \(worker.name) \(cause)")
     error.exitStatus = end.status
     fail(error)
   }
@@ -511,24 +562,24 @@ struct PoolScheduler {
 
   // MARK: Time
 
+  private static func sum(_ time: Int64, _ more: Int64) -> Int64 {
+    let (sum, isLate) = time.addingReportingOverflow(more)
+    return isLate ? .max : sum
+  }
+
   /// When `due` is to be called at the latest.
   var nextDeadline: Int64 {
     var deadline = Int64.max
+    let hasIdle = hasIdleWorker
     for worker in workers {
       if let idleTime = settings.idleTime, listed.isEmpty, worker.isIdle {
         deadline = min(deadline, Self.sum(worker.since, idleTime))
       }
-      if worker.verdict == nil, let timeout = worker.queue.first?.job.timeout {
-        deadline = min(deadline, worker.since &+ timeout < 0 ? .max : worker.since + timeout)
-      }
+      deadline = min(deadline, dueTime(of: worker, hasIdle))
     }
     if missing > 0 && outstanding > 0 { deadline = min(deadline, noStartBefore) }
+    if let (_, time) = unservedJob { deadline = min(deadline, time) }
     return deadline
-  }
-
-  private static func sum(_ time: Int64, _ more: Int64) -> Int64 {
-    let (sum, isLate) = time.addingReportingOverflow(more)
-    return isLate ? .max : sum
   }
 
   /// Ends workers that have had nothing to do for too long.
@@ -544,30 +595,105 @@ struct PoolScheduler {
     }
   }
 
+  /// When a worker is to be looked at.
+  private func dueTime(of worker: Worker, _ hasIdle: Bool) -> Int64 {
+    if worker.isCondemned { return .max }
+    let patience = settings.patience
+    switch worker.phase {
+    case .starting:
+      guard settings.hasInitializer else { return Self.sum(worker.since, patience.toBeReady) }
+      return settings.initializerTime.map { Self.sum(worker.since, $0) } ?? .max
+    case .stopping:
+      // Where nothing waits, exit handlers and finalizers have all the time that they want.
+      if outstanding == 0 || worker.lateSince == 0 { return .max }
+      return Self.sum(worker.lateSince, patience.toEnd)
+    case .ready:
+      guard let first = worker.queue.first else { return .max }
+      if worker.lateSince != 0 { return Self.sum(worker.lateSince, patience.toBegin) }
+      if let timeout = first.job.timeout { return Self.sum(worker.since, timeout) }
+      return hasIdle ? Self.sum(worker.since, patience.toBeginWithoutTimeout) : .max
+    }
+  }
+
+  private var hasIdleWorker: Bool { workers.contains { $0.isIdle } }
+
   /// Ends what takes too long.
   mutating func due(_ now: Int64, _ activity: (Int) -> WorkerActivity) {
     retireIdle(now)
-    for place in workers.indices where workers[place].verdict == nil {
-      guard let timeout = workers[place].queue.first?.job.timeout,
-        workers[place].since &+ timeout <= now, workers[place].since &+ timeout >= 0
-      else { continue }
-      let said = activity(workers[place].number)
-      guard said.begun > workers[place].completed else {
-        // Not begun: word of the results before it, or the order itself, is on its way.
-        workers[place].since = now
-        continue
+    let hasIdle = hasIdleWorker
+    for place in workers.indices where dueTime(of: workers[place], hasIdle) <= now {
+      switch workers[place].phase {
+      case .starting:
+        if let time = settings.initializerTime, settings.hasInitializer {
+          let failure = "took longer than \(Duration.nanoseconds(time)) in the initializer"
+          giveUp(place, failure)
+          commands.append(
+            .log(.initializerFailed(name: workers[place].name, description: failure)))
+          initializerHasFailed("\(workers[place].name) \(failure)")
+        } else {
+          giveUp(place, "did not begin")
+        }
+      case .stopping: giveUp(place, "did not end")
+      case .ready: isDue(place, now, activity(workers[place].number))
       }
-      if said.begun > workers[place].completed + 1 || said.begunAt > now - timeout {
-        workers[place].since = max(workers[place].since, min(said.begunAt, now))
-        if workers[place].since + timeout <= now { workers[place].since = now }
-        continue
-      }
-      condemn(
-        place,
-        IPCError(
-          .timedOut, context: "the task took longer than \(Duration.nanoseconds(timeout))"))
+    }
+    while let (job, time) = unservedJob, time <= now {
+      let error = IPCError(
+        .timedOut,
+        context: "no worker of the pool \"\(settings.name)\" was ready for the task: their "
+          + "initializers have not returned")
+      cancel(job, error, now)
+      job.schedule.isListed = false
+      listed.removeAll { $0 === job }
+      commands.append(.failAll(job, error))
     }
     staff(now)
+  }
+
+  /// A worker that should be through with the element at the front, or in it.
+  private mutating func isDue(_ place: Int, _ now: Int64, _ said: WorkerActivity) {
+    let worker = workers[place]
+    guard said.begun > worker.completed else {
+      // Word of the results before it, or the order itself, may be on its way; and we may have been
+      // stopped ourselves, as by a Ctrl-Z. So there is a second look, some time after the first.
+      if worker.lateSince == 0 {
+        workers[place].lateSince = now
+      } else {
+        giveUp(place, "began nothing of what it had")
+      }
+      return
+    }
+    workers[place].lateSince = 0
+    guard let timeout = worker.queue.first?.job.timeout else {
+      // It is in a task that may take any time.
+      workers[place].since = now
+      return
+    }
+    if said.begun > worker.completed + 1 || said.begunAt > now - timeout {
+      workers[place].since = max(worker.since, min(said.begunAt, now))
+      if Self.sum(workers[place].since, timeout) <= now { workers[place].since = now }
+      return
+    }
+    condemn(
+      place,
+      IPCError(.timedOut, context: "the task took longer than \(Duration.nanoseconds(timeout))"))
+  }
+
+  /// The call whose tasks have waited longest for any worker, and until when they do; `nil` where some
+  /// worker is ready, or waiting has another end.
+  private var unservedJob: (PoolJob, Int64)? {
+    guard settings.hasInitializer, settings.initializerTime == nil, let unservedSince else {
+      return nil
+    }
+    var first: (PoolJob, Int64)?
+    for place in 0..<listed.count {
+      let job = listed[place]
+      guard let timeout = job.timeout else { continue }
+      let time = Self.sum(
+        max(unservedSince, job.madeAt), max(timeout, settings.patience.forInitializers))
+      if time < first?.1 ?? .max { first = (job, time) }
+    }
+    return first
   }
 
   // MARK: The end
@@ -588,7 +714,7 @@ struct PoolScheduler {
         assignment.job.given -= assignment.elements.upperBound - assignment.next
         jobs.append(assignment.job)
       }
-      if workers[place].verdict == nil { commands.append(.kill(workers[place].number)) }
+      if !workers[place].isCondemned { commands.append(.kill(workers[place].number)) }
     }
     cancelled += outstanding + announced
     (outstanding, announced, streams) = (0, 0, 0)

@@ -119,6 +119,10 @@ final class ProcessEngine: WorkerEngine, @unchecked Sendable {
               fd: link.descriptor,
               directions: CIPC_WAITER_READABLE | (link.isBehind ? CIPC_WAITER_WRITABLE : 0)))
         }
+        for descriptor in link.printed.descriptors {
+          interests.append(
+            cipc_waiter_interest_t(fd: descriptor, directions: CIPC_WAITER_READABLE))
+        }
         // Asked for anew each time: it changes when the fork server dies.
         interests.append(
           cipc_waiter_interest_t(
@@ -152,13 +156,16 @@ final class ProcessEngine: WorkerEngine, @unchecked Sendable {
       let status = link.child.exitStatus
       link.flush()
       if link.receive(receiver) { hasTold = true }
+      link.printed.read { line in receiver.wrote(link.number, line) }
       if link.mustEnd && status == nil { link.kill() }
       guard let status else { continue }
       // All that is left, and no more than the ring can hold.
       for _ in 0..<WorkerRing.mostLooks where link.receive(receiver) {}
       self.links.withLock { links in links.removeAll { $0 === link } }
       link.salvage(receiver)
-      let end = WorkerEnd(name: link.child.name, status: status)
+      link.printed.finish { line in receiver.wrote(link.number, line) }
+      let end = WorkerEnd(
+        name: link.child.name, status: status, cause: link.child.causeOfDeath())
       ChildRegistry.remove(link.child.child)
       receiver.ended(link.number, end, link.activity)
       hasTold = true

@@ -22,6 +22,13 @@ internal import CIPC
 /// signal; another worker takes its place, and what it had waiting runs elsewhere. A task is begun once,
 /// unless it is said to be idempotent (`TaskOptions.retries`).
 ///
+/// A worker that traps prints a line that says why to its standard error. Where that is a `pipe`
+/// (`ChildProcessOptions.standardError`), the error of the task has the line too, and the `log` hook is told
+/// of all lines. Then the Swift runtime prints a backtrace, which takes a second; to have none, start
+/// the workers with `options: .init(environment: ["SWIFT_BACKTRACE": "enable=no"])`.
+///
+/// What a task prints is written out before its result arrives.
+///
 /// **Waiting.** Each operation exists for asynchronous code, where it suspends, and for synchronous
 /// code, where it blocks and does the pool's work meanwhile: then no thread is started. For tasks
 /// that nobody waits for, such as those that were submitted, and for suspended ones the pool has one
@@ -44,10 +51,12 @@ public final class ProcessPool: Sendable {
   ///   - workers: how many; `nil` for as many as there are processors for this process.
   ///   - name: the name of the pool.
   ///   - maxTasksPerWorker: after how many tasks a worker is replaced by a fresh one.
-  ///   - startMethod: how workers are started; `nil` for `forkServer`, which is the fastest. With
-  ///     `fork`, which works only while this process has one thread, later workers need that too.
+  ///   - startMethod: how workers are started; `nil` for `forkServer`, which is the fastest, or for
+  ///     `spawn` where the options change what the Swift runtime and the loader read of the environment
+  ///     at their start, such as `SWIFT_BACKTRACE`. With `fork`, which works only while this process has
+  ///     one thread, later workers need that too.
   ///   - memoryLimit: what each worker may allocate, in bytes, shared memory aside; one that needs
-  ///     more ends by a trap.
+  ///     more ends by a signal, and the error of its task names the limit. See `ResourceLimits`.
   ///   - progressBar: whether to draw a line on the terminal while the pool is busy for longer than
   ///     half a second; only where standard error is a terminal. What workers write to that terminal
   ///     comes by way of this process then, and stands above the line: to them it is a pipe.
@@ -171,7 +180,7 @@ public final class ProcessPool: Sendable {
     var options = options
     options.daemon = true
     options.standardInput = .null
-    options.method = startMethod ?? options.method ?? .forkServer
+    options.method = startMethod ?? options.effectiveMethod(.forkServer)
     if let memoryLimit { options.limits.dataBytes = memoryLimit }
     let bar = progressBar ? ProgressBar() : nil
     // It has a thread, with which there is no fork.
@@ -181,12 +190,16 @@ public final class ProcessPool: Sendable {
         name: name, options: options, processors: poolOptions.processors,
         isRelayed: relay != nil,
         initializer: initializer))
+    var settings = PoolScheduler.Settings(
+      workers: count, maxTasksPerWorker: maxTasksPerWorker,
+      idleTime: poolOptions.idleTime.map { max(0, Deadline.nanoseconds($0)) },
+      memoryGrowth: poolOptions.memoryGrowth, name: name)
+    settings.hasInitializer = initializer != nil
+    settings.initializerTime = poolOptions.initializerTimeout.map {
+      max(0, Deadline.nanoseconds($0))
+    }
     try self.init(
-      PoolScheduler.Settings(
-        workers: count, maxTasksPerWorker: maxTasksPerWorker,
-        idleTime: poolOptions.idleTime.map { max(0, Deadline.nanoseconds($0)) },
-        memoryGrowth: poolOptions.memoryGrowth, name: name),
-      engine, stateType: stateType,
+      settings, engine, stateType: stateType,
       reporter: ProgressReporter(
         bar: bar, relay: relay, poolOptions.onProgress,
         interval: poolOptions.progressInterval), log: log)

@@ -7,7 +7,13 @@
 /// ```
 public struct TaskOptions: Hashable, Sendable {
   /// How long a task may run; then its worker is killed and replaced, and the task's error is
-  /// `timedOut`. Waiting for a worker does not count. `nil` for as long as it takes.
+  /// `timedOut`. `nil` for as long as it takes.
+  ///
+  /// Waiting for a worker does not count, but it has an end too. A worker that begins nothing of what it
+  /// has, since somebody has stopped it, say, is replaced two seconds after that time, and others do what
+  /// it had. While no worker is ready since the pool's initializer does not return, tasks with a
+  /// timeout wait for it, or for a minute where that is longer; their error is `timedOut` then. For a
+  /// slower initializer there is `PoolOptions.initializerTimeout`.
   public var timeout: Duration?
   /// How often a task is tried again that its worker died over, for whatever reason but a timeout.
   ///

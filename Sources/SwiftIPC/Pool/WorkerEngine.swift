@@ -47,6 +47,8 @@ protocol WorkerReceiver: AnyObject {
   func received(_ frame: IncomingFrame, from worker: Int)
   /// The last that is said of a worker. `activity` is what it had said of itself.
   func ended(_ worker: Int, _ end: WorkerEnd, _ activity: WorkerActivity)
+  /// A line that a worker wrote to a standard stream that is a pipe.
+  func wrote(_ worker: Int, _ line: String)
 }
 
 /// A frame on its way to a worker. Unchecked: the bytes are there for the time of a call.
@@ -83,4 +85,8 @@ struct WorkerActivity: Equatable {
 struct WorkerEnd: Equatable {
   var name: String
   var status: ExitStatus
+  var cause = CauseOfDeath()
+
+  /// As the end of a sentence about the worker.
+  func description(_ place: String = "") -> String { "\(status)\(place)\(cause.text(status))" }
 }

@@ -13,6 +13,7 @@ internal import CIPC
 @safe final class WorkerLink: @unchecked Sendable {
   let number: Int
   let child: ChildHandle
+  let printed: WorkerOutput
   let descriptor: Int32
   private let socket: Connection
   private let down: WorkerRing
@@ -101,6 +102,7 @@ internal import CIPC
       child = try ChildProcess.start(ends, setting, options: options) { ends, setting in
         try WorkerMain(WorkerPort(ends), setting).run()
       }.handle
+      printed = WorkerOutput([child.output, child.error].compactMap { $0 })
       if let first { _ = send(first.frame) }
     } catch {
       closeDescriptor(descriptor)

@@ -21,6 +21,9 @@ final class ChildHandle: Sendable {
   /// Whether the child sends more than what a socket's buffer holds: then it must be read.
   private let returnsValue: Bool
   private let outcome = Guarded(Outcome.pending)
+  /// What memory the child may allocate, in bytes, and whether it has said that it was refused more.
+  private let memoryLimit: Int?
+  private let wasRefusedMemory = Guarded(false)
 
   enum Outcome {
     case pending
@@ -39,6 +42,9 @@ final class ChildHandle: Sendable {
     _ header: TaskHeader, _ arguments: [UInt8], _ outbox: DescriptorOutbox?,
     _ options: ChildProcessOptions, until deadline: Int64, forked: any ForkedTask
   ) throws(IPCError) {
+    var header = header
+    header.hasMemoryLimit = options.limits.dataBytes != nil
+    memoryLimit = options.limits.dataBytes
     returnsValue = header.returnsValue
     let given = try StartOptions(options, until: deadline)
     switch try Self.start(header.name, options, given) {
@@ -73,6 +79,7 @@ final class ChildHandle: Sendable {
     forking name: String, _ options: ChildProcessOptions, until deadline: Int64
   ) throws(IPCError) {
     returnsValue = false
+    memoryLimit = nil
     var options = options
     options.method = .fork
     let given = try StartOptions(options, until: deadline)
@@ -103,7 +110,7 @@ final class ChildHandle: Sendable {
     var process: OpaquePointer?
     var descriptor: Int32 = -1
     let status = unsafe given.withPointer { given in
-      switch options.method ?? .standard {
+      switch options.effectiveMethod(.standard) {
       case .spawn: unsafe cipc_process_spawn(&process, &descriptor, nil, given)
       case .forkServer: unsafe cipc_process_fork_server(&process, &descriptor, nil, given)
       case .fork: unsafe cipc_process_fork(&process, &descriptor, given)
@@ -169,6 +176,10 @@ final class ChildHandle: Sendable {
   private func read(_ outcome: inout Outcome, hasEnded: Bool) {
     guard case .pending = outcome else { return }
     switch connection.receiveIfReady(hasEnded: hasEnded) {
+    case .message(TaskFailure.refusedMemory, _):
+      // Its last word but for its status.
+      wasRefusedMemory.withLock { $0 = true }
+      read(&outcome, hasEnded: hasEnded)
     case .message(let bytes, let inbox): outcome = .message(bytes: bytes, inbox: inbox)
     case .end(let hasReadAll, let error):
       outcome = .none(taskWasTaken: hasReadAll, error)
@@ -232,13 +243,24 @@ final class ChildHandle: Sendable {
   private func died(_ status: ExitStatus) -> IPCError {
     var context = "\(self) \(status)"
     if case .exited = status { context += " and left no value" }
-    if status.isCrash {
-      context += """
-        ; if it reads a top-level variable of main.swift, that is why: such variables are never \
-        initialised in a child, so make it a static property of a type
-        """
+    context += causeOfDeath().text(status)
+    var error = IPCError(.childDied, context: context)
+    error.exitStatus = status
+    return error
+  }
+
+  /// What is known of the child's end. Once it has ended.
+  func causeOfDeath() -> CauseOfDeath {
+    _ = readiness(for: .outcome)
+    var cause = CauseOfDeath()
+    if wasRefusedMemory.withLock({ $0 }) { cause.memoryLimit = memoryLimit }
+    switch exitStatus {
+    // Somebody else's decision, of which the child knows nothing.
+    case .signalled(SIGKILL), .signalled(SIGTERM), .signalled(SIGINT), .exited(0), .unknown, nil:
+      break
+    case .signalled, .exited: cause.line = error?.lastLine
     }
-    return IPCError(.childDied, context: context)
+    return cause
   }
 
   private static func notTaken(_ child: RunningChild, _ status: ExitStatus) -> IPCError {

@@ -43,6 +43,7 @@ private func runTask(
 ) throws(IPCError) -> Int32 {
   CurrentProcess.becomeChild(header.name)
   ThrowTrace.begin()
+  if header.hasMemoryLimit { parent.watchMemory() }
   var arguments: IncomingArguments?
   if header.hasArguments { arguments = try parent.receive() }
   let job: Job

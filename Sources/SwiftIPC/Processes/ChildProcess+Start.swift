@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Synchronization
 
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
 // One overload for each way in which a closure is called. The compiler takes the first that fits:
 // without a value before with one, blocking before asynchronous.
 
@@ -205,6 +211,26 @@ extension ChildProcess {
 
 extension ChildProcessOptions {
   var isFork: Bool { (method ?? .standard) == .fork }
+
+  /// How the child is started: as it is said, or else by the method that is usual.
+  ///
+  /// A child of the fork server has what the loader, the libc and the Swift runtime have read of the
+  /// server's environment. Where it is to have another, and nobody asked for the server, it is spawned.
+  func effectiveMethod(_ usual: StartMethod) -> StartMethod {
+    if let method { return method }
+    return usual == .forkServer && changesRuntime ? .spawn : usual
+  }
+
+  private var changesRuntime: Bool {
+    environment.contains { name, value in
+      let own = unsafe getenv(name).map { unsafe String(cString: $0) }
+      return value != own && Self.readAtStart.contains { name.hasPrefix($0) }
+    }
+  }
+
+  private static let readAtStart = [
+    "SWIFT_", "LD_", "GLIBC_", "MALLOC_", "LIBDISPATCH_", "ASAN_", "TSAN_", "UBSAN_", "LSAN_",
+  ]
 }
 
 /// The names of children that were given none.

@@ -21,6 +21,11 @@ public struct ChildProcessOptions: Hashable, Sendable {
   /// How the child is started; `nil` for `StartMethod.standard`.
   public var method: StartMethod?
   /// What is different in the child's environment: a new value, or `nil` for a variable to leave out.
+  ///
+  /// The loader, the libc and the Swift runtime read some variables when a program begins:
+  /// `SWIFT_BACKTRACE`, say, which with "enable=no" keeps a trapping child from printing a backtrace for a
+  /// second. A child of the fork server has what the server began with. So one that is to have another
+  /// value is spawned, unless `method` asks for the server.
   public var environment: [String: String?]
   /// The child's working directory; `nil` for this process's.
   public var directory: String?

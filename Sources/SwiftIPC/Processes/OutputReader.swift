@@ -22,7 +22,12 @@ internal import CIPC
   /// Held while reading, never while waiting: old kernels need the turns (`cipc_pipe_read`).
   private let turn = Guarded(())
 
+  private let tail = OutputTail()
+
   init(adopting descriptor: Int32) { self.descriptor = descriptor }
+
+  /// The line that says why the child ended, as far as one does.
+  var lastLine: String? { tail.line(unreadIn: descriptor) }
 
   deinit { closeDescriptor(descriptor) }
 
@@ -104,6 +109,7 @@ internal import CIPC
     }
     if status == CIPC_EAGAIN.rawValue { return nil }
     try IPCError.check(status, Self.subject)
+    tail.note(bytes)
     return bytes
   }
 }

@@ -8,8 +8,11 @@
 ///
 /// A limit above this process's own needs a privilege: `notOwner`.
 public struct ResourceLimits: Hashable, Sendable {
-  /// Memory that the child allocates, in bytes: more is refused to it, which ends a Swift program by a
-  /// trap. Shared memory does not count.
+  /// Memory that the child allocates, in bytes: more is refused to it, which ends a Swift program by
+  /// SIGABRT, or another signal where there is not even enough to say so. Shared memory does not count.
+  ///
+  /// The error of its end names the limit then. For that the child has handlers of its own for the
+  /// signals of crashes, which do what was done before.
   public var dataBytes: Int?
   /// Processor time, in seconds: then the child is ended by SIGXCPU, and a second later by SIGKILL.
   public var cpuSeconds: Int?

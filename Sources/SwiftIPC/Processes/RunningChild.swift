@@ -56,6 +56,8 @@ internal import CIPC
 
   /// Sends a signal; does nothing when the child has ended: so it was meant.
   func signal(_ signal: Int32) throws(IPCError) {
+    // What prints a crashing child's backtrace would not notice its end.
+    if [SIGKILL, SIGTERM].contains(signal) && exitStatus == nil { cipc_death_end_backtrace(pid) }
     let status = unsafe cipc_process_signal(process, signal)
     if status != CIPC_ESRCH.rawValue { try IPCError.check(status, "\(self)") }
   }

@@ -69,6 +69,15 @@ internal import CIPC
     }
   }
 
+  /// Has the parent told when this process dies since it gets no more memory.
+  func watchMemory() {
+    let message = TaskFailure.refusedMemory
+    // As a frame: its length in front.
+    let frame = [0, 0, 0, UInt8(message.count)] + message
+    // Where that cannot be, the signal has to do.
+    _ = unsafe cipc_death_watch_memory(descriptor, frame, frame.count)
+  }
+
   /// As `poll` takes it: -1 for no deadline, and rounded up.
   private static func milliseconds(until deadline: Int64) -> Int32 {
     if deadline == .max { return -1 }

@@ -9,6 +9,8 @@ struct TaskHeader: Sendable {
   var name: String
   /// Whether the task returns something other than `Void`.
   var returnsValue: Bool
+  /// Whether the child's memory was limited at its start.
+  var hasMemoryLimit = false
   var work: Work
 
   enum Work: Sendable {
@@ -42,6 +44,7 @@ extension TaskHeader {
     var writer = HeaderWriter()
     writer.write(Self.version)
     writer.write(returnsValue ? 1 : 0 as UInt8)
+    writer.write(hasMemoryLimit ? 1 : 0 as UInt8)
     writer.write(name)
     switch work {
     case .closure(let location, let call, let arguments, let output):
@@ -66,6 +69,7 @@ extension TaskHeader {
     var reader = HeaderReader(bytes)
     guard try reader.integer(UInt8.self) == Self.version else { throw reader.malformed("version") }
     returnsValue = try reader.integer(UInt8.self) != 0
+    hasMemoryLimit = try reader.integer(UInt8.self) != 0
     name = try reader.text()
     let call = try reader.integer(UInt8.self)
     if call == Self.taskCall {

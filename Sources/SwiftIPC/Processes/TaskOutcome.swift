@@ -7,6 +7,10 @@ enum TaskFailure: UInt8 {
   case threw = 1
   /// The task could not be begun: a text that says why.
   case refused = 2
+  /// {}: the process is about to die, since it got no more memory.
+  case outOfMemory = 3
+
+  static let refusedMemory: [UInt8] = [outOfMemory.rawValue]
 
   /// The message of an error that was caught just now.
   static func threw(_ error: any Error) -> [UInt8] {
@@ -34,6 +38,7 @@ enum TaskFailure: UInt8 {
     case .refused:
       let text = String(decoding: message.dropFirst(), as: UTF8.self)
       return IPCError(.bootstrapFailed, context: text)
+    case .outOfMemory: return IPCError(.malformedMessage, context: "a child's last word")
     }
   }
 }

@@ -56,6 +56,14 @@ CIPC_API CIPC_CHECKED int cipc_image_resolve(const cipc_image_location_t *locati
 /// Returns CIPC_OK; CIPC_ENOENT when no loaded image holds the address; CIPC_EINVAL for no room.
 CIPC_API CIPC_CHECKED int cipc_image_name(const void *address, char *name, size_t room);
 
+/// Whether the symbol table of a program's file has a name with this part in it: 1, or 0. Reads the
+/// table, which may be megabytes.
+///
+/// Returns CIPC_ENOENT for a file without a symbol table, as a stripped one is, and for one that is
+/// no program of this machine's kind; CIPC_EINVAL for NULL, an empty part and one of more than 256
+/// bytes; what open(2) says.
+CIPC_API CIPC_CHECKED int cipc_image_file_has_symbol(const char *path, const char *part);
+
 CIPC_END_DECLS
 
 #endif
