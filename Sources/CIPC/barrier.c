@@ -6,6 +6,7 @@
 
 #include "futex.h"
 #include "interrupt.h"
+#include "object.h"
 #include "wait.h"
 
 #define BROKEN 1u
@@ -363,4 +364,40 @@ uint32_t cipc_barrier_waiting(const cipc_barrier_t *barrier, uint32_t parties) {
   uint32_t waiting = 0;
   for (uint32_t i = 0; i < parties; i++) waiting += has_arrived(&slot[i], round_of(state));
   return waiting < parties ? waiting : 0;
+}
+
+// MARK: By name
+
+cipc_segment_type_t cipc_barrier_type(uint64_t parties) {
+  const cipc_element_t element = {.size = sizeof(cipc_barrier_slot_t),
+                                  .stride = sizeof(cipc_barrier_slot_t),
+                                  .alignment = _Alignof(cipc_barrier_slot_t),
+                                  .fingerprint = 1};
+  return cipc_object_type(CIPC_KIND_BARRIER, 1, &element, parties);
+}
+
+static int prepare_named(void *payload, void *context) {
+  return cipc_barrier_init(payload, *(const uint32_t *)context);
+}
+
+static int check_named(const cipc_segment_t *segment, const cipc_object_t *object) {
+  (void)object;
+  uint64_t parties = cipc_segment_count(segment);
+  size_t footprint = parties - 1 < INT32_MAX ? cipc_barrier_footprint((uint32_t)parties) : SIZE_MAX;
+  return cipc_object_fits(segment, footprint);
+}
+
+int cipc_barrier_open_named(cipc_segment_t **segment, const char *name, uint64_t parties) {
+  return cipc_object_open(
+      segment, name, &(cipc_object_t){.type = cipc_barrier_type(parties), .check = check_named});
+}
+
+int cipc_barrier_open_or_create(cipc_segment_t **segment, const char *name, uint32_t parties) {
+  if (parties - UINT32_C(1) >= INT32_MAX) return CIPC_EINVAL;
+  return cipc_object_make(segment, name,
+                          &(cipc_object_t){.type = cipc_barrier_type(parties),
+                                           .size = cipc_barrier_footprint(parties),
+                                           .prepare = prepare_named,
+                                           .context = &parties,
+                                           .check = check_named});
 }

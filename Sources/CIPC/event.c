@@ -4,6 +4,7 @@
 #include <limits.h>
 
 #include "futex.h"
+#include "object.h"
 #include "tries.h"
 #include "watch.h"
 
@@ -71,4 +72,31 @@ static int watch_step(const cipc_watch_subject_t *subject, cipc_wait_t *wait) {
 
 int cipc_event_watch_open(cipc_watch_t **watch, cipc_event_t *event) {
   return cipc_watch_open(watch, &(cipc_watch_subject_t){.object = event, .step = watch_step});
+}
+
+// MARK: By name
+
+cipc_segment_type_t cipc_event_type(void) {
+  const cipc_element_t element = {.size = sizeof(cipc_event_t),
+                                  .stride = sizeof(cipc_event_t),
+                                  .alignment = _Alignof(cipc_event_t),
+                                  .fingerprint = 1};
+  return cipc_object_type(CIPC_KIND_EVENT, 1, &element, 1);
+}
+
+static int prepare(void *payload, void *context) {
+  cipc_event_init(payload, *(const int *)context);
+  return 0;
+}
+
+int cipc_event_open_named(cipc_segment_t **segment, const char *name) {
+  return cipc_object_open(segment, name, &(cipc_object_t){.type = cipc_event_type()});
+}
+
+int cipc_event_open_or_create(cipc_segment_t **segment, const char *name, int is_set) {
+  return cipc_object_make(segment, name,
+                          &(cipc_object_t){.type = cipc_event_type(),
+                                           .size = sizeof(cipc_event_t),
+                                           .prepare = prepare,
+                                           .context = &is_set});
 }

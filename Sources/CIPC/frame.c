@@ -120,6 +120,10 @@ static ssize_t pipe_transfer(int fd, struct iovec *vector, int count, bool writi
   return writev(fd, vector, count);
 }
 
+ssize_t cipc_frame_pipe_read(int fd, struct iovec *vector, int count) {
+  return pipe_transfer(fd, vector, count, false);
+}
+
 /// A pipe has no MSG_NOSIGNAL: block SIGPIPE in this thread and take back the one that we raised.
 ssize_t cipc_frame_pipe_write(int fd, struct iovec *vector, int count) {
   sigset_t sigpipe, before, pending;

@@ -109,20 +109,6 @@ static int greeting_take(int *connection, cipc_greeting_t *greeting) {
   return 1;
 }
 
-/// Has the kernel kill this process when the writing end of the pipe is closed, which its starter
-/// alone holds. (PR_SET_PDEATHSIG would follow the thread that started us, not the process.)
-static void lifeline_arm(int descriptor) {
-  int flags = fcntl(descriptor, F_GETFL);
-  if (flags < 0 || fcntl(descriptor, F_SETFD, FD_CLOEXEC) < 0 ||
-      fcntl(descriptor, F_SETOWN, getpid()) < 0 || fcntl(descriptor, F_SETSIG, SIGKILL) < 0 ||
-      fcntl(descriptor, F_SETFL, flags | O_ASYNC) < 0) {
-    _exit(CIPC_PROCESS_NO_ENTRY);
-  }
-  // It may have been closed before this was armed.
-  struct pollfd end = {descriptor, POLLIN, 0};
-  if (poll(&end, 1, 0) != 0) _exit(CIPC_PROCESS_NO_ENTRY);
-}
-
 static struct {
   int looked;
   int is_child;
@@ -151,7 +137,8 @@ static int settings_apply(const cipc_settings_t *settings) {
 
 void cipc_child_begin(const cipc_greeting_t *greeting, int connection) {
   child.starter = greeting->starter;
-  if (greeting->lifeline > 0) lifeline_arm((int)greeting->lifeline);
+  // Its end stays open here, since what our starter armed goes with the last copy.
+  if (greeting->lifeline > 0) (void)fcntl((int)greeting->lifeline, F_SETFD, FD_CLOEXEC);
   if (greeting->settings.is_given) {
     int32_t status = settings_apply(&greeting->settings);
     (void)send(connection, &status, sizeof status, MSG_NOSIGNAL);

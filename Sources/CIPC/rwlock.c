@@ -18,6 +18,7 @@
 
 #include "clock.h"
 #include "futex.h"
+#include "object.h"
 #include "tries.h"
 
 enum {
@@ -525,4 +526,37 @@ uint32_t cipc_rwlock_readers(const cipc_rwlock_t *lock, uint32_t lines) {
     if (found != CIPC_PARTICIPANT_NOBODY && !(found & CIPC_RWLOCK_WAITING)) count++;
   }
   return count;
+}
+
+// MARK: By name
+
+cipc_segment_type_t cipc_rwlock_type(uint64_t lines) {
+  const cipc_element_t element = {.size = 64, .stride = 64, .alignment = 64, .fingerprint = 1};
+  return cipc_object_type(CIPC_KIND_RWLOCK, 1, &element, lines);
+}
+
+static int prepare_named(void *payload, void *context) {
+  return cipc_rwlock_init(payload, *(const uint32_t *)context);
+}
+
+static int check_named(const cipc_segment_t *segment, const cipc_object_t *object) {
+  (void)object;
+  uint64_t lines = cipc_segment_count(segment);
+  size_t footprint = lines <= UINT32_MAX ? cipc_rwlock_footprint((uint32_t)lines) : SIZE_MAX;
+  return cipc_object_fits(segment, footprint);
+}
+
+int cipc_rwlock_open_named(cipc_segment_t **segment, const char *name, uint64_t lines) {
+  return cipc_object_open(segment, name,
+                          &(cipc_object_t){.type = cipc_rwlock_type(lines), .check = check_named});
+}
+
+int cipc_rwlock_open_or_create(cipc_segment_t **segment, const char *name, uint32_t lines) {
+  if (cipc_rwlock_footprint(lines) == SIZE_MAX) return CIPC_EINVAL;
+  return cipc_object_make(segment, name,
+                          &(cipc_object_t){.type = cipc_rwlock_type(lines),
+                                           .size = cipc_rwlock_footprint(lines),
+                                           .prepare = prepare_named,
+                                           .context = &lines,
+                                           .check = check_named});
 }

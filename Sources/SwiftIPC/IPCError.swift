@@ -147,7 +147,8 @@ extension IPCError {
   ///   - subject: what the operation was about; the status's message is added to it.
   package init(status: Int32, _ subject: String) {
     let isErrno = status < 0 && status >= -4095
-    let message = unsafe String(cString: cipc_status_message(status))
+    // With the field and both values, where that is why something was refused just now.
+    let message = unsafe String(cString: cipc_segment_refusal(status))
     self.init(
       Code(status: status),
       errno: isErrno ? -status : nil,
@@ -199,7 +200,7 @@ extension IPCError.Code {
       case CIPC_ENOBODY: .peersGone
       case CIPC_ERINGHEADER, CIPC_ERINGINDEX, CIPC_ERINGRECORD: .segmentMismatch
       default:
-        (CIPC_ESEGMENTOWNER.rawValue...CIPC_ESEGMENTSIZE.rawValue).contains(status)
+        (CIPC_ESEGMENTBOUND.rawValue...CIPC_ESEGMENTSIZE.rawValue).contains(status)
           ? .segmentMismatch : .system
       }
   }

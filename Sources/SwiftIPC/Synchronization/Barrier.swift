@@ -28,7 +28,8 @@ internal import CIPC
 /// takes the place of one that has not arrived, so any of many may make up the number.
 ///
 /// Any number of threads and processes may use it. It travels to another process as an argument of a
-/// child or in a message on a `Connection`, and is for processes that trust each other.
+/// child or in a message on a `Connection`, and is for processes that trust each other, because of the
+/// lock in it, see `Lock`.
 ///
 /// The corresponding C type is `cipc_barrier_t`.
 @safe
@@ -97,19 +98,14 @@ public final class Barrier: Sendable {
   }
 
   private static func segmentType(slots: UInt64) -> cipc_segment_type_t {
-    cipc_segment_type_t(
-      kind: UInt32(CIPC_KIND_BARRIER), version: 1,
-      element_size: UInt64(MemoryLayout<cipc_barrier_slot_t>.size),
-      stride: UInt64(MemoryLayout<cipc_barrier_slot_t>.stride),
-      alignment: UInt64(MemoryLayout<cipc_barrier_slot_t>.alignment),
-      count: slots, fingerprint: 1)
+    cipc_barrier_type(slots)
   }
 
   /// How many slots there are, as the header says, and whether they all are there.
   private static func slots(of segment: Segment) throws(IPCError) -> UInt32 {
     let slots = UInt32(clamping: segment.count)
     guard slots > 0, cipc_barrier_footprint(slots) <= segment.size else {
-      throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "Barrier")
+      throw segment.misfit("Barrier")
     }
     return slots
   }

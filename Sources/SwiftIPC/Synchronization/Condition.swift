@@ -32,7 +32,7 @@ internal import CIPC
 ///
 /// It holds a fixed number of waiters. Any number of threads and processes may use it; it travels to
 /// another process, with its lock, as an argument of a child or in a message on a `Connection`. It is
-/// for processes that trust each other. Keep it as long as the lock is held in which it was waited
+/// for processes that trust each other, because of that lock, see `Lock`. Keep it as long as the lock is held in which it was waited
 /// with: a lock that was received once more beside it is another mapping of the same memory.
 ///
 /// The corresponding C type is `cipc_condition_t`.
@@ -111,19 +111,14 @@ public final class Condition: Sendable {
   }
 
   private static func segmentType(slots: UInt64) -> cipc_segment_type_t {
-    cipc_segment_type_t(
-      kind: UInt32(CIPC_KIND_CONDITION), version: 1,
-      element_size: UInt64(MemoryLayout<cipc_condition_slot_t>.size),
-      stride: UInt64(MemoryLayout<cipc_condition_slot_t>.stride),
-      alignment: UInt64(MemoryLayout<cipc_condition_slot_t>.alignment),
-      count: slots, fingerprint: 1)
+    cipc_condition_type(slots)
   }
 
   /// How many slots there are, as the header says, and whether they all are there.
   private static func slots(of segment: Segment) throws(IPCError) -> UInt32 {
     let slots = UInt32(clamping: segment.count)
     guard slots > 0, cipc_condition_footprint(slots) <= segment.size else {
-      throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "Condition")
+      throw segment.misfit("Condition")
     }
     return slots
   }

@@ -32,8 +32,8 @@ public import CIPC
 ///
 /// Any number of threads and processes may use it; as many as the lock was made for read at a time,
 /// and further ones wait. It travels to another process as an argument of a child or in a message on a
-/// `Connection`, and is for processes that trust each other: one that writes over the lock's bytes
-/// crashes the others.
+/// `Connection`, and is for processes that trust each other: one that writes over the lock's bytes can
+/// crash the others and make them write to memory of theirs, see `Lock`.
 ///
 /// The corresponding C type is `cipc_rwlock_t`.
 @safe
@@ -92,7 +92,7 @@ public final class ReadWriteLock: Sendable {
     let lines = UInt32(clamping: segment.count)
     // The footprint is SIZE_MAX for a number of lines that no lock has: -1 here.
     guard (1...segment.size).contains(cipc_rwlock_footprint(lines)) else {
-      throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "ReadWriteLock")
+      throw segment.misfit("ReadWriteLock")
     }
     return lines
   }
@@ -114,9 +114,7 @@ public final class ReadWriteLock: Sendable {
   }
 
   private static func segmentType(lines: UInt64) -> cipc_segment_type_t {
-    cipc_segment_type_t(
-      kind: UInt32(CIPC_KIND_RWLOCK), version: 1,
-      element_size: 64, stride: 64, alignment: 64, count: lines, fingerprint: 1)
+    cipc_rwlock_type(lines)
   }
 
   @inlinable var pointer: UnsafeMutablePointer<cipc_rwlock_t> {

@@ -12,8 +12,9 @@
 ///
 /// Caveats:
 /// - For processes that trust each other. The C library links the mutexes that a
-///   thread holds through the shared page; a participant that scribbles over
-///   one crashes the next that unlocks it.
+///   thread holds through the shared page, by pointers; a participant that
+///   writes others there makes the next that locks or unlocks the mutex write
+///   where they lead, in memory of its own.
 /// - Never unmap, reuse or free the memory of a mutex that somebody holds or may
 ///   be unlocking.
 /// - glibc and musl do not agree on the contents: typed segments refuse the mix.
@@ -25,6 +26,7 @@
 
 #include "clock.h"
 #include "participant.h"
+#include "segment.h"
 #include "status.h"
 
 CIPC_BEGIN_DECLS
@@ -153,6 +155,28 @@ CIPC_API cipc_participant_t cipc_mutex_holder(const cipc_mutex_t *mutex);
 /// The pid of the owner whose death has not been repaired yet; 0 when there is none, or when it
 /// died before it had signed. For error messages; call it as the owner.
 CIPC_API pid_t cipc_mutex_casualty(const cipc_mutex_t *mutex);
+
+// MARK: By name
+
+/// The type of a segment whose payload is a mutex: what Swift's `Lock` is, or its `RecursiveLock`.
+CIPC_API cipc_segment_type_t cipc_mutex_type(int recursive);
+
+/// Opens the mutex of that name, which is at `cipc_segment_address(*segment)`. The caller closes
+/// the segment once no thread of its own holds the mutex. `options` as it was made with; NULL for a
+/// plain one.
+///
+/// As `cipc_segment_open_named`: CIPC_ENOENT: there is none. CIPC_ESEGMENT*: something else has the
+/// name; see `cipc_segment_refusal`. Does not block. Any thread; safe after fork.
+CIPC_API CIPC_CHECKED int cipc_mutex_open_named(cipc_segment_t **segment, const char *name,
+                                                const cipc_mutex_options_t *options);
+
+/// Opens the mutex of that name, or makes it: CIPC_SEGMENT_CREATED or 0. Of any number of processes
+/// that do so at the same time, one makes it and the others find it. As `cipc_mutex_open_named` and
+/// `cipc_segment_open_or_create`.
+///
+/// Commit point: that of `cipc_segment_publish`.
+CIPC_API CIPC_CHECKED int cipc_mutex_open_or_create(cipc_segment_t **segment, const char *name,
+                                                    const cipc_mutex_options_t *options);
 
 CIPC_END_DECLS
 

@@ -93,6 +93,8 @@
   X(CIPC_ESEGMENTMUTEX,      -4121,         "segment mutex layout: made with another libc") \
   X(CIPC_ESEGMENTNAMESPACE,  -4122,         "segment pid namespace: made in another pid namespace") \
   X(CIPC_ESEGMENTOWNER,      -4123,         "segment owner: the name belongs to another user") \
+  X(CIPC_ESEGMENTSHAPE,      -4124,         "segment shape: another shape, or another kind of array") \
+  X(CIPC_ESEGMENTBOUND,      -4125,         "segment bound: another limit") \
   X(CIPC_ENOBOOTSTRAP,       -4130,         "the start-up hook did not run in this program: call bootstrap() first in main") \
   X(CIPC_EBOOTSTRAP,         -4131,         "the child ended before it took its task") \
   X(CIPC_ETHREADS,           -4132,         "a process with more than one thread cannot be forked safely") \
