@@ -500,6 +500,21 @@ extension PoolFunction {
     #expect(progress.cancelled == 9 && progress.waiting == 0 && progress.total == 10)
   }
 
+  @Test func theRateOfAnIdlePoolStaysWhatItWas() throws {
+    let trial = Trial(workers: 1)
+    let job = try trial.job(1)
+    trial.engine.results(1, [0])
+    trial.step()
+    let rate = trial.core.progress().rate
+    #expect(rate > 0)
+    // Of what is over already, and of a stream to which nothing came.
+    trial.core.cancel(job, IPCError(.cancelled))
+    let stream = StreamJob<Int, Int>(trial.function, .init(), isOrdered: true, chunkSize: 1)
+    try trial.core.add(stream)
+    trial.core.cancel(stream, IPCError(.cancelled))
+    #expect(trial.core.progress().rate == rate)
+  }
+
   @Test func theElementsThatAStreamIsToHaveAreInTheTotal() throws {
     let trial = Trial(workers: 1)
     let stream = StreamJob<Int, Int>(trial.function, .init(), isOrdered: false, chunkSize: 1)

@@ -377,7 +377,7 @@ struct PoolScheduler {
 
   /// Between the elements of a stream there is no end of the work.
   private mutating func noteIdle(_ now: Int64) {
-    if outstanding == 0 && streams == 0 { idleSince = now }
+    if outstanding == 0 && streams == 0 && idleSince == nil { idleSince = now }
   }
 
   /// Counts how elements went, for progress.

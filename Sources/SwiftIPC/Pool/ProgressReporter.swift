@@ -25,6 +25,8 @@ protocol ProgressDisplay: Sendable {
 @safe final class ProgressReporter: @unchecked Sendable {
   private let displays: [any ProgressDisplay]
   private let relay: OutputRelay?
+  /// Whether anybody wants to know how much memory workers use.
+  private let measures: Bool
   private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   private var jobs = 0
   /// Whether a display is in a call.
@@ -42,6 +44,7 @@ protocol ProgressDisplay: Sendable {
     if displays.isEmpty { return nil }
     self.displays = displays
     self.relay = relay
+    measures = hook != nil
     var attributes = pthread_mutexattr_t()
     _ = unsafe pthread_mutexattr_init(&attributes)
     _ = unsafe pthread_mutexattr_settype(&attributes, Int32(PTHREAD_MUTEX_RECURSIVE))
@@ -89,7 +92,7 @@ protocol ProgressDisplay: Sendable {
   func report(_ core: PoolCore, _ now: Int64) {
     locked {
       if isShowing || !displays.contains(where: { $0.next <= now }) { return }
-      let progress = core.progress(measured: true)
+      let progress = core.progress(measured: measures)
       isShowing = true
       for display in displays where display.next <= now { display.show(progress) }
       isShowing = false
@@ -105,7 +108,7 @@ protocol ProgressDisplay: Sendable {
     // Once is enough, unless the hook itself adds jobs and ends them.
     while mustFinish {
       mustFinish = false
-      let progress = core.progress(measured: true)
+      let progress = core.progress(measured: measures)
       for display in displays { display.finish(progress) }
     }
     isShowing = false
