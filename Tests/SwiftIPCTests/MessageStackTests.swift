@@ -61,11 +61,11 @@ import Testing
 
   /// What each level of a message begins and ends with; in the middle there is None.
   enum Shape: String, CaseIterable {
-    case lists, tuples, dictionaries, sets, nodes, objects
+    case lists, tuples, dictionaries, sets, keys, nodes, objects
     var level: (before: [UInt8], after: [UInt8]) {
       switch self {
       case .lists: ([0x5d], [0x61])
-      case .tuples: ([], [0x85])
+      case .tuples, .keys: ([], [0x85])
       case .dictionaries: ([0x7d, 0x4e], [0x73])
       case .sets: ([0x28], [0x91])
       case .nodes: ([0x7d, 0x8c, 4] + Array("next".utf8) + [0x5d], [0x61, 0x73])
@@ -75,7 +75,13 @@ import Testing
     func message(_ depth: Int) -> [UInt8] {
       let (before, after) = level
       let middle: [UInt8] = self == .nodes ? [0x7d] : [0x4e]
-      return [0x80, 4] + [[UInt8]](repeating: before, count: depth).joined() + middle
+      // Bytes that are dropped, so that hashing sets in sets is not too much for the message.
+      let dropped: [UInt8] =
+        self == .sets ? [0x42, 0, 0, 2, 0] + [UInt8](repeating: 0, count: 0x20000) + [0x30] : []
+      if self == .keys {
+        return [0x80, 4, 0x28] + middle + [UInt8](repeating: 0x85, count: depth) + [0x91, 0x2e]
+      }
+      return [0x80, 4] + dropped + [[UInt8]](repeating: before, count: depth).joined() + middle
         + [[UInt8]](repeating: after, count: depth).joined() + [0x2e]
     }
   }
@@ -91,7 +97,10 @@ import Testing
         let value = try MessageDecoder().decode(MessageValue.self, from: message)
         let again = try MessageDecoder().decode(MessageValue.self, from: message)
         guard value == again, value.hashValue == again.hashValue, !value.description.isEmpty
-        else { return false }
+        else {
+          Issue.record("\(shape) \(depth) deep is another the second time")
+          return false
+        }
         _ = try? MessageEncoder().encode(value)
       }
       return true
@@ -106,10 +115,9 @@ import Testing
       {
         deepest = depth
       }
-      // Sets in sets are bounded by what hashing them costs as well, and types take what they take: a
-      // level of these is some 10 KiB without optimisation.
+      // Types take what they take: a level of these is some 10 KiB without optimisation.
       switch shape {
-      case .lists, .tuples, .dictionaries:
+      case .lists, .tuples, .dictionaries, .keys:
         #expect(deepest >= (kibibytes == 64 ? 4 : kibibytes == 8192 ? 500 : 16))
       case .sets, .objects: #expect(deepest >= (kibibytes < 256 ? 4 : 16))
       case .nodes: #expect(deepest >= (kibibytes == 8192 ? 200 : 1))
@@ -152,6 +160,17 @@ import Testing
         } catch { Issue.record("\(error)") }
       }
     }
+    // A key that is made where there is much stack.
+    var key = MessageValue.null
+    for _ in 1...2000 { key = .tuple([key]) }
+    let deep = key
+    let keyed = MessageValue.set([deep])
+    Self.onStack(of: 64 << 10) {
+      #expect(throws: IPCError.self) { try MessageEncoder().encode(keyed) }
+      #expect(keyed == .set([deep]))
+    }
+    // Freed here, too.
+    withExtendedLifetime((key, deep, keyed)) {}
     // Here there is stack enough, in the usual threads.
     let bytes = try MessageEncoder().encode(value)
     #expect(try MessageDecoder().decode(MessageValue.self, from: bytes) == value)

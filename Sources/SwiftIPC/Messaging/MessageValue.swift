@@ -72,10 +72,25 @@ public enum MessageValue: Sendable {
   var isHashableInPython: Bool {
     switch self {
     case .array, .dictionary, .set: false
-    case .tuple(let values): values.allSatisfy(\.isHashableInPython)
+    case .tuple(let values): Self.areHashableInPython(values)
     // The elements of a frozen set were looked at when it was made.
     default: true
     }
+  }
+
+  /// Without recursion: tuples may be nested deeper than a small stack goes.
+  private static func areHashableInPython(_ values: [MessageValue]) -> Bool {
+    var left = [values]
+    while let values = left.popLast() {
+      for value in values {
+        switch value {
+        case .array, .dictionary, .set: return false
+        case .tuple(let inner): left.append(inner)
+        default: break
+        }
+      }
+    }
+    return true
   }
 }
 

@@ -23,7 +23,7 @@ final class PickleTape {
   private var strings: [Int: String] = [:]
   private var byteArrays: [Int: [UInt8]] = [:]
   private var bigIntegers: [Int: BigInteger] = [:]
-  private var values: [Int: (value: MessageValue, weight: Int)] = [:]
+  private var values: [Int: (value: MessageValue, weight: Int, sets: Int)] = [:]
   private var keyIndexes: [Int: PickleKeyIndex] = [:]
   private var hasMade = false
 
@@ -33,6 +33,11 @@ final class PickleTape {
   private var maximum = 0
   /// What it costs to hash all that `value` has made so far.
   private var weight = 0
+  /// How many sets are within each other in the value that `value` has made last: the standard library
+  /// hashes a set by recursion into its elements.
+  private var sets = 0
+  /// More stack than hashing or comparing takes for each set in a set.
+  private static let stackPerSet: UInt = 2048
   /// How much text or bytes is as much work as one value.
   static let bytesPerValue = 16
 
@@ -394,6 +399,7 @@ final class PickleTape {
   /// at the stack.
   func value(_ node: PickleNode) throws(IPCError) -> MessageValue {
     weight = weight &+ 1 &+ scalarWeight(node)
+    sets = 0
     switch node.tag {
     case PickleOpcode.none: return .null
     case PickleOpcode.newTrue: return .bool(true)
@@ -415,12 +421,13 @@ final class PickleTape {
     let isShared = container(node.payload).isShared
     if isShared, let made = values[node.payload] {
       weight = weight &+ made.weight
+      sets = made.sets
       return made.value
     }
     let before = weight
     let value = try content(node)
     if isShared {
-      values[node.payload] = (value, weight &- before)
+      values[node.payload] = (value, weight &- before, sets)
       hasMade = true
     }
     return value
@@ -436,17 +443,27 @@ final class PickleTape {
   private func content(_ node: PickleNode) throws(IPCError) -> MessageValue {
     if CallStack.isLow { throw tooDeep(node, nil) }
     let children = children(of: node)
+    // The most of the elements'; `sets` is that of the value made last.
+    var deepest = 0
+    defer { sets = deepest }
     switch node.tag {
     case PickleOpcode.emptyDictionary:
       var dictionary = MessageDictionary()
       dictionary.reserveCapacity(children.count / 2)
       for key in stride(from: children.lowerBound, to: children.upperBound, by: 2) {
-        dictionary[try hashable(element(key))] = try value(element(key + 1))
+        let made = try hashable(element(key))
+        deepest = max(deepest, sets)
+        dictionary[made] = try value(element(key + 1))
+        deepest = max(deepest, sets)
       }
       return .dictionary(dictionary)
     case PickleOpcode.emptySet, PickleOpcode.frozenSet:
       var set = Set<MessageValue>(minimumCapacity: children.count)
-      for child in children { set.insert(try hashable(element(child))) }
+      for child in children {
+        set.insert(try hashable(element(child)))
+        deepest = max(deepest, sets)
+      }
+      deepest += 1
       return node.tag == PickleOpcode.emptySet ? .set(set) : .frozenSet(set)
     case PickleNode.complex:
       return .complex(
@@ -455,7 +472,10 @@ final class PickleTape {
     default:
       var array: [MessageValue] = []
       array.reserveCapacity(children.count)
-      for child in children { array.append(try value(element(child))) }
+      for child in children {
+        array.append(try value(element(child)))
+        deepest = max(deepest, sets)
+      }
       return node.tag == PickleOpcode.emptyTuple ? .tuple(array) : .array(array)
     }
   }
@@ -465,6 +485,7 @@ final class PickleTape {
     let before = weight
     let value = try value(node)
     try charge(weight &- before)
+    if CallStack.isLow(beside: UInt(sets) * Self.stackPerSet) { throw tooDeep(node, nil) }
     guard value.isHashableInPython else {
       throw IPCError(
         .malformedMessage,

@@ -8,10 +8,13 @@ enum CallStack {
   ///
   /// The levels of a value that was read take more stack in the decoder than they take when the value
   /// is freed, so what could be read on a thread can be freed there.
-  static var isLow: Bool {
+  static var isLow: Bool { isLow(beside: 0) }
+
+  /// The same when so many bytes of stack will be wanted.
+  static func isLow(beside wanted: UInt) -> Bool {
     var size = 0
     let left = UInt(bitPattern: unsafe cipc_stack_left(&size))
     // Where nobody knows both are as large as can be.
-    return left < min(1 << 16, UInt(bitPattern: size) / 4)
+    return left < min(1 << 16, UInt(bitPattern: size) / 4) + wanted
   }
 }
