@@ -253,7 +253,7 @@ extension InertMessage: CustomStringConvertible {
   var description: String {
     switch self {
     case .plain(let value): value.description
-    case .name: typeName ?? ""
+    case .name: (typeName ?? "").escaped
     case .object(let callee, let arguments, _):
       "\(callee)(\(arguments.map(\.description).joined(separator: ", ")))"
     case .container(let elements): "[\(elements.map(\.description).joined(separator: ", "))]"

@@ -44,10 +44,11 @@ final class MessageCodingPath {
 }
 
 extension String {
-  /// The text, or its beginning where it is long: for errors that quote what a peer sent. Counted in
-  /// bytes, since a single character may be of any length.
+  /// The text, or its beginning where it is long, escaped: for errors that quote what a peer sent.
+  /// Counted in bytes, since a single character may be of any length.
   func excerpt(_ shown: Int = 64) -> String {
-    utf8.count <= shown ? self : String(decoding: utf8.prefix(shown), as: UTF8.self) + "…"
+    utf8.count <= shown
+      ? escaped : (String(decoding: utf8.prefix(shown), as: UTF8.self) + "…").escaped
   }
 }
 

@@ -103,7 +103,7 @@ extension MessageValue: CustomStringConvertible {
     case .integer(let value): return value.description
     case .bigInteger(let value): return value.description
     case .double(let value): return value.description
-    case .string(let value): return value.debugDescription
+    case .string(let value): return value.debugDescription.escaped
     case .bytes(let value):
       let digits = value.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
       return "<" + digits.joined(separator: " ") + ">"
