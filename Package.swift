@@ -38,6 +38,8 @@ let package = Package(
     .target(
       name: "CTestSupport", dependencies: ["CIPC"], path: "Tests/CTestSupport",
       cSettings: [.define("_GNU_SOURCE")]),
+    // The Swift side of Tests/Python/named_test.py.
+    .executableTarget(name: "ForeignPeer", dependencies: ["SwiftIPC"], path: "Tests/ForeignPeer"),
     .testTarget(name: "SwiftIPCTests", dependencies: ["SwiftIPC", "CIPC", "CTestSupport"]),
   ],
   swiftLanguageModes: [.v6],

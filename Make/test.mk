@@ -76,7 +76,8 @@ test-consumers: lib require-swift ## programs that use an installed libcipc, and
 	@MAKEFLAGS= CC="$(CC)" CXX="$(CXX)" VERSION=$(VERSION) SOVERSION=$(SOVERSION) Tests/Consumers/run
 
 .PHONY: test-python
-test-python: lib require-python ## the Python ends that stand alone
+test-python: lib require-swift require-python ## libcipc from Python's ctypes, and with Swift beside it
+	@swift build -q --product ForeignPeer
 	@Scripts/run-programs --with python3 $(wildcard Tests/Python/*_test.py)
 
 .PHONY: test-tools ipctool

@@ -18,6 +18,7 @@
 #include "address.h"
 #include "clock.h"
 #include "frame.h"
+#include "interrupt.h"
 
 _Static_assert(sizeof(struct sockaddr_un) <= sizeof((cipc_address_t *)0)->storage, "room");
 _Static_assert(sizeof(struct sockaddr_in6) <= sizeof((cipc_address_t *)0)->storage, "room");
@@ -255,9 +256,8 @@ int cipc_address_connect(const cipc_address_t *address, int *fd, cipc_deadline_t
     } else {
       cipc_deadline_t until = cipc_clock_deadline(pause);
       struct pollfd none = {.fd = -1};
-      (void)poll(&none, 1, cipc_clock_poll_timeout(until < deadline ? until : deadline));
+      status = cipc_interrupt_poll(&none, 1, until < deadline ? until : deadline);
       if (pause < 50000000) pause *= 2;
-      status = 0;
     }
     if (status < 0) {
       if (*fd >= 0) (void)close(*fd);

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "futex.h"
+#include "interrupt.h"
+#include "object.h"
 #include "wait.h"
 
 #define BROKEN 1u
@@ -244,22 +246,32 @@ static bool has_changed(const void *context) {
   return __atomic_load_n(wait->word, __ATOMIC_RELAXED) != wait->expected;
 }
 
-int cipc_barrier_wait(cipc_barrier_t *barrier, uint32_t parties, cipc_barrier_action_t action,
-                      void *context, cipc_deadline_t deadline) {
+// Ends the round as the one that acts, or breaks the barrier; also where a signal arrives.
+static int act(cipc_barrier_t *barrier, const cipc_barrier_arrival_t *arrival,
+               cipc_barrier_action_t action, void *context) {
+  int done = action(context);
+  cipc_interrupt_pause();
+  int status = cipc_barrier_finish(barrier, arrival, done < 0);
+  cipc_interrupt_resume();
+  return done < 0 ? done : status;
+}
+
+static int give_up(cipc_barrier_t *barrier, const cipc_barrier_arrival_t *arrival, int status) {
+  cipc_interrupt_pause();
+  int ended = cipc_barrier_give_up(barrier, arrival);
+  cipc_interrupt_resume();
+  return ended == CIPC_ETIMEDOUT ? status : ended;
+}
+
+static int wait_for_all(cipc_barrier_t *barrier, uint32_t parties, cipc_barrier_action_t action,
+                        void *context, cipc_barrier_arrival_t *arrival, cipc_deadline_t deadline) {
   cipc_participant_t self = cipc_participant_this_thread();
-  cipc_barrier_arrival_t arrival = {0, 0};
   bool has_given_way = false;
   int look = 0;
   for (;;) {
     cipc_wait_t wait;
-    int status = cipc_barrier_step(barrier, parties, self, &arrival, action != NULL, look, &wait);
-    if (status == 0) return (int)arrival.index;
-    if (status == CIPC_BARRIER_ACT) {
-      int done = action(context);
-      status = cipc_barrier_finish(barrier, &arrival, done < 0);
-      if (done < 0) return done;
-      return status < 0 ? status : (int)arrival.index;
-    }
+    int status = cipc_barrier_step(barrier, parties, self, arrival, action != NULL, look, &wait);
+    if (status == CIPC_BARRIER_ACT) return act(barrier, arrival, action, context);
     if (status != CIPC_EAGAIN) return status;
     if (!has_given_way && deadline > CIPC_IMMEDIATELY) {
       has_given_way = true;
@@ -267,13 +279,29 @@ int cipc_barrier_wait(cipc_barrier_t *barrier, uint32_t parties, cipc_barrier_ac
       if (cipc_wait_give_way(&giving_way, has_changed, &wait)) continue;
     }
     status = cipc_wait_sleep(&wait, deadline);
-    if (status < 0) {
-      int ended = cipc_barrier_give_up(barrier, &arrival);
-      if (ended == CIPC_ETIMEDOUT) return status;
-      return ended < 0 ? ended : (int)arrival.index;
-    }
+    if (status == CIPC_EINTR) return status;
+    if (status < 0) return give_up(barrier, arrival, status);
     look = status == CIPC_WAIT_LOOK;
   }
+}
+
+int cipc_barrier_wait_on(cipc_barrier_t *barrier, uint32_t parties, cipc_barrier_action_t action,
+                         void *context, cipc_barrier_arrival_t *arrival, cipc_deadline_t deadline) {
+  int status = wait_for_all(barrier, parties, action, context, arrival, deadline);
+  if (status == CIPC_EINTR) return status;
+  int index = (int)arrival->index;
+  *arrival = (cipc_barrier_arrival_t){0, 0};
+  return status < 0 ? status : index;
+}
+
+int cipc_barrier_wait(cipc_barrier_t *barrier, uint32_t parties, cipc_barrier_action_t action,
+                      void *context, cipc_deadline_t deadline) {
+  cipc_barrier_arrival_t arrival = {0, 0};
+  // The others count on whoever has arrived, and the caller has nothing to go on with.
+  cipc_interrupt_pause();
+  int status = cipc_barrier_wait_on(barrier, parties, action, context, &arrival, deadline);
+  cipc_interrupt_resume();
+  return status;
 }
 
 int cipc_barrier_abort(cipc_barrier_t *barrier) {
@@ -336,4 +364,40 @@ uint32_t cipc_barrier_waiting(const cipc_barrier_t *barrier, uint32_t parties) {
   uint32_t waiting = 0;
   for (uint32_t i = 0; i < parties; i++) waiting += has_arrived(&slot[i], round_of(state));
   return waiting < parties ? waiting : 0;
+}
+
+// MARK: By name
+
+cipc_segment_type_t cipc_barrier_type(uint64_t parties) {
+  const cipc_element_t element = {.size = sizeof(cipc_barrier_slot_t),
+                                  .stride = sizeof(cipc_barrier_slot_t),
+                                  .alignment = _Alignof(cipc_barrier_slot_t),
+                                  .fingerprint = 1};
+  return cipc_object_type(CIPC_KIND_BARRIER, 1, &element, parties);
+}
+
+static int prepare_named(void *payload, void *context) {
+  return cipc_barrier_init(payload, *(const uint32_t *)context);
+}
+
+static int check_named(const cipc_segment_t *segment, const cipc_object_t *object) {
+  (void)object;
+  uint64_t parties = cipc_segment_count(segment);
+  size_t footprint = parties - 1 < INT32_MAX ? cipc_barrier_footprint((uint32_t)parties) : SIZE_MAX;
+  return cipc_object_fits(segment, footprint);
+}
+
+int cipc_barrier_open_named(cipc_segment_t **segment, const char *name, uint64_t parties) {
+  return cipc_object_open(
+      segment, name, &(cipc_object_t){.type = cipc_barrier_type(parties), .check = check_named});
+}
+
+int cipc_barrier_open_or_create(cipc_segment_t **segment, const char *name, uint32_t parties) {
+  if (parties - UINT32_C(1) >= INT32_MAX) return CIPC_EINVAL;
+  return cipc_object_make(segment, name,
+                          &(cipc_object_t){.type = cipc_barrier_type(parties),
+                                           .size = cipc_barrier_footprint(parties),
+                                           .prepare = prepare_named,
+                                           .context = &parties,
+                                           .check = check_named});
 }

@@ -3,6 +3,9 @@
 
 #include <stdbool.h>
 
+#include "mismatch.h"
+#include "object.h"
+
 // The length word in front of the bytes.
 #define PREFIX sizeof(uint64_t)
 
@@ -97,4 +100,69 @@ int cipc_bytes_store(cipc_bytes_t *bytes, size_t capacity, const void *content, 
   if (length > capacity) return CIPC_ECAPACITY;
   int status = cipc_cell_lock(&bytes->cell, deadline);
   return status < 0 ? status : replace(bytes, capacity, content, length);
+}
+
+// MARK: By name
+
+static const cipc_element_t byte = {
+    .size = 1, .stride = 1, .alignment = 1, .fingerprint = CIPC_FINGERPRINT_UINT8};
+
+cipc_segment_type_t cipc_bytes_type(uint64_t capacity) {
+  return cipc_object_type(CIPC_KIND_BYTES, 1, &byte, capacity);
+}
+
+cipc_segment_type_t cipc_string_type(uint64_t capacity) {
+  return cipc_object_type(CIPC_KIND_STRING, 1, &byte, capacity);
+}
+
+typedef struct first {
+  size_t capacity;
+  const void *content;
+  size_t length;
+} first_t;
+
+static int prepare(void *payload, void *context) {
+  const first_t *first = context;
+  return cipc_bytes_init(payload, first->capacity, first->content, first->length);
+}
+
+static int check(const cipc_segment_t *segment, const cipc_object_t *object) {
+  (void)object;
+  size_t size = cipc_segment_size(segment);
+  size_t footprint = cipc_bytes_footprint((size_t)cipc_segment_count(segment));
+  return footprint == size ? 0 : cipc_mismatch_numbers(CIPC_ESEGMENTCOUNT, size, footprint);
+}
+
+static int open_named(cipc_segment_t **segment, const char *name, cipc_segment_type_t type) {
+  return cipc_object_open(segment, name, &(cipc_object_t){.type = type, .check = check});
+}
+
+static int open_or_create(cipc_segment_t **segment, const char *name, cipc_segment_type_t type,
+                          const void *content, size_t length) {
+  first_t first = {.capacity = (size_t)type.count, .content = content, .length = length};
+  if (length > first.capacity) return CIPC_ECAPACITY;
+  return cipc_object_make(segment, name,
+                          &(cipc_object_t){.type = type,
+                                           .size = cipc_bytes_footprint(first.capacity),
+                                           .prepare = prepare,
+                                           .context = &first,
+                                           .check = check});
+}
+
+int cipc_bytes_open_named(cipc_segment_t **segment, const char *name, uint64_t capacity) {
+  return open_named(segment, name, cipc_bytes_type(capacity));
+}
+
+int cipc_bytes_open_or_create(cipc_segment_t **segment, const char *name, size_t capacity,
+                              const void *content, size_t length) {
+  return open_or_create(segment, name, cipc_bytes_type(capacity), content, length);
+}
+
+int cipc_string_open_named(cipc_segment_t **segment, const char *name, uint64_t capacity) {
+  return open_named(segment, name, cipc_string_type(capacity));
+}
+
+int cipc_string_open_or_create(cipc_segment_t **segment, const char *name, size_t capacity,
+                               const void *content, size_t length) {
+  return open_or_create(segment, name, cipc_string_type(capacity), content, length);
 }

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "futex.h"
+#include "interrupt.h"
+#include "object.h"
 
 #define NONE UINT32_MAX
 
@@ -86,7 +88,8 @@ static bool settle(cipc_condition_t *condition, uint32_t slots) {
 
 // Passes the notification of a dead waiter on, past all others that are found dead.
 static void pass_on(cipc_condition_t *condition, uint32_t slots, uint32_t from) {
-  for (;;) {
+  // At most once to each, whatever their tickets say meanwhile.
+  for (uint32_t i = 0; i < slots; i++) {
     cipc_condition_slot_t *dead = slot_at(condition, from);
     uint64_t limit = dead->limit;
     uint32_t to =
@@ -215,11 +218,16 @@ int cipc_condition_wait(cipc_condition_t *condition, uint32_t slots, cipc_mutex_
       if (status < 0) break;
       look = status == CIPC_WAIT_LOOK;
     }
+    // The caller gets the mutex back, whatever arrives meanwhile.
+    cipc_interrupt_pause();
     int left = cipc_condition_leave(condition, slots, mutex, &entered);
+    cipc_interrupt_resume();
     if (left != CIPC_ETIMEDOUT) return left;
     // Not notified: because that was all the time, or there was no sleeping.
     if (status < 0) return status;
-    // Or for the death of an owner that somebody else has repaired since: nothing to tell.
+    // Or for the death of an owner that somebody else has repaired since: nothing to tell. Or
+    // somebody scribbles.
+    if (cipc_clock_now() >= deadline) return CIPC_ETIMEDOUT;
   }
 }
 
@@ -272,4 +280,40 @@ uint32_t cipc_condition_waiting(const cipc_condition_t *condition, uint32_t slot
     }
   }
   return waiting;
+}
+
+// MARK: By name
+
+cipc_segment_type_t cipc_condition_type(uint64_t slots) {
+  const cipc_element_t element = {.size = sizeof(cipc_condition_slot_t),
+                                  .stride = sizeof(cipc_condition_slot_t),
+                                  .alignment = _Alignof(cipc_condition_slot_t),
+                                  .fingerprint = 1};
+  return cipc_object_type(CIPC_KIND_CONDITION, 1, &element, slots);
+}
+
+static int prepare_named(void *payload, void *context) {
+  return cipc_condition_init(payload, *(const uint32_t *)context);
+}
+
+static int check_named(const cipc_segment_t *segment, const cipc_object_t *object) {
+  (void)object;
+  uint64_t slots = cipc_segment_count(segment);
+  size_t footprint = slots - 1 < INT32_MAX ? cipc_condition_footprint((uint32_t)slots) : SIZE_MAX;
+  return cipc_object_fits(segment, footprint);
+}
+
+int cipc_condition_open_named(cipc_segment_t **segment, const char *name, uint64_t slots) {
+  return cipc_object_open(
+      segment, name, &(cipc_object_t){.type = cipc_condition_type(slots), .check = check_named});
+}
+
+int cipc_condition_open_or_create(cipc_segment_t **segment, const char *name, uint32_t slots) {
+  if (slots - UINT32_C(1) >= INT32_MAX) return CIPC_EINVAL;
+  return cipc_object_make(segment, name,
+                          &(cipc_object_t){.type = cipc_condition_type(slots),
+                                           .size = cipc_condition_footprint(slots),
+                                           .prepare = prepare_named,
+                                           .context = &slots,
+                                           .check = check_named});
 }

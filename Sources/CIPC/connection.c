@@ -16,6 +16,7 @@
 #include "descriptor.h"
 #include "fork_hooks.h"
 #include "frame.h"
+#include "interrupt.h"
 
 /// A receiver that had to wait the last time waits first; every so often it looks first all the
 /// same, since only then can it learn that messages come faster than it takes them.
@@ -352,16 +353,18 @@ static int take_turn(cipc_connection_t *connection, struct turn *turn, cipc_dead
   while (*place != NULL) place = &(*place)->next;
   *place = &self;
   int status = 0;
-  struct timespec until = cipc_clock_timespec(deadline);
-  while (!self.has_turn && !connection->closed) {
-    error = deadline == CIPC_NO_DEADLINE
+  cipc_interrupt_hold_t hold;
+  cipc_interrupt_hold(&hold);
+  while (status == 0 && !self.has_turn && !connection->closed) {
+    cipc_deadline_t end = cipc_interrupt_step(&hold, deadline, deadline);
+    struct timespec until = cipc_clock_timespec(end);
+    error = end == CIPC_NO_DEADLINE
                 ? pthread_cond_wait(&self.granted, &connection->guard)
                 : pthread_cond_timedwait(&self.granted, &connection->guard, &until);
-    if (error == ETIMEDOUT && !self.has_turn && !connection->closed) {
-      status = CIPC_ETIMEDOUT;
-      break;
-    }
+    if (error != ETIMEDOUT || self.has_turn || connection->closed) continue;
+    status = end == deadline ? CIPC_ETIMEDOUT : cipc_interrupt_held(&hold);
   }
+  cipc_interrupt_let_go(&hold);
   if (connection->closed) status = CIPC_ECLOSED;
   if (!self.has_turn) {
     for (place = &turn->first; *place != &self;) place = &(*place)->next;
@@ -440,13 +443,14 @@ static int wake_descriptor(cipc_connection_t *connection) {
   return wake;
 }
 
-/// Waits until `fd` is ready, or `wake` is, or the deadline. 0, CIPC_ETIMEDOUT or -errno.
+/// Waits until `fd` is ready, or `wake` is, or the deadline. 0, CIPC_EAGAIN, CIPC_ETIMEDOUT or
+/// -errno.
 static int wait_either(int fd, short events, int wake, cipc_deadline_t deadline) {
   struct pollfd entries[2] = {{.fd = fd, .events = events}, {.fd = wake, .events = POLLIN}};
   // Without an eventfd (no descriptors left) look up now and then.
   cipc_deadline_t until = wake < 0 ? cipc_clock_slice(deadline) : deadline;
-  int count = poll(entries, 2, cipc_clock_poll_timeout(until));
-  if (count < 0) return errno == EINTR ? CIPC_EAGAIN : -errno;
+  int count = cipc_interrupt_poll(entries, 2, until);
+  if (count < 0) return count;
   if (entries[0].revents != 0) return 0;
   if (count > 0 || deadline == CIPC_NO_DEADLINE || cipc_clock_now() < deadline) return CIPC_EAGAIN;
   return CIPC_ETIMEDOUT;
@@ -466,6 +470,44 @@ static int wait_ready(cipc_connection_t *connection, int fd, short events,
 
 // MARK: Sending
 
+/// Waits until it is worth going on with a send that said `status`: 0, or why not.
+static int wait_to_send(cipc_connection_t *connection, int status, int64_t *pause,
+                        cipc_deadline_t deadline) {
+  if (status == CIPC_EAGAIN) {
+    return deadline <= CIPC_IMMEDIATELY ? CIPC_ETIMEDOUT
+                                        : wait_ready(connection, connection->fd, POLLOUT, deadline);
+  }
+  if (status != -ETOOMANYREFS) return status;
+  // Nothing tells when descriptors leave the queues of this user.
+  cipc_deadline_t until = cipc_clock_deadline(*pause);
+  if (*pause < 50000000) *pause *= 2;
+  if (deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline) return CIPC_ETIMEDOUT;
+  status = wait_ready(connection, -1, 0, until < deadline ? until : deadline);
+  bool is_over = deadline != CIPC_NO_DEADLINE && until >= deadline;
+  return status == CIPC_ETIMEDOUT && !is_over ? 0 : status;
+}
+
+/// With the turn: sends until all is out, or the deadline. `keeps`: the caller can go on.
+static int send_until(cipc_connection_t *connection, cipc_frame_writer_t *writer, bool keeps,
+                      cipc_deadline_t deadline) {
+  int64_t pause = 1000000;
+  bool is_paused = false;
+  int status;
+  for (;;) {
+    status = cipc_frame_writer_step(writer, connection->fd, connection->kind);
+    if (status == 0) break;
+    // From the first byte on there is no way back.
+    if (!keeps && !is_paused && writer->sent > 0) {
+      is_paused = true;
+      cipc_interrupt_pause();
+    }
+    status = wait_to_send(connection, status, &pause, deadline);
+    if (status < 0) break;
+  }
+  if (is_paused) cipc_interrupt_resume();
+  return status;
+}
+
 int cipc_connection_send(cipc_connection_t *connection, const void *bytes, size_t length,
                          const int *descriptors, size_t count, cipc_deadline_t deadline) {
   int status = enter(connection, &connection->sending, CIPC_CONNECTION_WRITABLE, deadline);
@@ -474,27 +516,7 @@ int cipc_connection_send(cipc_connection_t *connection, const void *bytes, size_
   status = length > connection->maximum ? CIPC_EFRAMETOOLONG
                                         : cipc_frame_writer_init(&writer, connection->kind, bytes,
                                                                  length, descriptors, count, 0);
-  int64_t pause = 1000000;
-  while (status == 0) {
-    status = cipc_frame_writer_step(&writer, connection->fd, connection->kind);
-    if (status == CIPC_EAGAIN) {
-      status = deadline <= CIPC_IMMEDIATELY
-                   ? CIPC_ETIMEDOUT
-                   : wait_ready(connection, connection->fd, POLLOUT, deadline);
-    } else if (status == -ETOOMANYREFS) {
-      // Nothing tells when descriptors leave the queues of this user.
-      cipc_deadline_t until = cipc_clock_deadline(pause);
-      if (pause < 50000000) pause *= 2;
-      status = deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline
-                   ? CIPC_ETIMEDOUT
-                   : wait_ready(connection, -1, 0, until < deadline ? until : deadline);
-      if (status == CIPC_ETIMEDOUT && (deadline == CIPC_NO_DEADLINE || until < deadline)) {
-        status = 0;
-      }
-    } else {
-      break;
-    }
-  }
+  if (status == 0) status = send_until(connection, &writer, false, deadline);
   (void)pthread_mutex_lock(&connection->guard);
   if (breaks(connection, status, writer.sent)) break_locked(connection);
   pass_turn(&connection->sending);
@@ -502,26 +524,55 @@ int cipc_connection_send(cipc_connection_t *connection, const void *bytes, size_
   return status;
 }
 
-int cipc_connection_send_step(cipc_connection_t *connection, const void *bytes, size_t length,
-                              const int *descriptors, size_t count, uint64_t *progress) {
+/// Makes the caller a user that has the turn, or has it still for the send that got so far.
+static int enter_again(cipc_connection_t *connection, uint64_t progress, cipc_deadline_t deadline) {
+  if (progress == 0) {
+    return enter(connection, &connection->sending, CIPC_CONNECTION_WRITABLE, deadline);
+  }
   (void)pthread_mutex_lock(&connection->guard);
   connection->users++;
-  int status = 0;
-  if (connection->closed) {
-    status = CIPC_ECLOSED;
-  } else if (!(connection->flags & CIPC_CONNECTION_WRITABLE)) {
-    status = CIPC_ENOTWRITABLE;
-  } else if (*progress > 0) {
-    if (*progress != connection->partial) status = CIPC_EINVAL;
-  } else {
-    status = take_turn(connection, &connection->sending, CIPC_IMMEDIATELY);
-  }
+  int status = connection->closed                ? CIPC_ECLOSED
+               : progress != connection->partial ? CIPC_EINVAL
+                                                 : 0;
   if (status < 0) {
     leave_locked(connection);
-    return status;
+  } else {
+    (void)pthread_mutex_unlock(&connection->guard);
   }
-  (void)pthread_mutex_unlock(&connection->guard);
+  return status;
+}
 
+/// Leaves a send that can be gone on with: it keeps the turn once something is out.
+static void leave_sending(cipc_connection_t *connection, int status, bool more, uint64_t progress) {
+  (void)pthread_mutex_lock(&connection->guard);
+  if (!more && breaks(connection, status, progress)) break_locked(connection);
+  connection->partial = more ? progress : 0;
+  if (connection->partial == 0) pass_turn(&connection->sending);
+  leave_locked(connection);
+}
+
+int cipc_connection_send_on(cipc_connection_t *connection, const void *bytes, size_t length,
+                            const int *descriptors, size_t count, uint64_t *progress,
+                            cipc_deadline_t deadline) {
+  int status = enter_again(connection, *progress, deadline);
+  if (status < 0) return status;
+  cipc_frame_writer_t writer = {.sent = *progress};
+  status = length > connection->maximum
+               ? CIPC_EFRAMETOOLONG
+               : cipc_frame_writer_init(&writer, connection->kind, bytes, length, descriptors,
+                                        count, *progress);
+  if (status == 0) {
+    status = send_until(connection, &writer, true, deadline);
+    *progress = writer.sent;
+  }
+  leave_sending(connection, status, status == CIPC_EINTR || status == CIPC_ETIMEDOUT, *progress);
+  return status;
+}
+
+int cipc_connection_send_step(cipc_connection_t *connection, const void *bytes, size_t length,
+                              const int *descriptors, size_t count, uint64_t *progress) {
+  int status = enter_again(connection, *progress, CIPC_IMMEDIATELY);
+  if (status < 0) return status;
   cipc_frame_writer_t writer = {.sent = *progress};
   status = length > connection->maximum
                ? CIPC_EFRAMETOOLONG
@@ -531,13 +582,7 @@ int cipc_connection_send_step(cipc_connection_t *connection, const void *bytes, 
     status = cipc_frame_writer_step(&writer, connection->fd, connection->kind);
     *progress = writer.sent;
   }
-
-  (void)pthread_mutex_lock(&connection->guard);
-  bool more = status == CIPC_EAGAIN || status == -ETOOMANYREFS;
-  if (!more && breaks(connection, status, *progress)) break_locked(connection);
-  connection->partial = more ? *progress : 0;
-  if (connection->partial == 0) pass_turn(&connection->sending);
-  leave_locked(connection);
+  leave_sending(connection, status, status == CIPC_EAGAIN || status == -ETOOMANYREFS, *progress);
   return status;
 }
 
@@ -609,6 +654,7 @@ static int await_body(cipc_connection_t *connection, uint8_t *destination,
 static bool is_fatal(int status) {
   switch (status) {
     case CIPC_ETIMEDOUT:
+    case CIPC_EINTR:
     case CIPC_EMSGSIZE:
     case CIPC_EPEERCLOSED:
     case CIPC_ECLOSED:

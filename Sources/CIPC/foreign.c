@@ -11,6 +11,7 @@
 // clang-format off
 #define TYPES(X) \
   X(cipc_address_t) \
+  X(cipc_array_t) \
   X(cipc_barrier_arrival_t) \
   X(cipc_barrier_slot_t) \
   X(cipc_barrier_t) \
@@ -21,6 +22,7 @@
   X(cipc_condition_wait_t) \
   X(cipc_connection_state_t) \
   X(cipc_credentials_t) \
+  X(cipc_element_t) \
   X(cipc_event_t) \
   X(cipc_image_location_t) \
   X(cipc_journal_area_t) \
@@ -48,6 +50,7 @@
   X(cipc_segment_participant_t) \
   X(cipc_segment_type_t) \
   X(cipc_semaphore_t) \
+  X(cipc_service_socket_t) \
   X(cipc_trace_place_t) \
   X(cipc_wait_t) \
   X(cipc_waiter_interest_t)

@@ -96,6 +96,8 @@ int cipc_process_fork(cipc_process_t **process, int *connection,
   int status = cipc_start_prepare(&start, NULL, options);
   if (status == CIPC_OK) status = cipc_start_separate(&start);
   if (status < 0) return cipc_start_finish(&start, status, process, connection);
+  // Opened again when the child is there: see cipc_lifeline_writer.
+  cipc_lifeline_delist(start.made);
 
   flush();
   pid_t pid = fork();

@@ -15,6 +15,7 @@
 
 #include "clock.h"
 #include "descriptor.h"
+#include "interrupt.h"
 
 /// The most that a peer can send at once: SCM_MAX_FD of the kernel.
 #define BATCH 253
@@ -87,9 +88,9 @@ int cipc_frame_kind(int fd) {
 int cipc_frame_wait(int fd, short events, cipc_deadline_t deadline) {
   for (;;) {
     struct pollfd entry = {.fd = fd, .events = events};
-    int count = poll(&entry, 1, cipc_clock_poll_timeout(deadline));
+    int count = cipc_interrupt_poll(&entry, 1, deadline);
     if (count > 0) return entry.revents & POLLNVAL ? CIPC_EBADF : 0;
-    if (count < 0 && errno != EINTR) return -errno;
+    if (count < 0) return count;
     if (count == 0 && deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline) {
       return CIPC_ETIMEDOUT;
     }
@@ -117,6 +118,10 @@ static ssize_t pipe_transfer(int fd, struct iovec *vector, int count, bool writi
     room -= vector[i].iov_len;
   }
   return writev(fd, vector, count);
+}
+
+ssize_t cipc_frame_pipe_read(int fd, struct iovec *vector, int count) {
+  return pipe_transfer(fd, vector, count, false);
 }
 
 /// A pipe has no MSG_NOSIGNAL: block SIGPIPE in this thread and take back the one that we raised.
@@ -273,6 +278,16 @@ int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind) {
   return 0;
 }
 
+/// Pauses for a while: 0; CIPC_ETIMEDOUT: the deadline has passed; CIPC_EINTR.
+static int wait_a_while(int64_t *pause, cipc_deadline_t deadline) {
+  if (deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline) return CIPC_ETIMEDOUT;
+  cipc_deadline_t until = cipc_clock_deadline(*pause);
+  struct pollfd none = {.fd = -1};
+  int status = cipc_interrupt_poll(&none, 1, until < deadline ? until : deadline);
+  if (*pause < 50000000) *pause *= 2;
+  return status < 0 ? status : 0;
+}
+
 int cipc_frame_write(int fd, const void *bytes, size_t length, const int *descriptors, size_t count,
                      cipc_deadline_t deadline) {
   int kind = cipc_frame_kind(fd);
@@ -280,22 +295,23 @@ int cipc_frame_write(int fd, const void *bytes, size_t length, const int *descri
   cipc_frame_writer_t writer;
   int status = cipc_frame_writer_init(&writer, kind, bytes, length, descriptors, count, 0);
   int64_t pause = 1000000;
+  bool is_paused = false;
   while (status == 0) {
     status = cipc_frame_writer_step(&writer, fd, kind);
+    if (status == 0) break;
+    // From the first byte on there is no way back.
+    if (!is_paused && writer.sent > 0) {
+      is_paused = true;
+      cipc_interrupt_pause();
+    }
     if (status == CIPC_EAGAIN) {
       status = cipc_frame_wait(fd, POLLOUT, deadline);
     } else if (status == -ETOOMANYREFS) {
       // Nothing tells when descriptors leave the queues of this user.
-      if (deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline) return CIPC_ETIMEDOUT;
-      cipc_deadline_t until = cipc_clock_deadline(pause);
-      struct pollfd none = {.fd = -1};
-      (void)poll(&none, 1, cipc_clock_poll_timeout(until < deadline ? until : deadline));
-      if (pause < 50000000) pause *= 2;
-      status = 0;
-    } else {
-      break;
+      status = wait_a_while(&pause, deadline);
     }
   }
+  if (is_paused) cipc_interrupt_resume();
   return status;
 }
 
@@ -634,14 +650,21 @@ int cipc_frame_read(int fd, uint64_t maximum, uint8_t **bytes, size_t *length, i
   cipc_frame_reader_init(&reader, maximum, true);
   reader.patient = true;
   uint64_t claimed = 0;
+  bool is_paused = false;
   int status;
   for (;;) {
     status = cipc_frame_reader_header(&reader, fd, kind, &claimed);
     if (status == 0) status = cipc_frame_reader_body(&reader, fd, kind, NULL);
     if (status != CIPC_EAGAIN) break;
+    // What was read is nowhere to be kept.
+    if (!is_paused && reader.received > 0) {
+      is_paused = true;
+      cipc_interrupt_pause();
+    }
     status = cipc_frame_wait(fd, POLLIN, deadline);
     if (status < 0) break;
   }
+  if (is_paused) cipc_interrupt_resume();
   if (status == 0) status = cipc_frame_reader_take(&reader, descriptors, count);
   if (status == 0) {
     *bytes = reader.parked;

@@ -24,6 +24,10 @@ int cipc_frame_kind(int fd);
 /// Writes what fits into a pipe now, without waiting and without a SIGPIPE; as writev(2) otherwise.
 ssize_t cipc_frame_pipe_write(int fd, struct iovec *vector, int count);
 
+/// Reads what is in a pipe now, without waiting; as readv(2) otherwise. With kernels before 6.4,
+/// one thread at a time: there another reader may take what this one was told of.
+ssize_t cipc_frame_pipe_read(int fd, struct iovec *vector, int count);
+
 /// A frame on its way out. `sent` is all of its state, so that a caller can put
 /// a writer together again between two steps.
 typedef struct cipc_frame_writer {

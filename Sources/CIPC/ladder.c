@@ -304,7 +304,12 @@ static bool trim_some(cipc_ring_t *ring) {
 }
 
 void cipc_ladder_trim(cipc_ring_t *ring) {
-  while (trim_some(ring)) {
+  // Once for each piece that there can be, whatever others say of what has memory.
+  uint64_t pieces = 0;
+  for (uint32_t i = 0; i < ring->rung_count; i++) {
+    pieces += ring->rungs[i].units * CIPC_RING_UNIT / TRIM + 1;
+  }
+  while (pieces-- != 0 && trim_some(ring)) {
   }
 }
 

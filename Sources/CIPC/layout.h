@@ -23,7 +23,7 @@
 #include "table.h"
 
 #define CIPC_LAYOUT_MAGIC UINT64_C(0x0031474553504943)  // "CIPSEG1" in memory, little-endian
-#define CIPC_LAYOUT_VERSION 3u
+#define CIPC_LAYOUT_VERSION 4u
 #define CIPC_LAYOUT_READY UINT64_C(0x59444145520a0d1a)
 
 enum { CIPC_LIBC_GLIBC = 1, CIPC_LIBC_MUSL = 2 };

@@ -21,6 +21,7 @@
 #include "connection.h"
 #include "descriptor.h"
 #include "fork_hooks.h"
+#include "interrupt.h"
 
 /// How long to try for the lock of a directory, in nanoseconds: listeners hold it for microseconds,
 /// and whoever holds it for other reasons, or to be in the way, is not waited for.
@@ -216,11 +217,8 @@ static int own_wake(cipc_listener_t *listener) {
   return listener->wake < 0 ? -errno : 0;
 }
 
-int cipc_listener_open(cipc_listener_t **opened, const cipc_address_t *address,
-                       const cipc_listener_options_t *options) {
-  *opened = NULL;
-  int kind = cipc_address_kind(address);
-  if (kind == 0 || address->length > sizeof address->storage) return CIPC_EINVAL;
+/// A listener without a socket.
+static int make(cipc_listener_t **made, const cipc_address_t *address) {
   cipc_listener_t *listener = calloc(1, sizeof *listener);
   if (listener == NULL) return CIPC_ENOMEM;
   listener->address = *address;
@@ -233,8 +231,20 @@ int cipc_listener_open(cipc_listener_t **opened, const cipc_address_t *address,
     return -error;
   }
   enlist(listener);
+  *made = listener;
+  return 0;
+}
+
+int cipc_listener_open(cipc_listener_t **opened, const cipc_address_t *address,
+                       const cipc_listener_options_t *options) {
+  *opened = NULL;
+  int kind = cipc_address_kind(address);
+  if (kind == 0 || address->length > sizeof address->storage) return CIPC_EINVAL;
+  cipc_listener_t *listener;
+  int status = make(&listener, address);
+  if (status < 0) return status;
   int fd = -1;
-  int status = cipc_address_socket(address, &fd);
+  status = cipc_address_socket(address, &fd);
   listener->fd = fd;
   if (status == 0 && kind >= 4) {
     int on = 1, off = 0;
@@ -265,6 +275,55 @@ int cipc_listener_open(cipc_listener_t **opened, const cipc_address_t *address,
     return status;
   }
   *opened = listener;
+  return 0;
+}
+
+/// The address of a socket, where it is a stream socket of a family that addresses have, and
+/// listens.
+static int adoptable(int descriptor, cipc_address_t *address) {
+  memset(address, 0, sizeof *address);
+  int type = 0, listens = 0;
+  socklen_t size = sizeof type;
+  if (getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &size) < 0) {
+    return errno == ENOTSOCK ? CIPC_EOPNOTSUPP : -errno;
+  }
+  if (type != SOCK_STREAM) return CIPC_EOPNOTSUPP;
+  size = sizeof address->storage;
+  if (getsockname(descriptor, (struct sockaddr *)(void *)address->storage.bytes, &size) < 0) {
+    return -errno;
+  }
+  // Longer ones are cut: of another family.
+  if (size > sizeof address->storage) return CIPC_EOPNOTSUPP;
+  address->length = (uint32_t)size;
+  size = sizeof listens;
+  if (getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0) return -errno;
+  if (!listens) return CIPC_EINVAL;
+  return cipc_address_kind(address) == 0 ? CIPC_EOPNOTSUPP : 0;
+}
+
+int cipc_listener_adopt(cipc_listener_t **adopted, int descriptor) {
+  *adopted = NULL;
+  cipc_address_t address;
+  int status = adoptable(descriptor, &address);
+  if (status < 0) return status;
+  cipc_listener_t *listener;
+  status = make(&listener, &address);
+  if (status < 0) return status;
+  int flags = fcntl(descriptor, F_GETFL);
+  if (flags < 0 || fcntl(descriptor, F_SETFD, FD_CLOEXEC) < 0 ||
+      fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) < 0) {
+    status = -errno;
+  }
+  if (status == 0) status = own_wake(listener);
+  if (status < 0) {
+    // Without the socket, which stays the caller's.
+    cipc_listener_free(listener);
+    return status;
+  }
+  // Others have it as well.
+  listener->is_alone = false;
+  listener->fd = descriptor;
+  *adopted = listener;
   return 0;
 }
 
@@ -420,8 +479,8 @@ static int wait_for_client(const cipc_listener_t *listener, cipc_deadline_t dead
   }
   struct pollfd entries[2] = {{.fd = listener->fd, .events = POLLIN},
                               {.fd = listener->wake, .events = POLLIN}};
-  if (poll(entries, 2, cipc_clock_poll_timeout(deadline)) < 0 && errno != EINTR) return -errno;
-  return 0;
+  int count = cipc_interrupt_poll(entries, 2, deadline);
+  return count < 0 ? count : 0;
 }
 
 int cipc_listener_accept(cipc_listener_t *listener, cipc_connection_t **connection,

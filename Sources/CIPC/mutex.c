@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "clock.h"
+#include "interrupt.h"
+#include "object.h"
 
 // The dead owner had not signed yet.
 #define CASUALTY_UNKNOWN UINT32_MAX
@@ -50,13 +52,20 @@ static bool is_lost(const cipc_mutex_t *mutex) {
 }
 
 static int wait_for(cipc_mutex_t *mutex, cipc_deadline_t deadline) {
-  for (;;) {
-    cipc_deadline_t slice = cipc_clock_slice(deadline);
-    int error = lock_for_a_slice(&mutex->native, slice);
-    if (error == 0 || error == EOWNERDEAD) return error;
-    if (is_lost(mutex)) return ENOTRECOVERABLE;
-    if (error != ETIMEDOUT || slice >= deadline) return error;
-  }
+  cipc_interrupt_hold_t hold;
+  // The C library goes on waiting behind a signal.
+  cipc_interrupt_hold(&hold);
+  int error;
+  cipc_deadline_t slice;
+  do {
+    slice = cipc_interrupt_step(&hold, cipc_clock_slice(deadline), deadline);
+    error = lock_for_a_slice(&mutex->native, slice);
+    if (error == 0 || error == EOWNERDEAD) break;
+    if (is_lost(mutex)) error = ENOTRECOVERABLE;
+    if (error == ETIMEDOUT && slice < deadline) error = cipc_interrupt_held(&hold) < 0 ? EINTR : 0;
+  } while (error == 0);
+  cipc_interrupt_let_go(&hold);
+  return error;
 }
 
 // Takes what the death of an owner left behind, as the next owner.
@@ -106,4 +115,37 @@ cipc_participant_t cipc_mutex_holder(const cipc_mutex_t *mutex) {
 pid_t cipc_mutex_casualty(const cipc_mutex_t *mutex) {
   uint32_t dirty = __atomic_load_n(&mutex->dirty, __ATOMIC_RELAXED);
   return dirty >= NOT_RECOVERABLE ? 0 : (pid_t)dirty;
+}
+
+// MARK: By name
+
+cipc_segment_type_t cipc_mutex_type(int recursive) {
+  const cipc_element_t element = {.size = sizeof(cipc_mutex_t),
+                                  .stride = sizeof(cipc_mutex_t),
+                                  .alignment = _Alignof(cipc_mutex_t),
+                                  .fingerprint = recursive ? 2 : 1};
+  return cipc_object_type(CIPC_KIND_MUTEX, 1, &element, 1);
+}
+
+static int prepare(void *payload, void *context) { return cipc_mutex_init(payload, context); }
+
+static cipc_object_t describe(cipc_mutex_options_t *options) {
+  return (cipc_object_t){.type = cipc_mutex_type(options->recursive),
+                         .size = sizeof(cipc_mutex_t),
+                         .prepare = prepare,
+                         .context = options};
+}
+
+int cipc_mutex_open_named(cipc_segment_t **segment, const char *name,
+                          const cipc_mutex_options_t *options) {
+  cipc_mutex_options_t copy = {.recursive = options != NULL && options->recursive};
+  const cipc_object_t object = describe(&copy);
+  return cipc_object_open(segment, name, &object);
+}
+
+int cipc_mutex_open_or_create(cipc_segment_t **segment, const char *name,
+                              const cipc_mutex_options_t *options) {
+  cipc_mutex_options_t copy = {.recursive = options != NULL && options->recursive};
+  const cipc_object_t object = describe(&copy);
+  return cipc_object_make(segment, name, &object);
 }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "fork_hooks.h"
@@ -66,6 +67,28 @@ int cipc_pipe_write(cipc_pipe_t *pipe, const void *bytes, size_t size, size_t *w
   } while (done < 0 && errno == EINTR);
   if (done < 0) return errno == EPIPE ? CIPC_EPEERCLOSED : -errno;
   *written = (size_t)done;
+  return CIPC_OK;
+}
+
+int cipc_pipe_read(int reader, void *bytes, size_t size, size_t *count) {
+  if (count == NULL || (bytes == NULL && size > 0)) return CIPC_EINVAL;
+  *count = 0;
+  if (size == 0) return CIPC_OK;
+  ssize_t done;
+  do {
+    struct iovec vector = {bytes, size};
+    done = cipc_frame_pipe_read(reader, &vector, 1);
+  } while (done < 0 && errno == EINTR);
+  if (done < 0) return -errno;
+  *count = (size_t)done;
+  return CIPC_OK;
+}
+
+int cipc_pipe_available(int reader, size_t *count) {
+  if (count == NULL) return CIPC_EINVAL;
+  int waiting = 0;
+  if (ioctl(reader, FIONREAD, &waiting) < 0) return -errno;
+  *count = waiting > 0 ? (size_t)waiting : 0;
   return CIPC_OK;
 }
 

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "interrupt.h"
 #include "start.h"
 #include "table.h"
 
@@ -108,20 +109,6 @@ static int greeting_take(int *connection, cipc_greeting_t *greeting) {
   return 1;
 }
 
-/// Has the kernel kill this process when the writing end of the pipe is closed, which its starter
-/// alone holds. (PR_SET_PDEATHSIG would follow the thread that started us, not the process.)
-static void lifeline_arm(int descriptor) {
-  int flags = fcntl(descriptor, F_GETFL);
-  if (flags < 0 || fcntl(descriptor, F_SETFD, FD_CLOEXEC) < 0 ||
-      fcntl(descriptor, F_SETOWN, getpid()) < 0 || fcntl(descriptor, F_SETSIG, SIGKILL) < 0 ||
-      fcntl(descriptor, F_SETFL, flags | O_ASYNC) < 0) {
-    _exit(CIPC_PROCESS_NO_ENTRY);
-  }
-  // It may have been closed before this was armed.
-  struct pollfd end = {descriptor, POLLIN, 0};
-  if (poll(&end, 1, 0) != 0) _exit(CIPC_PROCESS_NO_ENTRY);
-}
-
 static struct {
   int looked;
   int is_child;
@@ -150,7 +137,8 @@ static int settings_apply(const cipc_settings_t *settings) {
 
 void cipc_child_begin(const cipc_greeting_t *greeting, int connection) {
   child.starter = greeting->starter;
-  if (greeting->lifeline > 0) lifeline_arm((int)greeting->lifeline);
+  // Its end stays open here, since what our starter armed goes with the last copy.
+  if (greeting->lifeline > 0) (void)fcntl((int)greeting->lifeline, F_SETFD, FD_CLOEXEC);
   if (greeting->settings.is_given) {
     int32_t status = settings_apply(&greeting->settings);
     (void)send(connection, &status, sizeof status, MSG_NOSIGNAL);
@@ -349,10 +337,11 @@ int cipc_process_wait(cipc_process_t *process, cipc_deadline_t deadline,
   status->end = CIPC_PROCESS_RUNNING;
   status->value = 0;
   while (!cipc_process_try_reap(process)) {
-    int timeout = cipc_clock_poll_timeout(deadline);
-    if (timeout == 0) return CIPC_ETIMEDOUT;
+    if (cipc_clock_poll_timeout(deadline) == 0) return CIPC_ETIMEDOUT;
     struct pollfd end = {cipc_process_descriptor(process), POLLIN, 0};
-    if (poll(&end, 1, timeout) > 0 && !cipc_process_try_reap(process)) {
+    int count = cipc_interrupt_poll(&end, 1, deadline);
+    if (count < 0) return count;
+    if (count > 0 && !cipc_process_try_reap(process)) {
       // Ended, and a tracer has not let it go yet; the pidfd cannot tell when it does.
       (void)poll(NULL, 0, 1);
     }

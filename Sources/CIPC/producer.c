@@ -4,6 +4,7 @@
 
 #include "ring.h"
 #include "sleepers.h"
+#include "tries.h"
 
 // MARK: The side
 
@@ -12,7 +13,8 @@ int cipc_ring_claim(cipc_participant_t *word, cipc_participant_t *mine) {
   if (__builtin_expect(*mine == self && self != CIPC_PARTICIPANT_NOBODY, 1)) return 0;
   if (self == CIPC_PARTICIPANT_NOBODY) return CIPC_ESRCH;
   cipc_participant_t found = __atomic_load_n(word, __ATOMIC_ACQUIRE);
-  while (found != self) {
+  for (int i = 0; found != self; i++) {
+    if (i == CIPC_TRIES) return CIPC_EBUSY;
     if (found != CIPC_PARTICIPANT_NOBODY &&
         cipc_participant_check(found) != CIPC_PARTICIPANT_DEAD) {
       return CIPC_EBUSY;

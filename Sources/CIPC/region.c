@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "layout.h"
+#include "mismatch.h"
+#include "object.h"
 
 #define MAGIC UINT64_C(0x0031474552504943)  // "CIPREG1" in memory, little-endian
 #define VERSION 1u
@@ -47,9 +49,13 @@ int cipc_region_format(cipc_region_t *region, size_t size) {
 }
 
 int cipc_region_check(const cipc_region_t *region, size_t size) {
+  cipc_mismatch_clear();
   if (!is_large_enough(size)) return CIPC_ESEGMENTSIZE;
-  if (region->magic != MAGIC) return CIPC_ESEGMENTMAGIC;
-  return region->size == size ? 0 : CIPC_ESEGMENTSIZE;
+  // Each is read once.
+  uint64_t magic = __atomic_load_n(&region->magic, __ATOMIC_RELAXED);
+  uint64_t claimed = __atomic_load_n(&region->size, __ATOMIC_RELAXED);
+  if (magic != MAGIC) return cipc_mismatch_words(CIPC_ESEGMENTMAGIC, magic, MAGIC);
+  return claimed == size ? 0 : cipc_mismatch_numbers(CIPC_ESEGMENTSIZE, claimed, size);
 }
 
 cipc_segment_type_t cipc_region_type(uint64_t size) {
@@ -71,6 +77,32 @@ int cipc_region_create(cipc_segment_t **segment, size_t size) {
   if (status == 0) status = cipc_segment_publish(*segment, NULL);
   if (status < 0) cipc_segment_close(*segment);
   return status;
+}
+
+// MARK: By name
+
+static int prepare_named(void *payload, void *context) {
+  return cipc_region_format(payload, *(const size_t *)context);
+}
+
+static int check_named(const cipc_segment_t *segment, const cipc_object_t *object) {
+  (void)object;
+  return cipc_region_check(cipc_region_in(segment), cipc_segment_size(segment));
+}
+
+int cipc_region_open_named(cipc_segment_t **segment, const char *name, uint64_t size) {
+  return cipc_object_open(segment, name,
+                          &(cipc_object_t){.type = cipc_region_type(size), .check = check_named});
+}
+
+int cipc_region_open_or_create(cipc_segment_t **segment, const char *name, size_t size) {
+  if (!is_large_enough(size)) return CIPC_EINVAL;
+  return cipc_object_make(segment, name,
+                          &(cipc_object_t){.type = cipc_region_type(size),
+                                           .size = size,
+                                           .prepare = prepare_named,
+                                           .context = &size,
+                                           .check = check_named});
 }
 
 cipc_region_t *cipc_region_in(const cipc_segment_t *segment) {
@@ -112,14 +144,12 @@ int cipc_region_entry(const cipc_region_t *region, size_t size, size_t index,
 
 // As with the header of a segment, the first field that differs decides.
 static int compare(const cipc_segment_type_t *found, const cipc_segment_type_t *wanted) {
-  if (found->kind != wanted->kind) return CIPC_ESEGMENTKIND;
-  if (found->version != wanted->version) return CIPC_ESEGMENTVERSION;
-  if (found->element_size != wanted->element_size) return CIPC_ESEGMENTELEMENT;
-  if (found->stride != wanted->stride) return CIPC_ESEGMENTSTRIDE;
-  if (found->alignment != wanted->alignment) return CIPC_ESEGMENTALIGNMENT;
-  if (found->fingerprint != wanted->fingerprint) return CIPC_ESEGMENTTYPE;
-  if (wanted->count == CIPC_SEGMENT_ANY_COUNT) return 0;
-  return found->count == wanted->count ? 0 : CIPC_ESEGMENTCOUNT;
+  int status = cipc_mismatch_kind(found, wanted);
+  if (status == 0) status = cipc_mismatch_element(found, wanted);
+  if (status < 0 || wanted->count == CIPC_SEGMENT_ANY_COUNT) return status;
+  return found->count == wanted->count
+             ? 0
+             : cipc_mismatch_numbers(CIPC_ESEGMENTCOUNT, found->count, wanted->count);
 }
 
 // A name with zeros up to its full size.
@@ -133,6 +163,7 @@ static int full_name(const char *name, char *full) {
 
 int cipc_region_find(const cipc_region_t *region, size_t size, const char *name,
                      const cipc_segment_type_t *type, cipc_region_entry_t *entry) {
+  cipc_mismatch_clear();
   char full[CIPC_REGION_NAME_SIZE];
   if (full_name(name, full) < 0) return CIPC_ENOENT;
   size_t count = cipc_region_count(region, size);
@@ -150,7 +181,8 @@ int cipc_region_find(const cipc_region_t *region, size_t size, const char *name,
 static int check_object(const cipc_region_object_t *object) {
   uint64_t bytes = 0;
   uint64_t alignment = object->type.alignment;
-  if (object->size == 0 || (alignment & (alignment - 1)) != 0 || alignment > LARGEST_ALIGNMENT ||
+  if (object->size == 0 || object->type.fingerprint == CIPC_FINGERPRINT_ANY ||
+      (alignment & (alignment - 1)) != 0 || alignment > LARGEST_ALIGNMENT ||
       __builtin_mul_overflow(object->type.count, object->type.stride, &bytes) ||
       bytes > object->size) {
     return CIPC_EINVAL;

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "cipc/descriptor.h"
+#include "interrupt.h"
+#include "mismatch.h"
 #include "segment.h"
 #include "sleepers.h"
 #include "watch.h"
@@ -25,6 +27,27 @@ static cipc_segment_type_t type_of(const cipc_ring_options_t *options) {
                                .alignment = CIPC_RING_UNIT,
                                .count = 0,
                                .fingerprint = options->fingerprint};
+}
+
+uint64_t cipc_ring_fingerprint(int form, const cipc_element_t *element) {
+  if (element == NULL || element->fingerprint == CIPC_FINGERPRINT_ANY) return CIPC_FINGERPRINT_ANY;
+  uint64_t fingerprint = element->fingerprint;
+  uint64_t size = 0;
+  switch (form) {
+    case CIPC_RING_OF_ELEMENTS:
+      size = element->size;
+      break;
+    case CIPC_RING_OF_ARRAYS:
+      if (fingerprint == CIPC_FINGERPRINT_UINT8) return CIPC_FINGERPRINT_BYTES;
+      size = element->stride;
+      break;
+    case CIPC_RING_OF_MESSAGES:
+      break;
+    default:
+      return CIPC_FINGERPRINT_ANY;
+  }
+  // One step of the hash that the fingerprint is of.
+  return (fingerprint ^ ((uint64_t)form + (size << 8))) * UINT64_C(0x100000001b3);
 }
 
 // MARK: Setting up
@@ -101,6 +124,12 @@ static int read_configuration(cipc_ring_t *ring, const cipc_ring_control_t *cont
   return is_known && planned == size ? 0 : CIPC_ERINGHEADER;
 }
 
+static const char *flags_name(unsigned flags) {
+  if ((flags & CIPC_RING_SPSC) != 0) return "one producer and consumer";
+  if ((flags & CIPC_RING_LEASED) != 0) return "leased";
+  return (flags & CIPC_RING_TRACKED) != 0 ? "tracked" : "neither leased nor tracked";
+}
+
 // Takes the segment over on success.
 static int adopt(cipc_ring_t **ring, cipc_segment_t *segment, unsigned flags) {
   cipc_ring_t *made = calloc(1, sizeof *made);
@@ -108,7 +137,9 @@ static int adopt(cipc_ring_t **ring, cipc_segment_t *segment, unsigned flags) {
   cipc_ring_control_t *control = cipc_segment_address(segment);
   size_t size = cipc_segment_size(segment);
   int status = size < sizeof *control ? CIPC_ERINGHEADER : read_configuration(made, control, size);
-  if (status == 0 && made->flags != flags) status = CIPC_ERINGHEADER;
+  if (status == 0 && made->flags != flags) {
+    status = cipc_mismatch(CIPC_ERINGHEADER, flags_name(made->flags), flags_name(flags));
+  }
   unsigned char *base;
   made->segment = segment;
   if (status == 0) status = cipc_ladder_map(made, 0, &base);
@@ -255,8 +286,10 @@ void cipc_ring_shut(cipc_ring_t *ring) {
   cipc_ring_control_t *control = ring->control;
   // What a living process has leased goes back when it says so, or when it ends: not if somebody
   // has kept the side for so long.
+  cipc_interrupt_pause();
   bool has_side =
       cipc_ring_is_leased(ring) && cipc_consumer_visit(ring, cipc_clock_deadline(1000000000)) == 0;
+  cipc_interrupt_resume();
   if (has_side) cipc_lease_abandon(ring);
   // With the side: no thread leases anything in between.
   uint32_t was_shut = __atomic_exchange_n(&ring->is_shut, 1, __ATOMIC_SEQ_CST);

@@ -18,6 +18,8 @@
 
 #include "clock.h"
 #include "futex.h"
+#include "object.h"
+#include "tries.h"
 
 enum {
   // The door is closed: a writer waits for the readers to leave, or is inside. Behind a closed door
@@ -83,7 +85,7 @@ static int settle(cipc_rwlock_t *lock, int status) {
   // One that died pending has changed nothing. Commit point of telling of one that died inside; the
   // door stays closed, for a reader that looks must find whoever is killed from here on.
   uint32_t state = load(&lock->state);
-  while (state & ACTIVE) {
+  for (int i = 0; i < CIPC_TRIES && state & ACTIVE; i++) {
     if (swap(&lock->state, &state, (state & ~(uint32_t)ACTIVE) | DIRTY)) break;
   }
   return cipc_mutex_recover(&lock->mutex);
@@ -118,11 +120,12 @@ static int release_mutex(cipc_rwlock_t *lock) {
   // An exchange and not a load: either it finds the mark of who has tried in vain, or who marks
   // later finds the mutex free.
   uint32_t turn = __atomic_fetch_add(&lock->turn, 0, __ATOMIC_SEQ_CST);
-  while (turn & 1) {
-    if (!swap(&lock->turn, &turn, turn + 1)) continue;
-    wake_all(&lock->turn);
-    break;
+  bool is_marked = turn & 1;
+  for (int i = 0; i < CIPC_TRIES && turn & 1; i++) {
+    if (swap(&lock->turn, &turn, turn + 1)) break;
   }
+  // Also where another has taken the mark away, and in between they came back.
+  if (is_marked) wake_all(&lock->turn);
   return status;
 }
 
@@ -245,9 +248,7 @@ int cipc_rwlock_write_step(cipc_rwlock_t *lock, uint32_t lines, cipc_participant
   if (owner == CIPC_PARTICIPANT_NOBODY) return CIPC_ESRCH;
   int status = cipc_mutex_trylock(&lock->mutex);
   if (status == CIPC_EBUSY) {
-    uint32_t turn = load(&lock->turn);
-    while (!(turn & 1) && !swap(&lock->turn, &turn, turn + 1)) {
-    }
+    uint32_t turn = __atomic_fetch_or(&lock->turn, 1, __ATOMIC_SEQ_CST);
     *wait = (cipc_wait_t){.word = &lock->turn, .expected = turn | 1};
     // Once more behind the mark, so that no release is missed.
     status = cipc_mutex_trylock(&lock->mutex);
@@ -356,12 +357,22 @@ static bool reads_already(const cipc_rwlock_t *lock, uint32_t lines, cipc_partic
   return false;
 }
 
+// What a reader's place says of it.
+typedef enum standing { STANDS_INSIDE, STANDS_WAITING, STANDS_NOWHERE } standing_t;
+
+static standing_t standing(const cipc_participant_t *place, cipc_participant_t reader) {
+  cipc_participant_t found = load_place(place);
+  if (found == reader) return STANDS_INSIDE;
+  return found == (reader | CIPC_RWLOCK_WAITING) ? STANDS_WAITING : STANDS_NOWHERE;
+}
+
 // The step of a reader that has a place, by its own doing or, `waits`, as one that waits there.
 static int pass_door(cipc_rwlock_t *lock, uint32_t lines, cipc_participant_t reader, bool waits,
                      int look, uint32_t *number, cipc_wait_t *wait) {
-  cipc_participant_t *place = &cipc_rwlock_places(lock)[*number];
   bool inspected = waits && !look;
-  for (;;) {
+  // Others open and close the door; a process that scribbles may do so all the time.
+  for (int i = 0; i < CIPC_TRIES; i++) {
+    cipc_participant_t *place = &cipc_rwlock_places(lock)[*number];
     uint32_t state = load(&lock->state);
     if (!waits) {
       if (!(state & CLOSED) || reads_already(lock, lines, reader, *number)) return told(state);
@@ -377,11 +388,22 @@ static int pass_door(cipc_rwlock_t *lock, uint32_t lines, cipc_participant_t rea
       waits = true;
       continue;
     }
-    // A writer has let us in. The share counts although another may have closed the door since.
-    if (load_place(place) == reader) return told(load(&lock->state));
+    switch (standing(place, reader)) {
+      // A writer has let us in. The share counts although another may have closed the door since.
+      case STANDS_INSIDE:
+        return told(load(&lock->state));
+      case STANDS_NOWHERE: {
+        // Scribbled over: nobody takes the place of the living.
+        int status = claim(lock, lines, reader, look, number, wait);
+        if (status < 0) return status;
+        waits = false;
+        continue;
+      }
+      case STANDS_WAITING:
+        break;
+    }
     if (!(state & CLOSED)) {
-      if (!swap_place(place, reader | CIPC_RWLOCK_WAITING, reader)) continue;
-      waits = false;
+      waits = !swap_place(place, reader | CIPC_RWLOCK_WAITING, reader);
       continue;
     }
     if (!inspected) {
@@ -398,6 +420,17 @@ static int pass_door(cipc_rwlock_t *lock, uint32_t lines, cipc_participant_t rea
     *wait = (cipc_wait_t){.word = &lock->state, .expected = state | WAITERS};
     return CIPC_EAGAIN;
   }
+  // Waiting or, in the last moment, not: out of the way of writers, and again later.
+  if (!waits) {
+    (void)swap_place(&cipc_rwlock_places(lock)[*number], reader, CIPC_PARTICIPANT_NOBODY);
+    cipc_rwlock_left(lock);
+  }
+  if (!waits || cipc_rwlock_read_abandon(lock, lines, reader, number) == 0) {
+    *number = CIPC_RWLOCK_NOWHERE;
+    *wait = (cipc_wait_t){.word = &lock->state, .expected = load(&lock->state)};
+    return CIPC_EAGAIN;
+  }
+  return told(load(&lock->state));
 }
 
 int cipc_rwlock_read_step(cipc_rwlock_t *lock, uint32_t lines, cipc_participant_t reader, int look,
@@ -414,8 +447,10 @@ int cipc_rwlock_read_step(cipc_rwlock_t *lock, uint32_t lines, cipc_participant_
 int cipc_rwlock_read_abandon(cipc_rwlock_t *lock, uint32_t lines, cipc_participant_t reader,
                              uint32_t *place) {
   if (*place >= lines * CIPC_RWLOCK_LINE_READERS) return 0;
-  if (!swap_place(&cipc_rwlock_places(lock)[*place], reader | CIPC_RWLOCK_WAITING,
-                  CIPC_PARTICIPANT_NOBODY)) {
+  cipc_participant_t *own = &cipc_rwlock_places(lock)[*place];
+  // Not ours any more where somebody has scribbled there: then we do not read either.
+  if (!swap_place(own, reader | CIPC_RWLOCK_WAITING, CIPC_PARTICIPANT_NOBODY) &&
+      standing(own, reader) == STANDS_INSIDE) {
     return 1;
   }
   *place = CIPC_RWLOCK_NOWHERE;
@@ -491,4 +526,37 @@ uint32_t cipc_rwlock_readers(const cipc_rwlock_t *lock, uint32_t lines) {
     if (found != CIPC_PARTICIPANT_NOBODY && !(found & CIPC_RWLOCK_WAITING)) count++;
   }
   return count;
+}
+
+// MARK: By name
+
+cipc_segment_type_t cipc_rwlock_type(uint64_t lines) {
+  const cipc_element_t element = {.size = 64, .stride = 64, .alignment = 64, .fingerprint = 1};
+  return cipc_object_type(CIPC_KIND_RWLOCK, 1, &element, lines);
+}
+
+static int prepare_named(void *payload, void *context) {
+  return cipc_rwlock_init(payload, *(const uint32_t *)context);
+}
+
+static int check_named(const cipc_segment_t *segment, const cipc_object_t *object) {
+  (void)object;
+  uint64_t lines = cipc_segment_count(segment);
+  size_t footprint = lines <= UINT32_MAX ? cipc_rwlock_footprint((uint32_t)lines) : SIZE_MAX;
+  return cipc_object_fits(segment, footprint);
+}
+
+int cipc_rwlock_open_named(cipc_segment_t **segment, const char *name, uint64_t lines) {
+  return cipc_object_open(segment, name,
+                          &(cipc_object_t){.type = cipc_rwlock_type(lines), .check = check_named});
+}
+
+int cipc_rwlock_open_or_create(cipc_segment_t **segment, const char *name, uint32_t lines) {
+  if (cipc_rwlock_footprint(lines) == SIZE_MAX) return CIPC_EINVAL;
+  return cipc_object_make(segment, name,
+                          &(cipc_object_t){.type = cipc_rwlock_type(lines),
+                                           .size = cipc_rwlock_footprint(lines),
+                                           .prepare = prepare_named,
+                                           .context = &lines,
+                                           .check = check_named});
 }

@@ -10,9 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cipc/element.h"
 #include "fault.h"
 #include "layout.h"
 #include "memory.h"
+#include "mismatch.h"
 #include "pages.h"
 #include "segment.h"
 
@@ -79,14 +81,16 @@ static size_t table_offset(size_t size) {
   return (CIPC_SEGMENT_HEADER_SIZE + size + 63) & ~(size_t)63;
 }
 
-// The path of a name below /dev/shm. The kernel would take more; what is kept is what shm_open(3)
-// and Python take.
+// The path of a name below /dev/shm, which may have a slash before it. The kernel would take more;
+// what is kept is what shm_open(3) and Python take.
 static int path_of(const char *name, char *path, size_t room) {
-  if (name == NULL || name[0] != '/' || name[1] == '\0' || strchr(name + 1, '/') != NULL ||
-      strlen(name) > 1 + NAME_MAXIMUM || strcmp(name, "/.") == 0 || strcmp(name, "/..") == 0) {
+  if (name == NULL) return CIPC_EINVAL;
+  if (name[0] == '/') name++;
+  if (name[0] == '\0' || strchr(name, '/') != NULL || strlen(name) > NAME_MAXIMUM ||
+      strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
     return CIPC_EINVAL;
   }
-  (void)snprintf(path, room, DIRECTORY "%s", name);
+  (void)snprintf(path, room, DIRECTORY "/%s", name);
   return 0;
 }
 
@@ -234,6 +238,9 @@ static void join(cipc_segment_t *segment) {
 static int check_options(const cipc_segment_options_t *options) {
   unsigned flags = options->flags;
   if (options->type != NULL && (flags & ~(unsigned)CIPC_SEGMENT_PREFAULT) != 0) return CIPC_EINVAL;
+  if (options->type != NULL && options->type->fingerprint == CIPC_FINGERPRINT_ANY) {
+    return CIPC_EINVAL;
+  }
   if ((flags & READING_FLAGS) != 0) return CIPC_EINVAL;
   if (!options->named) return options->mode == 0 ? 0 : CIPC_EINVAL;
   if ((flags & CIPC_SEGMENT_ONE_WRITER) != 0) return CIPC_EINVAL;
@@ -281,14 +288,14 @@ int cipc_segment_create(cipc_segment_t **segment, size_t size,
   return 0;
 }
 
-static int make_claim(const cipc_segment_t *segment, const char *name,
+static int make_claim(const cipc_segment_t *segment, const char *path,
                       cipc_segment_claim_t *claim) {
   struct stat status;
   if (fstat(segment->descriptor, &status) < 0) return -errno;
   *claim = (cipc_segment_claim_t){.device = (uint64_t)status.st_dev,
                                   .inode = (uint64_t)status.st_ino,
                                   .creator = cipc_participant_current()};
-  (void)snprintf(claim->name, sizeof claim->name, "%s", name);
+  (void)snprintf(claim->name, sizeof claim->name, "%s", path + sizeof DIRECTORY - 1);
   return 0;
 }
 
@@ -310,7 +317,7 @@ int cipc_segment_publish(cipc_segment_t *segment, const char *name) {
   char self[32];
   (void)snprintf(self, sizeof self, "/proc/self/fd/%d", segment->descriptor);
   cipc_segment_claim_t claim;
-  status = make_claim(segment, name, &claim);
+  status = make_claim(segment, path, &claim);
   if (status < 0) return status;
   // Commit point of a named segment. (AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH.)
   if (linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0) return -errno;
@@ -318,32 +325,62 @@ int cipc_segment_publish(cipc_segment_t *segment, const char *name) {
   return 0;
 }
 
+static int compare_mutexes(const cipc_layout_header_t *header) {
+  if (header->mutex_size == sizeof(cipc_mutex_t) &&
+      header->mutex_alignment == _Alignof(cipc_mutex_t) && header->libc == this_libc()) {
+    return 0;
+  }
+  static const char *const libc[] = {"an unknown libc", "glibc", "musl"};
+  char found[64], wanted[64];
+  (void)snprintf(found, sizeof found, "%u bytes aligned to %u of %s", header->mutex_size,
+                 header->mutex_alignment, libc[header->libc < 3 ? header->libc : 0]);
+  (void)snprintf(wanted, sizeof wanted, "%zu aligned to %zu of %s", sizeof(cipc_mutex_t),
+                 _Alignof(cipc_mutex_t), libc[this_libc()]);
+  return cipc_mismatch(CIPC_ESEGMENTMUTEX, found, wanted);
+}
+
 // Compares the private copy of a header with what is wanted; the first field that differs decides.
 static int check_header(const cipc_layout_header_t *header, size_t length,
-                        const cipc_segment_type_t *wanted) {
-  const cipc_segment_type_t found = {.stride = header->stride, .count = header->count};
-  if (header->magic != CIPC_LAYOUT_MAGIC) return CIPC_ESEGMENTMAGIC;
-  if (header->layout != CIPC_LAYOUT_VERSION) return CIPC_ESEGMENTVERSION;
-  if (header->ready != CIPC_LAYOUT_READY) return CIPC_ESEGMENTREADY;
-  if (header->kind != wanted->kind) return CIPC_ESEGMENTKIND;
-  if (header->kind_version != wanted->version) return CIPC_ESEGMENTVERSION;
-  if (header->mutex_size != sizeof(cipc_mutex_t) ||
-      header->mutex_alignment != _Alignof(cipc_mutex_t) || header->libc != this_libc()) {
-    return CIPC_ESEGMENTMUTEX;
+                        const cipc_segment_type_t *found, const cipc_segment_type_t *wanted) {
+  if (header->magic != CIPC_LAYOUT_MAGIC) {
+    return cipc_mismatch_words(CIPC_ESEGMENTMAGIC, header->magic, CIPC_LAYOUT_MAGIC);
   }
-  if (header->pid_namespace != cipc_participant_namespace()) return CIPC_ESEGMENTNAMESPACE;
-  if (header->element_size != wanted->element_size) return CIPC_ESEGMENTELEMENT;
-  if (header->stride != wanted->stride) return CIPC_ESEGMENTSTRIDE;
-  if (header->alignment != wanted->alignment) return CIPC_ESEGMENTALIGNMENT;
-  if (header->fingerprint != wanted->fingerprint) return CIPC_ESEGMENTTYPE;
+  if (header->layout != CIPC_LAYOUT_VERSION) {
+    return cipc_mismatch_numbers(CIPC_ESEGMENTVERSION, header->layout, CIPC_LAYOUT_VERSION);
+  }
+  if (header->ready != CIPC_LAYOUT_READY) {
+    return cipc_mismatch_words(CIPC_ESEGMENTREADY, header->ready, CIPC_LAYOUT_READY);
+  }
+  int status = cipc_mismatch_kind(found, wanted);
+  if (status == 0) status = compare_mutexes(header);
+  if (status < 0) return status;
+  uint64_t here = cipc_participant_namespace();
+  if (header->pid_namespace != here) {
+    return cipc_mismatch_numbers(CIPC_ESEGMENTNAMESPACE, header->pid_namespace, here);
+  }
+  status = cipc_mismatch_element(found, wanted);
+  if (status < 0) return status;
   if (header->payload_size == 0 || header->payload_size > (size_t)PTRDIFF_MAX - TYPED_OVERHEAD ||
       TYPED_OVERHEAD + header->payload_size != length) {
-    return CIPC_ESEGMENTSIZE;
+    return cipc_mismatch_numbers(CIPC_ESEGMENTSIZE, length,
+                                 header->payload_size + (uint64_t)TYPED_OVERHEAD);
   }
   if (wanted->count != CIPC_SEGMENT_ANY_COUNT && header->count != wanted->count) {
-    return CIPC_ESEGMENTCOUNT;
+    return cipc_mismatch_numbers(CIPC_ESEGMENTCOUNT, header->count, wanted->count);
   }
-  return elements_fit(&found, header->payload_size) ? 0 : CIPC_ESEGMENTCOUNT;
+  if (elements_fit(found, header->payload_size)) return 0;
+  return cipc_mismatch_numbers(CIPC_ESEGMENTCOUNT, header->count,
+                               header->payload_size / header->stride);
+}
+
+static cipc_segment_type_t type_in(const cipc_layout_header_t *header) {
+  return (cipc_segment_type_t){.kind = header->kind,
+                               .version = header->kind_version,
+                               .element_size = header->element_size,
+                               .stride = header->stride,
+                               .alignment = header->alignment,
+                               .count = header->count,
+                               .fingerprint = header->fingerprint};
 }
 
 // The size is the file's, which the seals (or the owner of the name) keep as it is.
@@ -351,23 +388,29 @@ static int check(cipc_segment_t *segment, const cipc_segment_type_t *wanted) {
   struct stat status;
   if (fstat(segment->descriptor, &status) < 0) return -errno;
   if (segment->named && status.st_uid != geteuid() && status.st_uid != 0) {
-    return CIPC_ESEGMENTOWNER;
+    return cipc_mismatch_numbers(CIPC_ESEGMENTOWNER, status.st_uid, geteuid());
   }
   segment->offset = wanted != NULL ? CIPC_SEGMENT_HEADER_SIZE : 0;
   if (!S_ISREG(status.st_mode)) return CIPC_ESEGMENTSIZE;
-  if (status.st_size <= (off_t)segment->offset) return CIPC_ESEGMENTSIZE;
+  if (status.st_size <= (off_t)segment->offset) {
+    char least[32];
+    (void)snprintf(least, sizeof least, "at least %zu", segment->offset + 1);
+    char found[32];
+    (void)snprintf(found, sizeof found, "%lld", (long long)status.st_size);
+    return cipc_mismatch(CIPC_ESEGMENTSIZE, found, least);
+  }
   segment->size = segment->length = (size_t)status.st_size;
   if (wanted == NULL) return 0;
   cipc_layout_header_t header;
   ssize_t count = pread(segment->descriptor, &header, sizeof header, 0);
   if (count < 0) return -errno;
   if (count != (ssize_t)sizeof header) return CIPC_ESEGMENTSIZE;
-  int result = check_header(&header, segment->length, wanted);
+  cipc_segment_type_t type = type_in(&header);
+  int result = check_header(&header, segment->length, &type, wanted);
   if (result < 0) return result;
   segment->size = (size_t)header.payload_size;
   segment->backed = header.backed < segment->size ? (size_t)header.backed : segment->size;
-  segment->type = *wanted;
-  segment->type.count = header.count;
+  segment->type = type;
   return 0;
 }
 
@@ -382,7 +425,7 @@ static int check_origin(int descriptor, bool *named) {
   if (fstat(descriptor, &file) < 0) return -errno;
   if (stat(DIRECTORY, &directory) < 0 || file.st_dev != directory.st_dev ||
       (file.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    return CIPC_ESEGMENTSEALS;
+    return cipc_mismatch_words(CIPC_ESEGMENTSEALS, (unsigned)seals, SEALS);
   }
   *named = true;
   return 0;
@@ -440,6 +483,7 @@ static int attach(cipc_segment_t **segment, int descriptor, bool named,
 
 int cipc_segment_open(cipc_segment_t **segment, int descriptor,
                       const cipc_segment_options_t *options) {
+  cipc_mismatch_clear();
   bool named = false;
   int status = check_origin(descriptor, &named);
   if (status < 0) return status;
@@ -463,6 +507,7 @@ static int open_path(const char *path, unsigned flags) {
 
 int cipc_segment_open_named(cipc_segment_t **segment, const char *name,
                             const cipc_segment_options_t *options) {
+  cipc_mismatch_clear();
   char path[sizeof DIRECTORY + 1 + NAME_MAXIMUM];
   int status = path_of(name, path, sizeof path);
   if (status < 0) return status;
@@ -480,9 +525,10 @@ static int open_existing(cipc_segment_t **segment, const char *name, size_t size
   cipc_segment_t *found = NULL;
   int status = cipc_segment_open_named(&found, name, options);
   if (status < 0) return status;
-  if (cipc_segment_size(found) < size) {
+  size_t there = cipc_segment_size(found);
+  if (there < size) {
     cipc_segment_close(found);
-    return CIPC_ESEGMENTSIZE;
+    return cipc_mismatch_numbers(CIPC_ESEGMENTSIZE, there, size);
   }
   *segment = found;
   return 0;
@@ -555,6 +601,8 @@ int cipc_segment_is_writable(const cipc_segment_t *segment) { return segment->wr
 int cipc_segment_descriptor(const cipc_segment_t *segment) { return segment->descriptor; }
 
 cipc_segment_type_t cipc_segment_type(const cipc_segment_t *segment) { return segment->type; }
+
+uint64_t cipc_segment_count(const cipc_segment_t *segment) { return segment->type.count; }
 
 void cipc_segment_leave(cipc_segment_t *segment) {
   if (segment->table.head == NULL || segment->has_left) return;
@@ -675,13 +723,7 @@ int cipc_segment_inspect(int descriptor, cipc_segment_info_t *info) {
     return CIPC_ESEGMENTSIZE;
   }
   *info = (cipc_segment_info_t){
-      .type = {.kind = header.kind,
-               .version = header.kind_version,
-               .element_size = header.element_size,
-               .stride = header.stride,
-               .alignment = header.alignment,
-               .count = header.count,
-               .fingerprint = header.fingerprint},
+      .type = type_in(&header),
       .size = (size_t)header.payload_size,
       .pid_namespace = header.pid_namespace,
       .is_ready = header.ready == CIPC_LAYOUT_READY,

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "clock.h"
+#include "mismatch.h"
+#include "object.h"
 #include "sleepers.h"
 
 _Static_assert(CIPC_SEMAPHORE_WAITERS == CIPC_SLEEPERS_MARK, "told to the users");
@@ -165,4 +167,86 @@ int cipc_semaphore_take_slowly(cipc_semaphore_t *semaphore, cipc_deadline_t dead
     status = cipc_wait_sleep(&wait, deadline);
     if (status < 0) return status;
   }
+}
+
+// MARK: By name
+
+// The fingerprint tells the two kinds apart.
+cipc_segment_type_t cipc_semaphore_type(uint64_t capacity) {
+  const cipc_element_t permit = {.size = 8, .stride = 8, .alignment = 8, .fingerprint = 1};
+  return cipc_object_type(CIPC_KIND_SEMAPHORE, 1, &permit, capacity);
+}
+
+cipc_segment_type_t cipc_semaphore_type_unowned(void) {
+  const cipc_element_t all = {.size = sizeof(cipc_semaphore_t),
+                              .stride = sizeof(cipc_semaphore_t),
+                              .alignment = _Alignof(cipc_semaphore_t),
+                              .fingerprint = 2};
+  return cipc_object_type(CIPC_KIND_SEMAPHORE, 1, &all, 1);
+}
+
+static int prepare(void *payload, void *context) {
+  return cipc_semaphore_init(payload, *(const uint32_t *)context);
+}
+
+static int check(const cipc_segment_t *segment, const cipc_object_t *object) {
+  (void)object;
+  uint64_t capacity = cipc_segment_count(segment);
+  size_t footprint = capacity <= UINT32_MAX ? cipc_semaphore_footprint((uint32_t)capacity) : 0;
+  if (footprint != 0) return cipc_object_fits(segment, footprint);
+  return cipc_mismatch_numbers(CIPC_ESEGMENTCOUNT, capacity, CIPC_SEMAPHORE_MAXIMUM);
+}
+
+int cipc_semaphore_open_named(cipc_segment_t **segment, const char *name, uint64_t capacity) {
+  return cipc_object_open(segment, name,
+                          &(cipc_object_t){.type = cipc_semaphore_type(capacity), .check = check});
+}
+
+int cipc_semaphore_open_or_create(cipc_segment_t **segment, const char *name, uint32_t capacity) {
+  if (cipc_semaphore_footprint(capacity) == 0) return CIPC_EINVAL;
+  return cipc_object_make(segment, name,
+                          &(cipc_object_t){.type = cipc_semaphore_type(capacity),
+                                           .size = cipc_semaphore_footprint(capacity),
+                                           .prepare = prepare,
+                                           .context = &capacity,
+                                           .check = check});
+}
+
+typedef struct first {
+  uint32_t value;
+  uint32_t bound;
+} first_t;
+
+static int prepare_unowned(void *payload, void *context) {
+  const first_t *first = context;
+  return cipc_semaphore_init_unowned(payload, first->value, first->bound);
+}
+
+static int check_unowned(const cipc_segment_t *segment, const cipc_object_t *object) {
+  const first_t *wanted = object->context;
+  uint32_t bound = cipc_semaphore_bound(cipc_segment_address(segment));
+  if (wanted->bound == 0 || wanted->bound == bound) return 0;
+  return cipc_mismatch_numbers(CIPC_ESEGMENTBOUND, bound, wanted->bound);
+}
+
+static cipc_object_t describe_unowned(first_t *first) {
+  return (cipc_object_t){.type = cipc_semaphore_type_unowned(),
+                         .size = sizeof(cipc_semaphore_t),
+                         .prepare = prepare_unowned,
+                         .context = first,
+                         .check = check_unowned};
+}
+
+int cipc_semaphore_open_named_unowned(cipc_segment_t **segment, const char *name, uint32_t bound) {
+  first_t first = {.bound = bound};
+  const cipc_object_t object = describe_unowned(&first);
+  return cipc_object_open(segment, name, &object);
+}
+
+int cipc_semaphore_open_or_create_unowned(cipc_segment_t **segment, const char *name,
+                                          uint32_t value, uint32_t bound) {
+  first_t first = {.value = value, .bound = bound};
+  const cipc_object_t object = describe_unowned(&first);
+  if (bound == 0) return CIPC_EINVAL;
+  return cipc_object_make(segment, name, &object);
 }

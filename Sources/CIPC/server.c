@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -29,7 +30,10 @@
 #include <unistd.h>
 
 #include "cipc/frame.h"
+#include "clock.h"
 #include "fork_hooks.h"
+#include "frame.h"
+#include "interrupt.h"
 #include "start.h"
 
 extern char **environ;
@@ -89,10 +93,10 @@ static served_t *all_served;
 
 /// The child of the next request; NULL where there is none.
 static served_t *spare;
-/// Our end of its socket, and a copy of the spare's own end. That has O_ASYNC with SIGKILL, so that
-/// a spare that is stopped, and reads no end of file, dies with its server all the same; a spare
-/// that is to have a request must not.
-static int spare_socket = -1, spare_end = -1;
+/// Our end of its socket, and of its lifeline, of which we keep the spare's end as well: so a spare
+/// that is stopped, and reads no end of file, dies with its server all the same. One that is to
+/// have a request must not.
+static int spare_socket = -1, spare_line = -1, spare_line_end = -1;
 
 void (*cipc_server_warm_up)(int is_spare);
 
@@ -244,9 +248,10 @@ static served_t *child_fork(int set, bool *in_child) {
 
 static void spare_forget(void) {
   close(spare_socket);
-  close(spare_end);
+  close(spare_line);
+  close(spare_line_end);
   spare = NULL;
-  spare_socket = spare_end = -1;
+  spare_socket = spare_line = spare_line_end = -1;
 }
 
 static void spare_drop(void) {
@@ -300,27 +305,42 @@ static bool has_several_processors(void) {
 
 /// Forks one. Where that fails, the next request will say why.
 static void spare_fork(int set) {
-  int ends[2];
+  int ends[2], line[2];
   if (spare != NULL || !has_several_processors() ||
       socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
     return;
+  if (pipe2(line, O_CLOEXEC) < 0) {
+    close(ends[0]);
+    close(ends[1]);
+    return;
+  }
+  // The spare must not have it, also where it is stopped before it runs.
+  close(line[1]);
   bool in_child;
   served_t *made = child_fork(set, &in_child);
   if (in_child) {
     // Nothing of the server's stays open here while it may be killed, and this one be stopped.
-    const int kept[] = {0, 1, 2, ends[1]};
-    if (cipc_start_place(kept, 4) < 0) _exit(1);
+    const int kept[] = {0, 1, 2, ends[1], line[0]};
+    if (cipc_start_place(kept, 5) < 0) _exit(1);
     spare_main(3);
   }
+  close(ends[1]);
   spare = made;
   spare_socket = ends[0];
-  spare_end = ends[1];
+  spare_line_end = line[0];
+  spare_line = made != NULL ? cipc_lifeline_writer(line[0]) : -1;
   if (made == NULL) {
     spare_forget();
-  } else if (fcntl(ends[1], F_SETOWN, made->pid) < 0 || fcntl(ends[1], F_SETSIG, SIGKILL) < 0 ||
-             fcntl(ends[1], F_SETFL, O_ASYNC) < 0) {
+  } else if (spare_line < 0 || cipc_lifeline_arm(line[0], made->pid, -1) < 0) {
     spare_drop();
   }
+}
+
+/// The reading end of a daemon's lifeline, or -1, of a request that has been checked. The
+/// descriptors are the directory and what the child gets.
+static int lifeline_of(const request_t *request, const int *descriptors) {
+  uint32_t number = request->greeting.lifeline;
+  return number == 0 ? -1 : descriptors[1 + number];
 }
 
 /// Makes the spare the child of a request: the child, or NULL where it cannot take it now.
@@ -335,8 +355,14 @@ static served_t *spare_take(const uint8_t *bytes, size_t length, const int *desc
     spare_drop();
     return NULL;
   }
-  // From here on it ends by itself where we do before it has the request.
-  (void)fcntl(spare_end, F_SETFL, 0);
+  int line = lifeline_of((const request_t *)(const void *)bytes, descriptors);
+  if (line >= 0 && cipc_lifeline_arm(line, spare->pid, -1) < 0) {
+    spare_drop();
+    return NULL;
+  }
+  // From here on it ends by itself where we do before it has the request, or, a daemon, with its
+  // starter.
+  cipc_lifeline_disarm(spare_line_end);
   union {
     struct cmsghdr header;
     char space[CMSG_SPACE(SPARE_DESCRIPTORS_MAX * sizeof(int))];
@@ -370,6 +396,7 @@ static bool is_request(const request_t *request, size_t length, size_t descripto
          length >= sizeof *request && request->affinity_size <= sizeof request->affinity &&
          descriptor_count - OWN_DESCRIPTORS ==
              CIPC_PROCESS_CONNECTION + (size_t)request->greeting.count &&
+         request->greeting.lifeline < descriptor_count - OWN_DESCRIPTORS &&
          is_environment((const uint8_t *)(request + 1), length - sizeof *request,
                         request->environment_count);
 }
@@ -388,6 +415,14 @@ static void serve(int set, uint8_t *bytes, size_t length, int *descriptors, size
       served = child_fork(set, &in_child);
       if (in_child) serve_child(request, descriptors + 1, count - 1);
       if (served == NULL) answer.status = -errno;
+      // Before the answer, since nobody else can know of it by then; the spare's is armed already.
+      int line = served != NULL ? lifeline_of(request, descriptors + 1) : -1;
+      int armed = line >= 0 ? cipc_lifeline_arm(line, served->pid, -1) : CIPC_OK;
+      if (armed < 0) {
+        (void)syscall(SYS_pidfd_send_signal, served->pidfd, SIGKILL, NULL, 0);
+        served = NULL;
+        answer.status = armed;
+      }
     }
   }
   // Before the answer: whoever has that may rely on the child having the only copies.
@@ -483,8 +518,15 @@ static int server_main(int connection) {
 
 // MARK: - Its parent
 
-/// Under the guard.
+/// Never held while anybody waits for the server, so that one that does not take its requests holds
+/// up no fork.
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
+/// Under the guard: whether a thread has the turn to write to the server. Others wait for it to be
+/// passed on, by the monotonic clock, as long as their deadline says.
+static bool is_taken;
+static pthread_cond_t passed;
+static pthread_once_t passed_once = PTHREAD_ONCE_INIT;
+/// Under the guard.
 static cipc_process_t *server;
 static int server_socket = -1;
 /// How many servers there were, so that two threads that find one dead replace it once.
@@ -541,8 +583,83 @@ static int server_drop(void) {
 
 /// With the guard.
 static int server_failed(void) {
-  if (!has_answered) is_lazy = true;
+  if (!__atomic_load_n(&has_answered, __ATOMIC_RELAXED)) is_lazy = true;
   return server_drop();
+}
+
+static void passed_make(void) {
+  pthread_condattr_t attributes;
+  (void)pthread_condattr_init(&attributes);
+  (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+  (void)pthread_cond_init(&passed, &attributes);
+  (void)pthread_condattr_destroy(&attributes);
+}
+
+/// Takes the guard and the turn. CIPC_ETIMEDOUT, CIPC_EINTR: neither.
+static int turn_take(cipc_deadline_t deadline) {
+  (void)pthread_once(&passed_once, passed_make);
+  (void)pthread_mutex_lock(&guard);
+  int status = CIPC_OK;
+  while (is_taken && status == CIPC_OK) {
+    status = cipc_interrupt_check();
+    if (status < 0) break;
+    struct timespec until = cipc_clock_timespec(cipc_clock_slice(deadline));
+    if (pthread_cond_timedwait(&passed, &guard, &until) != ETIMEDOUT || !is_taken) continue;
+    bool is_over = deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline;
+    status = is_over ? CIPC_ETIMEDOUT : cipc_interrupt_slice_ended();
+  }
+  if (status == CIPC_OK) {
+    is_taken = true;
+  } else {
+    (void)pthread_mutex_unlock(&guard);
+  }
+  return status;
+}
+
+/// Gives both up.
+static void turn_pass(void) {
+  is_taken = false;
+  (void)pthread_cond_signal(&passed);
+  (void)pthread_mutex_unlock(&guard);
+}
+
+/// With the guard: whether the server of a generation is there and stopped, by a signal. Not by
+/// waitid: whoever waits for all children of this process may have taken that away.
+static bool is_stopped(uint64_t asked) {
+  if (server == NULL || generation != asked) return false;
+  char text[512];
+  (void)snprintf(text, sizeof text, "/proc/%d/stat", (int)server->pid);
+  int file = open(text, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  ssize_t size = read(file, text, sizeof text - 1);
+  close(file);
+  text[size > 0 ? size : 0] = '\0';
+  const char *state = strrchr(text, ')');
+  return state != NULL && strncmp(state, ") T", 3) == 0;
+}
+
+/// Waits for a descriptor on which the server of a generation is to do something, without the
+/// guard. CIPC_ETIMEDOUT; CIPC_EPEERCLOSED: the server is stopped, and was at the look before, a
+/// slice ago: so it is not one that was stopped together with this process and goes on as well.
+static int server_await(int descriptor, short events, uint64_t asked, cipc_deadline_t deadline) {
+  bool was_stopped = false;
+  for (;;) {
+    int status = cipc_frame_wait(descriptor, events, cipc_clock_slice(deadline));
+    if (status != CIPC_ETIMEDOUT) return status;
+    if (deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline) return CIPC_ETIMEDOUT;
+    (void)pthread_mutex_lock(&guard);
+    bool is_now = is_stopped(asked);
+    (void)pthread_mutex_unlock(&guard);
+    if (is_now && was_stopped) return CIPC_EPEERCLOSED;
+    was_stopped = is_now;
+  }
+}
+
+/// After a start that gave up sooner than its second look: the next one shall not wait as well.
+static void server_drop_stopped(uint64_t asked) {
+  if (turn_take(CIPC_IMMEDIATELY) < 0) return;
+  if (is_stopped(asked)) (void)server_failed();
+  turn_pass();
 }
 
 static void fork_prepare(void) { (void)pthread_mutex_lock(&guard); }
@@ -555,6 +672,11 @@ static void fork_child(void) {
     cipc_process_free(server);
     server = NULL;
     server_socket = -1;
+  }
+  // Whoever had it is a thread of the parent's; and so is whoever waits for it.
+  if (is_taken) {
+    is_taken = false;
+    passed_make();
   }
   (void)pthread_mutex_unlock(&guard);
 }
@@ -655,7 +777,35 @@ static int answer_receive(int report, answer_t *answer, int *pidfd) {
   return CIPC_OK;
 }
 
-/// CIPC_EPEERCLOSED: the server died over this.
+/// Writes a request, with the turn and without the guard. CIPC_EPEERCLOSED: the server died over
+/// this, or is stopped. `*is_part` is whether some of it may be with the server.
+static int request_write(int socket, const uint8_t *bytes, size_t length, const int *descriptors,
+                         size_t count, uint64_t asked, cipc_deadline_t deadline, bool *is_part) {
+  cipc_frame_writer_t writer;
+  int status =
+      cipc_frame_writer_init(&writer, CIPC_FRAME_UNIX, bytes, length, descriptors, count, 0);
+  while (status == CIPC_OK) {
+    status = cipc_frame_writer_step(&writer, socket, CIPC_FRAME_UNIX);
+    // What is begun is written to its end, or the server is of no use any more.
+    if (!*is_part && writer.sent > 0) {
+      *is_part = true;
+      cipc_interrupt_pause();
+    }
+    if (status == CIPC_OK) break;
+    if (status == CIPC_EAGAIN) {
+      status = server_await(socket, POLLOUT, asked, deadline);
+    } else if (status == -ETOOMANYREFS) {
+      // Of all processes of this user; nothing tells when that changes.
+      status = deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline ? CIPC_ETIMEDOUT : 0;
+      if (status == CIPC_OK) (void)poll(NULL, 0, 1);
+      if (status == CIPC_OK) status = cipc_interrupt_check();
+    }
+  }
+  if (*is_part) cipc_interrupt_resume();
+  return status;
+}
+
+/// CIPC_EPEERCLOSED: the server died over this, or was stopped and has been killed.
 static int start_once(cipc_start_t *start, int *answering) {
   int descriptors[OWN_DESCRIPTORS + CIPC_START_SOURCES_MAX];
   descriptors[0] = *answering;
@@ -665,34 +815,53 @@ static int start_once(cipc_start_t *start, int *answering) {
   uint8_t *bytes = request_make(start, &length);
   if (bytes == NULL) return CIPC_ENOMEM;
 
-  (void)pthread_mutex_lock(&guard);
-  int status = server_get();
+  int status = turn_take(start->deadline);
+  if (status < 0) {
+    free(bytes);
+    return status;
+  }
+  status = server_get();
   uint64_t asked = generation;
+  int socket = server_socket;
   if (status == CIPC_OK) {
-    status = cipc_frame_write(server_socket, bytes, length, descriptors,
-                              OWN_DESCRIPTORS + start->count, CIPC_NO_DEADLINE);
-    // Part of a frame may be out.
-    if (status < 0 && status != CIPC_EBADF) {
+    bool is_part = false;
+    // The socket stays open: only the thread that has the turn drops a server.
+    (void)pthread_mutex_unlock(&guard);
+    status = request_write(socket, bytes, length, descriptors, OWN_DESCRIPTORS + start->count,
+                           asked, start->deadline, &is_part);
+    (void)pthread_mutex_lock(&guard);
+    // With a part of a frame in it the stream is of no use.
+    bool is_lost = status == CIPC_EPEERCLOSED || (status < 0 && is_part);
+    if (is_lost || (status == CIPC_ETIMEDOUT && is_stopped(asked))) {
       int dropped = server_failed();
       if (status == CIPC_EPEERCLOSED) status = dropped;
     }
   }
-  (void)pthread_mutex_unlock(&guard);
+  turn_pass();
   free(bytes);
   close(*answering);
   *answering = -1;
   if (status < 0) return status;
 
   answer_t answer;
-  status = answer_receive(start->made->report, &answer, &start->made->pidfd);
-  if (status == CIPC_EPEERCLOSED || !__atomic_load_n(&has_answered, __ATOMIC_RELAXED)) {
-    (void)pthread_mutex_lock(&guard);
-    if (status != CIPC_EPEERCLOSED) {
-      __atomic_store_n(&has_answered, true, __ATOMIC_RELAXED);
-    } else if (generation == asked) {
-      status = server_failed();
-    }
-    (void)pthread_mutex_unlock(&guard);
+  status = server_await(start->made->report, POLLIN, asked, start->deadline);
+  // The child that still comes of it finds nobody at the other end, and does not run its task.
+  if (status == CIPC_ETIMEDOUT) {
+    server_drop_stopped(asked);
+    return status;
+  }
+  if (status == CIPC_OK) {
+    status = answer_receive(start->made->report, &answer, &start->made->pidfd);
+  }
+  if (status == CIPC_EINTR) return status;
+  if (status != CIPC_EPEERCLOSED) {
+    __atomic_store_n(&has_answered, true, __ATOMIC_RELAXED);
+  } else {
+    // With the turn, since somebody may be writing to it.
+    int turn = turn_take(start->deadline);
+    if (turn < 0) return turn;
+    if (generation == asked) status = server_failed();
+    turn_pass();
   }
   if (status == CIPC_OK) start->made->pid = answer.pid;
   return status;

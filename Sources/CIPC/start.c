@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "start.h"
 
+#include "clock.h"
+#include "interrupt.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -92,6 +96,7 @@ static int stream_add(cipc_start_t *start, const cipc_process_stream_t *stream, 
 int cipc_start_prepare(cipc_start_t *start, cipc_process_entry_t entry,
                        const cipc_process_options_t *options) {
   start->options = options;
+  start->deadline = options->deadline != NULL ? *options->deadline : CIPC_NO_DEADLINE;
   start->made = NULL;
   start->connection = start->directory = -1;
   start->count = 0;
@@ -173,17 +178,36 @@ static int settings_impose(pid_t pid, const cipc_process_options_t *options) {
   return CIPC_OK;
 }
 
-/// What the child says of its settings; CIPC_ESRCH when it died before.
+/// What the child says of its settings; CIPC_ESRCH when it died before, CIPC_ETIMEDOUT.
 static int settings_await(const cipc_start_t *start) {
   for (;;) {
     struct pollfd ready[2] = {{start->connection, POLLIN, 0}, {start->made->pidfd, POLLIN, 0}};
-    if (poll(ready, 2, -1) < 0 && errno != EINTR) return -errno;
+    // A deadline that has passed still looks once.
+    bool is_over = start->deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= start->deadline;
+    int count = cipc_interrupt_poll(ready, 2, start->deadline);
+    if (count < 0) return count;
     int32_t status;
     ssize_t size = recv(start->connection, &status, sizeof status, MSG_DONTWAIT);
     if (size == (ssize_t)sizeof status) return status;
     // This process has the other end open as well, so that its close does not show.
     if (ready[1].revents != 0) return CIPC_ESRCH;
+    if (is_over) return CIPC_ETIMEDOUT;
   }
+}
+
+/// Ties a daemon to this process: from here on the kernel ends it, also while it is stopped. Before
+/// it is let go on, so that no daemon ever runs untied.
+static int lifeline_tie(const cipc_start_t *start) {
+  cipc_process_t *process = start->made;
+  if (start->greeting.lifeline == 0) return CIPC_OK;
+  int reader = start->sources[start->greeting.lifeline];
+  if (process->lifeline < 0) {
+    int status = cipc_lifeline_reopen(process, reader);
+    if (status < 0) return status;
+  }
+  // The fork server has done it, and may have reaped the child by now.
+  if (process->report >= 0) return CIPC_OK;
+  return cipc_lifeline_arm(reader, process->pid, process->pidfd);
 }
 
 int cipc_start_adopt(cipc_start_t *start) {
@@ -197,9 +221,9 @@ int cipc_start_adopt(cipc_start_t *start) {
   }
   int status = process->pidfd;
   if (status >= 0) {
-    status = CIPC_OK;
-    if (start->greeting.settings.is_given) status = settings_await(start);
-    if (start->options->executable != NULL) {
+    status = lifeline_tie(start);
+    if (status == CIPC_OK && start->greeting.settings.is_given) status = settings_await(start);
+    if (status == CIPC_OK && start->options->executable != NULL) {
       status = settings_impose(process->pid, start->options);
     }
   }
@@ -297,8 +321,41 @@ int cipc_start_place(const int *sources, size_t count) {
 
 // MARK: - Lifelines and forks
 
+int cipc_lifeline_arm(int reader, pid_t pid, int pidfd) {
+  int flags = fcntl(reader, F_GETFL);
+  if (flags < 0) return -errno;
+  if (fcntl(reader, F_SETOWN, pid) < 0) return errno == ESRCH ? CIPC_OK : -errno;
+  // Not reaped even now: so the number was this child's when it was given.
+  if (pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0 && errno == ESRCH) {
+    (void)fcntl(reader, F_SETOWN, 0);
+    return CIPC_OK;
+  }
+  if (fcntl(reader, F_SETSIG, SIGKILL) < 0 || fcntl(reader, F_SETFL, flags | O_ASYNC) < 0) {
+    return -errno;
+  }
+  return CIPC_OK;
+}
+
+void cipc_lifeline_disarm(int reader) { (void)fcntl(reader, F_SETFL, 0); }
+
+int cipc_lifeline_writer(int reader) {
+  char path[32];
+  (void)snprintf(path, sizeof path, "/proc/self/fd/%d", reader);
+  int writer = open(path, O_WRONLY | O_CLOEXEC);
+  return writer < 0 ? -errno : writer;
+}
+
 static pthread_mutex_t lines_guard = PTHREAD_MUTEX_INITIALIZER;
 static cipc_process_t *lines;
+
+/// With the guard.
+static void enlist(cipc_process_t *process, int writer) {
+  process->lifeline = writer;
+  process->previous_line = NULL;
+  process->next_line = lines;
+  if (lines != NULL) lines->previous_line = process;
+  lines = process;
+}
 
 int cipc_lifeline_open(cipc_process_t *process, int *reader) {
   // Under the guard, so that a fork finds it in the list or not there at all.
@@ -307,14 +364,18 @@ int cipc_lifeline_open(cipc_process_t *process, int *reader) {
   int status = pipe2(ends, O_CLOEXEC) < 0 ? -errno : 0;
   if (status == 0) {
     *reader = ends[0];
-    process->lifeline = ends[1];
-    process->previous_line = NULL;
-    process->next_line = lines;
-    if (lines != NULL) lines->previous_line = process;
-    lines = process;
+    enlist(process, ends[1]);
   }
   (void)pthread_mutex_unlock(&lines_guard);
   return status;
+}
+
+int cipc_lifeline_reopen(cipc_process_t *process, int reader) {
+  (void)pthread_mutex_lock(&lines_guard);
+  int writer = cipc_lifeline_writer(reader);
+  if (writer >= 0) enlist(process, writer);
+  (void)pthread_mutex_unlock(&lines_guard);
+  return writer < 0 ? writer : 0;
 }
 
 void cipc_lifeline_delist(cipc_process_t *process) {

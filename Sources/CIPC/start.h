@@ -27,7 +27,7 @@ struct cipc_process {
   /// 1 once the server that was to tell has gone.
   int is_report_lost;
   /// Of a daemon: the writing end of a pipe that nobody else holds, or -1. When it closes, however
-  /// that comes, the kernel kills the child.
+  /// that comes, the kernel kills the child: see `cipc_lifeline_arm`.
   int lifeline;
   /// 0 while running, then end << 32 | value; written once.
   uint64_t ended;
@@ -84,6 +84,8 @@ typedef struct cipc_start {
   const cipc_process_options_t *options;
   cipc_greeting_t greeting;
   cipc_process_t *made;
+  /// Of the options.
+  cipc_deadline_t deadline;
   /// Our end of the connection.
   int connection;
   /// The child's directory, or -1 for ours.
@@ -103,9 +105,10 @@ int cipc_start_prepare(cipc_start_t *start, cipc_process_entry_t entry,
 /// after the other.
 int cipc_start_separate(cipc_start_t *start);
 
-/// Takes a started child over, whose pid is known: waits until it has its settings, then sends the
-/// byte that lets it go on. Ends the child when that fails. `made->pidfd` is opened unless it is
-/// known already.
+/// Takes a started child over, whose pid is known: arms the lifeline of a daemon, waits until it
+/// has its settings, then sends the byte that lets it go on. Ends the child when that fails.
+/// `made->pidfd` is opened unless it is known already; the fork server has armed the lifeline of
+/// its child.
 int cipc_start_adopt(cipc_start_t *start);
 
 /// Closes what the child has by now and hands out the process and the connection, or frees them;
@@ -115,8 +118,8 @@ int cipc_start_finish(cipc_start_t *start, int status, cipc_process_t **process,
 /// In a child: puts the sources in place and closes everything else. The statuses of dup2.
 int cipc_start_place(const int *sources, size_t count);
 
-/// In a child: notes who started it, arms the lifeline, takes the settings and waits until the
-/// parent lets it go on. Does not return when the parent has gone.
+/// In a child: notes who started it, takes the settings and waits until the parent lets it go on,
+/// which it does once the lifeline is armed. Does not return when the parent has gone.
 void cipc_child_begin(const cipc_greeting_t *greeting, int connection);
 
 /// In a fork of the server: makes it the child of this greeting.
@@ -130,6 +133,23 @@ int cipc_environment_replace(char *const *environment);
 
 /// Frees a process, closes its descriptors.
 void cipc_process_free(cipc_process_t *process);
+
+/// Has the kernel kill a process when the writing end of its lifeline is closed, given the reading
+/// end, which that process has open as well. (PR_SET_PDEATHSIG would follow the thread that started
+/// it, not the process.)
+///
+/// The starter arms it, not the child: a child that is stopped before it has run dies all the same.
+/// The number must be that of a child that is not reaped yet, or is proven by its pidfd (-1 for
+/// none). 0, also for one that has ended; -errno.
+int cipc_lifeline_arm(int reader, pid_t pid, int pidfd);
+/// Takes that back.
+void cipc_lifeline_disarm(int reader);
+/// A writing end for a pipe of which only the reading end is open: made after a fork, so that the
+/// child has no copy, which would keep it alive when it is stopped before it has closed that. The
+/// descriptor, close-on-exec, or -errno.
+int cipc_lifeline_writer(int reader);
+/// The same, as the process's. 0 or -errno.
+int cipc_lifeline_reopen(cipc_process_t *process, int reader);
 
 /// Makes the pipe of a lifeline: the writing end is the process's, which forked children close, the
 /// reading end the caller's. 0 or -errno.

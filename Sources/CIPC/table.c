@@ -9,6 +9,7 @@
 
 #include "fork_hooks.h"
 #include "futex.h"
+#include "tries.h"
 
 // How many participants a slice's look asks the kernel about.
 #define LOOKS 8u
@@ -60,8 +61,11 @@ static uint32_t enter_unused(const cipc_table_t *table, uint64_t word) {
   for (; high < CIPC_TABLE_ENTRIES && back(table, high); high++) {
     // Before the entry is taken: one beyond the mark would never be looked at.
     uint32_t found = __atomic_load_n(&table->head->high, __ATOMIC_RELAXED);
-    while (found <= high && !__atomic_compare_exchange_n(&table->head->high, &found, high + 1, true,
-                                                         __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+    for (int i = 0; i < CIPC_TRIES && found <= high; i++) {
+      if (__atomic_compare_exchange_n(&table->head->high, &found, high + 1, false, __ATOMIC_SEQ_CST,
+                                      __ATOMIC_RELAXED)) {
+        break;
+      }
     }
     // Commit point of joining.
     if (replace(table, high, CIPC_PARTICIPANT_NOBODY, word)) return high;

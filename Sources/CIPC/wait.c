@@ -5,6 +5,7 @@
 
 #include "clock.h"
 #include "futex.h"
+#include "interrupt.h"
 #include "table.h"
 #include "wait.h"
 
@@ -17,6 +18,8 @@ static __thread struct {
   cipc_deadline_t since;
   // Whether it has been told to at `since`.
   int has_looked;
+  // Whether a slice has ended since it was last told of an interruption.
+  int is_slice_over;
   // The epoch of the word's segment or NULL, as of a generation of the register; and what it was
   // when the dead were last looked for.
   uint32_t seen;
@@ -60,7 +63,10 @@ static int has_epoch_changed(void) {
 // 0: woken, or one of the words differs. -errno.
 static int sleep_until(const cipc_wait_t *wait, cipc_deadline_t until) {
   static int cannot_wait_any;
-  if (last.epoch != NULL && !__atomic_load_n(&cannot_wait_any, __ATOMIC_RELAXED)) {
+  // The kernel begins a wait for several words anew behind a handler with SA_RESTART, and tells
+  // nobody. One for a single word with a time it does not.
+  if (last.epoch != NULL && !cipc_interrupt_is_on() &&
+      !__atomic_load_n(&cannot_wait_any, __ATOMIC_RELAXED)) {
     const cipc_futex_word_t words[] = {cipc_futex_word(wait->word, wait->expected),
                                        cipc_futex_word(last.epoch, last.seen)};
     int status = cipc_futex_wait_any(words, 2, until);
@@ -78,22 +84,29 @@ int cipc_wait_sleep(const cipc_wait_t *wait, cipc_deadline_t deadline) {
   if (is_another) {
     last.word = wait->word;
     last.since = now;
-    last.has_looked = 0;
+    last.has_looked = last.is_slice_over = 0;
   }
   find_epoch(is_another);
   cipc_deadline_t slice = last.since + cipc_wait_slice;
   if (now >= slice || has_epoch_changed()) return look(now);
   // The kernel looks at the word first, and somebody may change it all the time.
   if (now >= deadline && last.has_looked) return CIPC_ETIMEDOUT;
-  int status;
+  // Only a wait can be interrupted.
+  bool is_on = now < deadline && cipc_interrupt_is_on();
+  int status = 0;
+  if (is_on) status = last.is_slice_over ? cipc_interrupt_slice_ended() : cipc_interrupt_check();
+  last.is_slice_over = 0;
+  if (status < 0) return status;
   do {
     status = sleep_until(wait, slice < deadline ? slice : deadline);
-  } while (status == -EINTR);
+  } while (status == -EINTR && !is_on);
+  if (status == -EINTR) return cipc_interrupt_arrived();
   if (status == 0 && has_epoch_changed()) return look(cipc_clock_now());
   if (status != CIPC_ETIMEDOUT) return status;
   if (slice <= deadline) {
     cipc_table_look(wait->word);
     (void)has_epoch_changed();
+    last.is_slice_over = 1;
     return look(cipc_clock_now());
   }
   if (!last.has_looked) return look(cipc_clock_now());

@@ -13,6 +13,7 @@
 
 #include "clock.h"
 #include "fork_hooks.h"
+#include "interrupt.h"
 #include "thread.h"
 #include "waiter.h"
 
@@ -331,8 +332,8 @@ static int poll_all(const cipc_waiter_interest_t *interests, size_t count, cipc_
     if (entries[i].events == 0) return CIPC_EINVAL;
   }
   for (;;) {
-    int ready = poll(entries, (nfds_t)count, cipc_clock_poll_timeout(deadline));
-    if (ready < 0 && errno != EINTR) return -errno;
+    int ready = cipc_interrupt_poll(entries, (nfds_t)count, deadline);
+    if (ready < 0) return ready;
     for (size_t i = 0; ready > 0 && i < count; i++) {
       if (entries[i].revents & POLLNVAL) return CIPC_EBADF;
     }

@@ -27,6 +27,9 @@ public struct IPCError: Error, Hashable, Sendable {
   public var context: String
   /// How the process ended that the failure was about, where one died.
   public var exitStatus: ExitStatus?
+  /// Which element of the inputs of a pool's call the failure was about, counted from 0, where it was
+  /// about one: of `map` and its kin, `imap`, `imapUnordered` and batches.
+  public var taskIndex: Int?
 
   /// Makes an error of the given kind.
   public init(_ code: Code, errno: Int32? = nil, context: String = "") {
@@ -126,11 +129,13 @@ public struct IPCError: Error, Hashable, Sendable {
 }
 
 extension IPCError: CustomStringConvertible {
-  /// The code, the context and the system's number, in one line: what a peer may have said is escaped.
+  /// The code, the context, the system's number and the element, in one line: what a peer may have said
+  /// is escaped.
   public var description: String {
     var text = code.rawValue
     if !context.isEmpty { text += ": " + context.escaped }
     if let errno { text += " (errno \(errno))" }
+    if let taskIndex { text += " (element \(taskIndex))" }
     return text
   }
 }
@@ -143,7 +148,8 @@ extension IPCError {
   ///   - subject: what the operation was about; the status's message is added to it.
   package init(status: Int32, _ subject: String) {
     let isErrno = status < 0 && status >= -4095
-    let message = unsafe String(cString: cipc_status_message(status))
+    // With the field and both values, where that is why something was refused just now.
+    let message = unsafe String(cString: cipc_segment_refusal(status))
     self.init(
       Code(status: status),
       errno: isErrno ? -status : nil,
@@ -195,7 +201,7 @@ extension IPCError.Code {
       case CIPC_ENOBODY: .peersGone
       case CIPC_ERINGHEADER, CIPC_ERINGINDEX, CIPC_ERINGRECORD: .segmentMismatch
       default:
-        (CIPC_ESEGMENTOWNER.rawValue...CIPC_ESEGMENTSIZE.rawValue).contains(status)
+        (CIPC_ESEGMENTBOUND.rawValue...CIPC_ESEGMENTSIZE.rawValue).contains(status)
           ? .segmentMismatch : .system
       }
   }

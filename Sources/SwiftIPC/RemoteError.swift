@@ -32,6 +32,9 @@ public struct RemoteError: Error, Hashable, Sendable {
   public var arguments: [MessageValue]
   /// The name of the child, or of the pool's worker; empty for a manager.
   public var worker: String
+  /// Which element of the inputs of a pool's call it was thrown for, counted from 0; `nil` for a call
+  /// with a single task, and for a manager.
+  public var taskIndex: Int?
 
   /// Makes an error, for tests of one's own.
   public init(
@@ -51,7 +54,10 @@ extension RemoteError: CustomStringConvertible {
   /// error from elsewhere may have in it, are written as "\n" and "\u{1B}".
   public var description: String {
     var text = message.isEmpty ? typeName : "\(typeName): \(message)"
-    if !worker.isEmpty { text += " (thrown in \(worker))" }
+    if !worker.isEmpty {
+      let element = taskIndex.map { " for element \($0)" } ?? ""
+      text += " (thrown in \(worker)\(element))"
+    }
     return text.escaped
   }
 }

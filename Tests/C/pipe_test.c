@@ -57,6 +57,39 @@ static void a_full_pipe_does_not_block(void) {
   cipc_pipe_close(pipe);
 }
 
+static void reading_never_blocks(void) {
+  int reader;
+  cipc_pipe_t *pipe = open_pipe(&reader);
+  char bytes[8];
+  size_t count = 99;
+  CHECK_EQUAL(cipc_pipe_read(reader, bytes, sizeof bytes, &count), CIPC_EAGAIN);
+  CHECK_EQUAL(count, 0);
+  CHECK_EQUAL(cipc_pipe_available(reader, &count), CIPC_OK);
+  CHECK_EQUAL(count, 0);
+  size_t written;
+  CHECK_EQUAL(cipc_pipe_write(pipe, "seven b", 7, &written), CIPC_OK);
+  CHECK_EQUAL(cipc_pipe_available(reader, &count), CIPC_OK);
+  CHECK_EQUAL(count, 7);
+  CHECK_EQUAL(cipc_pipe_read(reader, bytes, 5, &count), CIPC_OK);
+  CHECK(count == 5 && memcmp(bytes, "seven", 5) == 0);
+  CHECK_EQUAL(cipc_pipe_read(reader, bytes, sizeof bytes, &count), CIPC_OK);
+  CHECK_EQUAL(count, 2);
+  // As one would that was told of bytes which another reader has taken.
+  CHECK_EQUAL(cipc_pipe_read(reader, bytes, sizeof bytes, &count), CIPC_EAGAIN);
+  // The flag belongs to all who have the description.
+  CHECK((fcntl(reader, F_GETFL) & O_NONBLOCK) == 0);
+  CHECK_EQUAL(cipc_pipe_read(reader, NULL, 0, &count), CIPC_OK);
+  CHECK_EQUAL(cipc_pipe_read(reader, NULL, 1, &count), CIPC_EINVAL);
+  CHECK_EQUAL(cipc_pipe_read(reader, bytes, 1, NULL), CIPC_EINVAL);
+  CHECK_EQUAL(cipc_pipe_available(reader, NULL), CIPC_EINVAL);
+  cipc_pipe_close(pipe);
+  CHECK_EQUAL(cipc_pipe_read(reader, bytes, sizeof bytes, &count), CIPC_OK);
+  CHECK_EQUAL(count, 0);
+  (void)close(reader);
+  CHECK_EQUAL(cipc_pipe_read(reader, bytes, sizeof bytes, &count), CIPC_EBADF);
+  CHECK_EQUAL(cipc_pipe_available(reader, &count), CIPC_EBADF);
+}
+
 static void nobody_who_reads_is_an_error_and_no_signal(void) {
   // With the default action, which would end this process.
   CHECK(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
@@ -123,6 +156,7 @@ static void the_end_comes_while_a_fork_runs(void) {
 int main(void) {
   TEST(bytes_arrive_and_the_end);
   TEST(a_full_pipe_does_not_block);
+  TEST(reading_never_blocks);
   TEST(nobody_who_reads_is_an_error_and_no_signal);
   TEST(a_forked_child_has_no_copy);
   TEST(the_end_comes_while_a_fork_runs);

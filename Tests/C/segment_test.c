@@ -468,7 +468,8 @@ static void names_are_checked(void) {
   memset(longest + 1, 'n', 250);
   char too_long[300] = "/";
   memset(too_long + 1, 'n', 251);
-  const char *const bad[] = {"", "x", "/", "/.", "/..", "/a/b", "//a", "/a/", too_long, NULL};
+  const char *const bad[] = {"",     "/",   ".",   "/.",     "..",         "/..", "a/b",
+                             "/a/b", "//a", "/a/", too_long, too_long + 1, NULL};
   int descriptors = child_descriptors();
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     cipc_segment_t *segment = create(1, &with_name);
@@ -489,6 +490,27 @@ static void names_are_checked(void) {
     CHECK_EQUAL(cipc_segment_unlink(good[i]), 0);
   }
   CHECK_EQUAL(child_descriptors(), descriptors);
+}
+
+static void a_slash_before_a_name_does_not_count(void) {
+  const char *name = name_of_test();
+  CHECK_EQUAL(name[0], '/');
+  for (int with = 0; with < 2; with++) {
+    const char *given = with ? name : name + 1;
+    const char *other = with ? name + 1 : name;
+    cipc_segment_t *segment = create(1, &with_name);
+    CHECK_EQUAL(cipc_segment_publish(segment, given), 0);
+    cipc_segment_t *again = create(1, &with_name);
+    CHECK_EQUAL(cipc_segment_publish(again, other), CIPC_EEXIST);
+    cipc_segment_close(again);
+    CHECK_EQUAL(cipc_segment_open_named(&again, other, NULL), 0);
+    cipc_segment_close(again);
+    cipc_segment_claim_t claim = cipc_segment_claim(segment);
+    CHECK(strcmp(claim.name, name) == 0);
+    cipc_segment_close(segment);
+    CHECK_EQUAL(cipc_segment_withdraw(&claim), 0);
+    CHECK_EQUAL(cipc_segment_unlink(other), CIPC_ENOENT);
+  }
 }
 
 static void an_anonymous_segment_takes_no_name(void) {
@@ -741,6 +763,7 @@ int main(void) {
   TEST(names_belong_to_their_user_alone);
   TEST(memory_without_its_name_lives_on);
   TEST(names_are_checked);
+  TEST(a_slash_before_a_name_does_not_count);
   TEST(an_anonymous_segment_takes_no_name);
   TEST(a_name_that_is_taken_stays_its_owners);
   TEST(other_files_with_the_name_are_refused);

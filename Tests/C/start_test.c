@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -614,6 +615,238 @@ static void a_daemon_that_is_released_goes_on(void) {
   await_end(pidfd);
 }
 
+// MARK: - Children that are stopped before they have run
+
+/// Which children stop at once: "main" those that are executed, before their bootstrap; "fork"
+/// those that are forked, before anything else runs in them, also in the fork server.
+#define STOP_VARIABLE "START_TEST_STOP"
+
+static void stop_where(const char *place) {
+  const char *wanted = getenv(STOP_VARIABLE);
+  if (wanted != NULL && strcmp(wanted, place) == 0) (void)raise(SIGSTOP);
+}
+
+static void stop_in_fork(void) { stop_where("fork"); }
+
+/// Before the library's own, which come from constructors too: so that the child of a fork stops
+/// with all descriptors that it was born with.
+__attribute__((constructor(101))) static void watch_forks(void) {
+  if (pthread_atfork(NULL, NULL, stop_in_fork) != 0) abort();
+}
+
+/// The children of a process that are stopped.
+static int stopped_children(pid_t parent, pid_t *pids, int room) {
+  char path[64];
+  (void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
+  FILE *file = fopen(path, "re");
+  CHECK(file != NULL);
+  int pid = 0, count = 0;
+  while (count < room && fscanf(file, "%d", &pid) == 1) {
+    if (state_of(pid) == 'T') pids[count++] = pid;
+  }
+  (void)fclose(file);
+  return count;
+}
+
+static bool has_several_processors(void) {
+  cpu_set_t set;
+  CHECK(sched_getaffinity(0, sizeof set, &set) == 0);
+  return CPU_COUNT(&set) > 1;
+}
+
+static pid_t parent_of(pid_t pid) {
+  char path[64];
+  (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+  FILE *file = fopen(path, "re");
+  CHECK(file != NULL);
+  char line[256];
+  int parent = 0;
+  while (parent == 0 && fgets(line, sizeof line, file) != NULL) {
+    (void)sscanf(line, "PPid: %d", &parent);
+  }
+  (void)fclose(file);
+  return parent;
+}
+
+#define STOPPED_MAX 2
+
+/// Starts a daemon that stops before it has run, tells which processes are stopped, and waits to be
+/// killed. Of the fork server that is the next child, too.
+static void parent_of_a_stopped_daemon(void *context) {
+  scene_t *scene = context;
+  (void)close(scene->output[0]);
+  CHECK(setenv(STOP_VARIABLE, scene->method == SPAWN ? "main" : "fork", 1) == 0);
+  cipc_process_options_t options = {0};
+  options.is_daemon = 1;
+  int connection;
+  cipc_process_t *process = start(scene->method, &connection, child_until_closed, &options);
+  while (!has_stopped(cipc_process_pid(process))) (void)poll(NULL, 0, 1);
+  pid_t stopped[STOPPED_MAX] = {cipc_process_pid(process)};
+  if (scene->method == FORK_SERVER && has_several_processors()) {
+    pid_t server = parent_of(stopped[0]);
+    while (stopped_children(server, stopped, 2) < 2 || state_of(server) != 'S') {
+      (void)poll(NULL, 0, 1);
+    }
+  }
+  CHECK(write(scene->output[1], stopped, sizeof stopped) == (ssize_t)sizeof stopped);
+  child_hang();
+}
+
+static void a_daemon_that_is_stopped_at_once_dies_with_its_parent(void) {
+  for (method_t method = SPAWN; (int)method < METHODS; method++) {
+    scene_t scene = {.method = method};
+    CHECK(pipe2(scene.output, O_CLOEXEC) == 0);
+    pid_t parent = child_start(parent_of_a_stopped_daemon, &scene);
+    (void)close(scene.output[1]);
+    pid_t stopped[STOPPED_MAX];
+    CHECK(read(scene.output[0], stopped, sizeof stopped) == (ssize_t)sizeof stopped);
+    int pidfds[STOPPED_MAX];
+    for (int i = 0; i < STOPPED_MAX; i++) pidfds[i] = stopped[i] > 0 ? pidfd_of(stopped[i]) : -1;
+    child_kill(parent);
+    for (int i = 0; i < STOPPED_MAX; i++) {
+      if (pidfds[i] < 0) continue;
+      struct pollfd end = {pidfds[i], POLLIN, 0};
+      bool has_ended = poll(&end, 1, (int)(CHILD_PATIENCE / 1000000)) == 1;
+      if (!has_ended) (void)kill(stopped[i], SIGKILL);
+      (void)printf("  %s: process %d %s\n", method_names[method], i,
+                   has_ended ? "ended" : "outlived its parent");
+      CHECK(has_ended);
+      (void)close(pidfds[i]);
+    }
+    (void)close(scene.output[0]);
+  }
+}
+
+// MARK: - Deadlines
+
+#define A_MOMENT INT64_C(50000000)
+
+static int children_count(void) {
+  FILE *file = fopen("/proc/thread-self/children", "re");
+  CHECK(file != NULL);
+  int pid, count = 0;
+  while (fscanf(file, "%d", &pid) == 1) count++;
+  (void)fclose(file);
+  return count;
+}
+
+/// The child says that it has its settings, which one that is stopped does not.
+static void program_whose_children_stop(void *context) {
+  (void)context;
+  static const int nice = 1;
+  for (method_t method = SPAWN; (int)method < METHODS; method++) {
+    CHECK(setenv(STOP_VARIABLE, method == SPAWN ? "main" : "fork", 1) == 0);
+    cipc_deadline_t deadline = cipc_clock_deadline(A_MOMENT);
+    cipc_process_options_t options = {0};
+    options.nice = &nice;
+    options.deadline = &deadline;
+    cipc_process_t *process;
+    int connection;
+    CHECK_EQUAL(try_start(method, &process, &connection, child_nothing, &options), CIPC_ETIMEDOUT);
+    CHECK(cipc_clock_now() >= deadline);
+    // The server stays.
+    CHECK_EQUAL(children_count(), method < FORK_SERVER ? 0 : 1);
+    CHECK(unsetenv(STOP_VARIABLE) == 0);
+  }
+}
+
+static void a_start_whose_child_is_stopped_has_a_deadline(void) {
+  CHECK_EQUAL(child_join(child_start(program_whose_children_stop, NULL)), 0);
+}
+
+static void a_deadline_that_is_kept_does_no_harm(void) {
+  static const int nice = 1;
+  cipc_deadline_t deadline = cipc_clock_deadline(CHILD_PATIENCE);
+  cipc_process_options_t options = {0};
+  options.nice = &nice;
+  options.deadline = &deadline;
+  for (method_t method = SPAWN; (int)method < METHODS; method++) {
+    finish_with(start(method, NULL, child_nothing, &options), 0);
+  }
+}
+
+static void a_server_that_is_stopped_is_replaced(void) {
+  pid_t server = server_pid();
+  int pidfd = pidfd_of(server);
+  stop(server);
+  // Without a deadline.
+  finish_with(start(FORK_SERVER, NULL, child_nothing, NULL), 0);
+  await_end(pidfd);
+  // With one that is over before it is clear that it stays stopped: the next start need not wait.
+  server = server_pid();
+  pidfd = pidfd_of(server);
+  stop(server);
+  cipc_deadline_t deadline = cipc_clock_deadline(A_MOMENT);
+  cipc_process_options_t options = {0};
+  options.deadline = &deadline;
+  cipc_process_t *process;
+  CHECK_EQUAL(try_start(FORK_SERVER, &process, NULL, child_nothing, &options), CIPC_ETIMEDOUT);
+  await_end(pidfd);
+  CHECK(server_pid() != server);
+}
+
+static bool trace(pid_t pid) {
+  if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) < 0) return false;
+  CHECK(ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) == 0);
+  int status;
+  CHECK_EQUAL(waitpid(pid, &status, __WALL), pid);
+  CHECK(WIFSTOPPED(status));
+  return true;
+}
+
+/// A request that no socket has room for, and the server has to read.
+static void *start_with_a_large_request(void *context) {
+  static char large[8 << 20];
+  memset(large, 'x', sizeof large - 1);
+  char *environment[] = {large, NULL};
+  cipc_process_options_t options = {0};
+  options.environment = environment;
+  options.deadline = context;
+  cipc_process_t *process = NULL;
+  intptr_t status = try_start(FORK_SERVER, &process, NULL, child_nothing, &options);
+  if (status == CIPC_OK) finish_with(process, 0);
+  return (void *)status;
+}
+
+static void does_nothing(void *context) { (void)context; }
+
+/// A server that a debugger holds is not stopped by a signal: nobody replaces it, and starts wait
+/// as long as they are told to. One that waits holds up no fork, and no other start beyond its
+/// deadline.
+static void a_start_whose_server_is_held_has_a_deadline(void) {
+  pid_t server = server_pid();
+  if (!trace(server)) {
+    check_skip("processes cannot be traced");
+    return;
+  }
+  cipc_deadline_t deadline = cipc_clock_deadline(A_MOMENT);
+  cipc_process_options_t options = {0};
+  options.deadline = &deadline;
+  cipc_process_t *process;
+  CHECK_EQUAL(try_start(FORK_SERVER, &process, NULL, child_nothing, &options), CIPC_ETIMEDOUT);
+  // Waits with a part of its request written.
+  pthread_t thread;
+  CHECK(pthread_create(&thread, NULL, start_with_a_large_request, NULL) == 0);
+  int full = 0;
+  for (int i = 0; i < 3; i++) {
+    deadline = cipc_clock_deadline(A_MOMENT);
+    CHECK_EQUAL(try_start(FORK_SERVER, &process, NULL, child_nothing, &options), CIPC_ETIMEDOUT);
+    CHECK_EQUAL(child_join(child_start(does_nothing, &full)), 0);
+  }
+  CHECK(ptrace(PTRACE_DETACH, server, NULL, NULL) == 0);
+  void *status = NULL;
+  CHECK(pthread_join(thread, &status) == 0);
+  CHECK_EQUAL((intptr_t)status, CIPC_OK);
+  CHECK_EQUAL(server_pid(), server);
+  // One that gives up with a part of its request written has spoiled the stream.
+  CHECK(trace(server));
+  int pidfd = pidfd_of(server);
+  deadline = cipc_clock_deadline(A_MOMENT);
+  CHECK_EQUAL((intptr_t)start_with_a_large_request(&deadline), CIPC_ETIMEDOUT);
+  await_end(pidfd);
+  CHECK(server_pid() != server);
+}
+
 // MARK: - Fork
 
 static void a_fork_goes_on_in_both_with_all_it_has(void) {
@@ -899,6 +1132,51 @@ static void a_stopped_server_that_is_killed_in_a_start_is_replaced(void) {
   }
   CHECK(server_pid() != server);
   CHECK_EQUAL(child_join(killer), 0);
+}
+
+static int child_leaves_a_trace(int connection) {
+  (void)connection;
+  return write(CIPC_PROCESS_CONNECTION + 1, "", 1) == 1 ? 0 : 99;
+}
+
+static void count_signal(int signal) { (void)signal; }
+
+// What was being started does not run, whenever the server comes to it.
+static void a_signal_ends_a_start(void) {
+  for (int restarts = 0; restarts < 2; restarts++) {
+    pid_t server = server_pid();
+    int trace[2];
+    CHECK(pipe2(trace, O_CLOEXEC) == 0);
+    stop(server);
+    struct sigaction action = {.sa_handler = count_signal, .sa_flags = restarts ? SA_RESTART : 0};
+    CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+    pid_t parent = getpid();
+    pid_t killer = fork();
+    CHECK(killer >= 0);
+    if (killer == 0) {
+      // Until it is killed: one of them comes while its parent waits.
+      for (;;) {
+        (void)kill(parent, SIGUSR1);
+        (void)poll(NULL, 0, 5);
+      }
+    }
+    CHECK_EQUAL(cipc_interruptible(CIPC_INTERRUPT_SIGNALS), CIPC_INTERRUPT_NEVER);
+    cipc_process_options_t options = {.descriptors = &trace[1], .descriptor_count = 1};
+    cipc_process_t *process = NULL;
+    int connection = -1;
+    CHECK_EQUAL(try_start(FORK_SERVER, &process, &connection, child_leaves_a_trace, &options),
+                CIPC_EINTR);
+    CHECK(process == NULL && connection == -1);
+    CHECK_EQUAL(cipc_interruptible(CIPC_INTERRUPT_NEVER), CIPC_INTERRUPT_SIGNALS);
+    child_kill(killer);
+    CHECK(kill(server, SIGCONT) == 0);
+    // The same server, which has come past the request before.
+    CHECK_EQUAL(server_pid(), server);
+    (void)close(trace[1]);
+    char byte;
+    CHECK_EQUAL(read(trace[0], &byte, 1), 0);
+    (void)close(trace[0]);
+  }
 }
 
 static void parent_with_a_server(void *context) {
@@ -1213,7 +1491,7 @@ static void many_starts_leave_nothing(void) {
   cipc_process_t *process = start(FORK_SERVER, &connection, child_until_closed, NULL);
   char byte;
   CHECK(read(connection, &byte, 1) == 1);
-  int for_next = spare_of(server) != 0 ? 3 : 0;
+  int for_next = spare_of(server) != 0 ? 4 : 0;
   char path[64];
   (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)server);
   DIR *directory = opendir(path);
@@ -1327,6 +1605,7 @@ static void bad_arguments_are_errors(void) {
 }
 
 int main(int argc, char **argv) {
+  stop_where("main");
   CHECK_EQUAL(cipc_process_bootstrap(argc, argv, NULL), CIPC_OK);
   TEST(a_child_returns_its_code_and_gets_signals);
   TEST(the_starter_is_this_process);
@@ -1339,6 +1618,11 @@ int main(int argc, char **argv) {
   TEST(two_streams_can_be_exchanged);
   TEST(a_daemon_dies_with_its_parent_whatever_kills_that);
   TEST(a_daemon_that_is_released_goes_on);
+  TEST(a_daemon_that_is_stopped_at_once_dies_with_its_parent);
+  TEST(a_start_whose_child_is_stopped_has_a_deadline);
+  TEST(a_deadline_that_is_kept_does_no_harm);
+  TEST(a_server_that_is_stopped_is_replaced);
+  TEST(a_start_whose_server_is_held_has_a_deadline);
   TEST(a_fork_goes_on_in_both_with_all_it_has);
   TEST(a_fork_with_another_thread_is_refused);
   TEST(what_was_printed_before_a_fork_is_printed_once);
@@ -1350,6 +1634,7 @@ int main(int argc, char **argv) {
   TEST(a_child_has_what_it_was_given_and_no_other_descriptor);
   TEST(a_killed_server_is_replaced_and_statuses_are_not_lost);
   TEST(a_stopped_server_that_is_killed_in_a_start_is_replaced);
+  TEST(a_signal_ends_a_start);
   TEST(the_server_ends_with_its_parent_also_when_stopped);
   TEST(the_next_child_is_there_already);
   TEST(a_next_child_that_is_killed_or_stopped_is_replaced);

@@ -152,6 +152,47 @@ import Testing
     #expect(try await child.value == [[], [0], [0], [0], [1]])
   }
 
+  @Test func tasksThatReadOneOutputBlockNoThread() async throws {
+    let options = ChildProcessOptions(standardInput: .pipe, standardOutput: .pipe)
+    let child = try ChildProcess.start(options: options) { echoBytes() }
+    let input = try #require(child.standardInput)
+    let output = try #require(child.standardOutput)
+    // More than there are threads for tasks. The child answers each byte by one byte, which wakes all
+    // of the tasks: one takes it, and the next is asked for only if the others block no thread.
+    let readers = 4 * CurrentProcess.processorCount + 4
+    for _ in 0..<2 {
+      try await withThrowingTaskGroup(of: [UInt8].self) { group in
+        for _ in 0..<readers { group.addTask { try await output.read() } }
+        for _ in 0..<readers {
+          try await input.write("a")
+          #expect(try await group.next() == [0x61])
+        }
+      }
+    }
+    let waiting = Task { try await output.read() }
+    waiting.cancel()
+    let error = await #expect(throws: IPCError.self) { try await waiting.value }
+    #expect(error?.code == .cancelled)
+    input.close()
+    #expect(try await child.join().isSuccess)
+  }
+
+  @Test func readingTakesMemoryForWhatIsThere() async throws {
+    let child = try ChildProcess.start(options: .init(standardOutput: .pipe)) {
+      // Beyond what a pipe holds unless it is told to hold more.
+      _ = fcntl(1, 1031, 1 << 18)  // F_SETPIPE_SZ
+      let bytes = [UInt8](repeating: 0x61, count: 200_000)
+      return unsafe write(1, bytes, bytes.count)
+    }
+    let output = try #require(child.standardOutput)
+    let written = try await child.value
+    #expect(try await output.read(upTo: 0).isEmpty)
+    #expect(try await output.read(upTo: Int.min).isEmpty)
+    #expect(try await output.read(upTo: 1).count == 1)
+    #expect(try await output.read(upTo: Int.max).count == written - 1)
+    #expect(try await output.read(upTo: Int.max).isEmpty)
+  }
+
   @Test func aDescriptorIsAStream() async throws {
     let (reader, writer) = makePipe()
     let (inputReader, inputWriter) = makePipe()
@@ -221,6 +262,16 @@ import Testing
 
 private func text(_ reader: OutputReader?) async throws -> String {
   String(decoding: try await #require(reader).readToEnd(), as: UTF8.self)
+}
+
+/// Writes each byte that it reads, and gives up where none comes for two minutes: then a test that would
+/// wait for ever fails instead.
+private func echoBytes() {
+  var byte: UInt8 = 0
+  var entry = pollfd(fd: 0, events: Int16(POLLIN), revents: 0)
+  while unsafe poll(&entry, 1, 120_000) > 0, unsafe read(0, &byte, 1) == 1 {
+    _ = unsafe write(1, &byte, 1)
+  }
 }
 
 func settings() -> String {

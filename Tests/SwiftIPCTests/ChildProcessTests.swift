@@ -18,6 +18,32 @@ import Testing
     #expect(try await child.value == 42)
   }
 
+  // MARK: Tests in children
+
+  @Test func aRequirementThatFailsInAChildFailsInItsParent() async throws {
+    let child = try ChildProcess.start("one two") { text in
+      let words = text.split(separator: " ")
+      try #require(words.first == "one")
+      return words.count
+    }
+    #expect(try await child.value == 2)
+    let failing = try ChildProcess.start("one two") { text in
+      try #require(text == "three")
+      return text
+    }
+    let error = await #expect(throws: (any Error).self) { try await failing.value }
+    #expect(String(describing: error).contains("ExpectationFailedError"))
+  }
+
+  /// What the documentation of `start` warns of.
+  @Test func anExpectationThatFailsInAChildIsNotSeen() async throws {
+    let child = try ChildProcess.start(1) { number in
+      #expect(number == 2)
+      return number
+    }
+    #expect(try await child.value == 1)
+  }
+
   @Test func aClosureRunsInAnotherProcess() async throws {
     let child = try ChildProcess.start { getpid() }
     let pid = try await child.value

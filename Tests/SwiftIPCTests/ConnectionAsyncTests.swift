@@ -210,6 +210,35 @@ import Testing
     try await sending.value
   }
 
+  @Test func resultsGoOnBehindAMessageThatIsNone() async throws {
+    let (reader, writer) = try Connection.pipe()
+    try await writer.send(SampleReading(sensor: "first", values: [1]))
+    try await writer.send("not a reading")
+    try await writer.send(bytes: [0xff, 0xfe, 0xfd])
+    try await writer.send(SampleReading(sensor: "last", values: [2]))
+    writer.close()
+    var found: [String] = []
+    for try await result in reader.messageResults(of: SampleReading.self) {
+      switch result {
+      case .success(let reading): found.append(reading.sensor)
+      case .failure(let error): found.append((error as? IPCError)?.code.rawValue ?? "other")
+      }
+    }
+    #expect(found == ["first", "malformedMessage", "malformedMessage", "last"])
+    // What ends the stream is thrown.
+    let (other, cut) = try Connection.pair()
+    try await cut.send(1)
+    var values: [MessageValue?] = []
+    let error = await #expect(throws: IPCError.self) {
+      for try await result in other.messageResults {
+        values.append(try? result.get())
+        other.close()
+      }
+    }
+    #expect(error?.code == .closed)
+    #expect(values == [1])
+  }
+
   @Test func aConnectionMoves() async throws {
     let (carrier, receiver) = try Connection.pair()
     let (a, b) = try Connection.pair()

@@ -172,9 +172,14 @@ import Testing
       do { try body() } catch { return "\(error)" }
       return "accepted"
     }
-    #expect(refusal { _ = try Value<Int>(named: name) }.contains("type fingerprint"))
-    #expect(refusal { _ = try Value(1 as Int32, named: name) }.contains("element size"))
-    #expect(refusal { _ = try Lock(named: name) }.contains("segment kind"))
+    #expect(
+      refusal { _ = try Value<Int>(named: name) }
+        .contains("segment type fingerprint: float64 instead of int64"))
+    #expect(
+      refusal { _ = try Value(1 as Int32, named: name) }
+        .contains("segment element size: 8 instead of 4"))
+    #expect(
+      refusal { _ = try Lock(named: name) }.contains("segment kind: value instead of mutex"))
     #expect(refusal { _ = try SharedArray(0..<3, named: name) }.contains("segment kind"))
     #expect(refusal { _ = try Lock(named: name) }.contains("Lock named \(name)"))
     #expect(refusal { _ = try Value(0, named: name, .create) }.contains("nameExists"))

@@ -13,12 +13,14 @@ import Testing
       name: 1, takesState: false, .inherited(hasArguments: true), returnsValue: true)
 
     init(
-      workers: Int = 2, maxTasksPerWorker: Int? = nil,
+      workers: Int = 2, maxTasksPerWorker: Int? = nil, idleTime: Int64? = nil,
+      memoryGrowth: Int? = nil,
       log: (@Sendable (PoolEvent) -> Void)? = nil
     ) {
       core = PoolCore(
         PoolScheduler.Settings(
-          workers: workers, maxTasksPerWorker: maxTasksPerWorker, name: "fake", pause: 0),
+          workers: workers, maxTasksPerWorker: maxTasksPerWorker, idleTime: idleTime,
+          memoryGrowth: memoryGrowth, name: "fake", pause: 0),
         engine, stateType: nil, log: log)
       core.dispatch()
       for worker in engine.started { engine.ready(worker) }
@@ -142,10 +144,12 @@ import Testing
   }
 
   @Test func aWorkerThatDoesNotEndDoesNotKeepAPoolThatCannotStartOthers() throws {
-    let trial = Trial(workers: 1, maxTasksPerWorker: 1)
-    let job = try trial.job(2, chunkSize: 1)
+    let trial = Trial(workers: 2, maxTasksPerWorker: 1)
+    let job = try trial.job(3, chunkSize: 1)
     trial.engine.startError = IPCError(.resourceLimit, context: "too many")
     trial.engine.results(1, [0])
+    // One keeps its place until it has ended; the other one's is free.
+    trial.engine.dies(2, begun: 0)
     for _ in 0..<10 { trial.step() }
     #expect(trial.engine.wasStopped(1) && trial.engine.killed == [1])
     let error = #expect(throws: IPCError.self) { try job.results()[1].get() }
@@ -206,14 +210,31 @@ import Testing
     trial.engine.results(1, [2])
     trial.step()
     #expect(trial.engine.wasStopped(1))
-    #expect(trial.engine.started == [1, 2])
+    // Its index is its own until it has ended.
+    #expect(trial.engine.started == [1])
     trial.engine.dies(1, .exited(0), begun: 3)
+    trial.step()
+    #expect(trial.engine.started == [1, 2])
     trial.engine.ready(2)
     trial.step()
     #expect(trial.engine.runs(2) == [[3]])
     trial.engine.results(2, [3])
     trial.step()
     #expect(try job.values() == [0, 1, 2, 3])
+  }
+
+  @Test func aWorkerTakesTheIndexOfOneThatHasEnded() throws {
+    let trial = Trial(workers: 3)
+    #expect(trial.engine.indices == [0, 1, 2])
+    _ = try trial.job(6, chunkSize: 1)
+    trial.engine.dies(2, begun: 1)
+    trial.step()
+    #expect(trial.engine.indices == [0, 1, 2, 1])
+    trial.engine.dies(4, begun: 0)
+    trial.engine.dies(1, begun: 1)
+    trial.step()
+    #expect(Set(trial.engine.indices.suffix(2)) == [0, 1])
+    #expect(trial.engine.started == [1, 2, 3, 4, 5, 6])
   }
 
   @Test func anInitializerThatKeepsFailingFailsThePool() throws {
@@ -279,7 +300,139 @@ import Testing
     trial.step()
     #expect(job.isOver)
     let error = #expect(throws: IPCError.self) { try job.values() }
-    #expect(error?.code == .workerDied)
+    #expect(error?.code == .workerDied && error?.taskIndex == 0)
+    trial.engine.ready(2)
+    trial.step()
+    #expect(trial.engine.runs(2) == [])
+    let progress = trial.core.progress()
+    #expect(progress.cancelled == 9 && progress.waiting == 0 && progress.total == 10)
+  }
+
+  @Test func theElementsThatAStreamIsToHaveAreInTheTotal() throws {
+    let trial = Trial(workers: 1)
+    let stream = StreamJob<Int, Int>(trial.function, .init(), isOrdered: false, chunkSize: 1)
+    try trial.core.add(stream, announcing: 500)
+    #expect(trial.core.progress().total == 500)
+    for number in 0..<4 { stream.add(number) }
+    trial.core.extend(stream, by: 4)
+    trial.engine.results(1, [0], nanoseconds: 1 << 30)
+    trial.step()
+    var progress = trial.core.progress()
+    #expect(progress.done == 1 && progress.running == 1 && progress.waiting == 498)
+    #expect(ProgressBar.line(progress, width: 60).contains("0% 1 of 500"))
+    // More than were announced, then fewer.
+    trial.core.announce(stream, 1)
+    for number in 4..<7 { stream.add(number) }
+    trial.core.extend(stream, by: 3)
+    #expect(trial.core.progress().total == 7)
+    trial.core.announce(stream, 5)
+    #expect(trial.core.progress().total == 12)
+    trial.core.cancel(stream, IPCError(.cancelled))
+    progress = trial.core.progress()
+    // What a worker has goes on.
+    #expect(progress.total == 12 && progress.waiting == 0)
+    #expect(progress.cancelled == 11 - progress.running)
+    // Without end, and often.
+    for _ in 0..<1000 {
+      let endless = StreamJob<Int, Int>(trial.function, .init(), isOrdered: true, chunkSize: 1)
+      try trial.core.add(endless, announcing: .max)
+    }
+    #expect(trial.core.progress().total > 1 << 48)
+  }
+
+  @Test func cancellingWhatWaitsLeavesWhatHasBegun() throws {
+    let trial = Trial(workers: 1)
+    let job = try trial.job(10, chunkSize: 2)
+    let other = try trial.job(3)
+    let stream = StreamJob<Int, Int>(trial.function, .init(), isOrdered: true, chunkSize: 1)
+    try trial.core.add(stream, announcing: 10)
+    for number in 0..<2 { stream.add(number) }
+    trial.core.extend(stream, by: 2)
+    #expect(trial.engine.runs(1) == [[0, 1]])
+    #expect(trial.core.cancelWaiting(IPCError(.cancelled)) == 13)
+    #expect(!job.isOver && other.isOver)
+    // The stream says it of each and takes more.
+    for element in 0..<2 {
+      let next = try #require(stream.take())
+      #expect(next.index == element)
+      #expect(throws: IPCError.self) { try next.result.get() }
+    }
+    stream.add(2)
+    trial.core.extend(stream, by: 1)
+    // One that comes back from a dead worker was not waiting.
+    trial.engine.dies(1, begun: 1)
+    trial.step()
+    trial.engine.ready(2)
+    trial.step()
+    #expect(trial.engine.runs(2) == [[1]])
+    trial.engine.results(2, [11], nanoseconds: 1 << 30)
+    trial.step()
+    #expect(job.isOver)
+    #expect(try job.results()[1].get() == 11)
+    #expect(trial.engine.runs(2) == [[2]])
+    let progress = trial.core.progress()
+    #expect(progress.cancelled == 13 && progress.done == 1 && progress.failed == 1)
+    #expect(progress.running == 1 && progress.waiting == 7)
+  }
+
+  @Test func aWorkerWhoseMemoryGrowsFinishesWhatItHas() throws {
+    let trial = Trial(workers: 1, memoryGrowth: 100)
+    trial.engine.memories[1] = 1000
+    let job = try trial.job(6, chunkSize: 2)
+    #expect(trial.engine.runs(1) == [[0, 1]])
+    // The first measure is what it is compared with.
+    trial.engine.results(1, [0], nanoseconds: 1000)
+    trial.step()
+    trial.core.withScheduler { $0.forgetMeasuring() }
+    trial.engine.memories[1] = 1099
+    trial.engine.results(1, [1], nanoseconds: 1000)
+    trial.step()
+    #expect(!trial.engine.wasStopped(1))
+    #expect(trial.engine.runs(1) == [[2, 3], [4, 5]])
+    trial.core.withScheduler { $0.forgetMeasuring() }
+    trial.engine.memories[1] = 1100
+    trial.engine.results(1, [2])
+    trial.step()
+    #expect(!trial.engine.wasStopped(1))
+    _ = try trial.job(1)
+    #expect(trial.engine.runs(1) == [])
+    trial.engine.results(1, [3])
+    trial.engine.results(1, [4, 5])
+    trial.step()
+    #expect(trial.engine.wasStopped(1) && job.isOver)
+    trial.engine.dies(1, .exited(0), begun: 6)
+    trial.step()
+    trial.engine.ready(2)
+    trial.step()
+    #expect(trial.engine.runs(2) == [[0]])
+  }
+
+  @Test func idleWorkersEndAndAreStartedForWork() throws {
+    let trial = Trial(workers: 3, idleTime: 1)
+    // They have been idle for a nanosecond by now.
+    trial.step()
+    for worker in 1...3 {
+      #expect(trial.engine.wasStopped(worker))
+      trial.engine.dies(worker, .exited(0), begun: 0)
+    }
+    trial.step()
+    #expect(trial.engine.started == [1, 2, 3])
+    #expect(trial.engine.deadlines.last != 0 || trial.core.progress().workers.isEmpty)
+    let job = try trial.job(2, chunkSize: 1)
+    // As many as there is work for.
+    #expect(trial.engine.started == [1, 2, 3, 4, 5])
+    trial.engine.ready(4)
+    trial.engine.ready(5)
+    trial.step()
+    #expect(trial.engine.runs(4) == [[0]])
+    #expect(trial.engine.runs(5) == [[1]])
+    trial.engine.results(4, [0])
+    trial.step()
+    trial.step()
+    #expect(trial.engine.wasStopped(4) && !trial.engine.wasStopped(5))
+    trial.engine.results(5, [1])
+    trial.step()
+    #expect(job.isOver)
   }
 
   @Test func closingWaitsForWhatIsThereAndThenStopsTheWorkers() throws {

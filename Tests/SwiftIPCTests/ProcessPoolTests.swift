@@ -178,10 +178,12 @@ import Testing
     defer { close(terminal) }
     let bar = try #require(ProgressBar(on: terminal))
     let progress = PoolProgress(
-      done: 30, failed: 1, running: 2, waiting: 29, rate: 10, workers: [])
+      done: 130, failed: 1, running: 2, waiting: 29, rate: 10, workers: [])
     bar.finish(progress)  // nothing was drawn
-    bar.begin()
-    bar.draw(progress)
+    // What was there before does not count.
+    bar.begin(
+      PoolProgress(done: 100, failed: 0, running: 0, waiting: 0, rate: 10, workers: []))
+    bar.show(progress)
     bar.finish(progress)
     var text = [UInt8](repeating: 0, count: 4096)
     let count = unsafe read(master, &text, text.count)

@@ -322,6 +322,47 @@ import Testing
     #expect(errorCode { _ = try queue.next() } == .closed)
   }
 
+  struct Even: Codable, Sendable, Equatable {
+    struct Odd: Error {}
+    var number: Int
+    /// A type of numbers alone would go through the queue as its bytes.
+    var note = ""
+
+    init(_ number: Int) { self.number = number }
+
+    init(from decoder: any Decoder) throws {
+      number = try decoder.singleValueContainer().decode(Int.self)
+      if number % 2 != 0 { throw Odd() }
+    }
+
+    func encode(to encoder: any Encoder) throws {
+      var container = encoder.singleValueContainer()
+      try container.encode(number)
+    }
+  }
+
+  @Test(arguments: [QueueDelivery.atMostOnce, .tracked, .leased])
+  func resultsGoOnBehindAnElementThatIsNone(_ delivery: QueueDelivery) async throws {
+    let queue = try Queue<Even>(delivery: delivery)
+    for number in 0..<5 { try await queue.put(Even(number)) }
+    queue.finish()
+    var found: [Int?] = []
+    for try await result in queue.results {
+      switch result {
+      case .success(let element): found.append(element.number)
+      case .failure(let error):
+        #expect(error is Even.Odd)
+        found.append(nil)
+      }
+    }
+    #expect(found == [0, nil, 2, nil, 4])
+    // A loop over the elements ends at the first that is none.
+    let other = try Queue<Even>(delivery: delivery)
+    for number in 1..<3 { try await other.put(Even(number)) }
+    other.finish()
+    await #expect(throws: Even.Odd.self) { for try await _ in other {} }
+  }
+
   @Test func theEndWakesWhoWaits() async throws {
     let queue = try Queue<Int>()
     let blocked = InThread { try queue.next() }

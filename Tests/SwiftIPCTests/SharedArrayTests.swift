@@ -39,6 +39,64 @@ import Testing
     #expect(contiguous == 10)
   }
 
+  @Test func spansOfRowsAreTheirElements() throws {
+    let image = try SharedArray(0..<24, shape: 4, 6)
+    #expect(image.withSpan(rows: 1..<3) { list($0) } == Array(6..<18))
+    #expect(image.withSpan(rows: 2...) { list($0) } == Array(12..<24))
+    #expect(image.withSpan(rows: ...0) { list($0) } == Array(0..<6))
+    #expect(image.withSpan(rows: 4..<4) { $0.count } == 0)
+    image.withMutableSpan(rows: 1...1) { span in
+      for i in span.indices { span[i] = -span[i] }
+    }
+    #expect(image[1, 0] == -6 && image[1, 5] == -11 && image[0, 5] == 5 && image[2, 0] == 12)
+    let cube = try SharedArray(0..<24, shape: 2, 3, 4)
+    #expect(cube.withSpan(rows: 1..<2) { list($0) } == Array(12..<24))
+    let four = try SharedArray(0..<120, shape: [2, 3, 4, 5])
+    #expect(four.withMutableSpan(rows: 1..<2) { $0.count } == 60)
+    let six = try SharedArray(0..<64, shape: [2, 2, 2, 2, 2, 2])
+    #expect(six.withSpan(rows: 1..<2) { $0[0] } == 32)
+    let line = try SharedArray(0..<10)
+    #expect(line.withSpan(rows: 3..<7) { list($0) } == [3, 4, 5, 6])
+    line.withMutableSpan { span in for i in span.indices { span[i] += 1 } }
+    #expect(line.withSpan { list($0) } == Array(1...10))
+    let empty = try SharedArray(shape: 0, .max, repeating: 1)
+    #expect(empty.withSpan(rows: 0..<0) { $0.count } == 0)
+    let flat = try SharedArray(shape: .max, 0, repeating: 1)
+    #expect(flat.withMutableSpan(rows: 7..<Int.max) { $0.count } == 0)
+    #expect(throws: Mine()) { try image.withMutableSpan(rows: 0..<1) { _ in throw Mine() } }
+  }
+
+  @Test func rowsOutOfBoundsTrap() async throws {
+    for rows in [-1..<2, 3..<5, 5..<5, 0..<Int.max] {
+      let image = try SharedArray(0..<24, shape: 4, 6)
+      let child = try ChildProcess.start(
+        image, rows.lowerBound, rows.upperBound,
+        options: .init(environment: ["SWIFT_BACKTRACE": "enable=no"], standardError: .null)
+      ) { image, lower, upper in
+        image.withMutableSpan(rows: lower..<upper) { span in
+          if !span.isEmpty { span[0] = 1 }
+        }
+      }
+      #expect(try await !child.join().isSuccess, "\(rows)")
+    }
+  }
+
+  @Test func childrenWorkOnRowsOfTheirOwn() async throws {
+    let image = try SharedArray<Int>(shape: 8, 1000, repeating: 0)
+    let children = try (0..<4).map { part in
+      try ChildProcess.start(image, part) { image, part in
+        image.withMutableSpan(rows: 2 * part..<2 * part + 2) { span in
+          for i in span.indices { span[i] = 10_000 * part + i }
+        }
+      }
+    }
+    for child in children { #expect(try await child.join().isSuccess) }
+    for part in 0..<4 {
+      #expect(
+        image[2 * part, 0] == 10_000 * part && image[2 * part + 1, 999] == 10_000 * part + 1999)
+    }
+  }
+
   @Test func shapesOfEveryRankAreRowMajor() throws {
     let image = try SharedArray<Float>(shape: 4, 6, repeating: 0)
     image[1, 2] = 5
@@ -217,3 +275,5 @@ import Testing
     #expect(array.shape == [2, 3, 4])
   }
 }
+
+private func list<T>(_ span: Span<T>) -> [T] { span.indices.map { span[$0] } }

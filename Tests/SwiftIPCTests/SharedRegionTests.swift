@@ -353,8 +353,8 @@ import Testing
       var object = unsafe cipc_region_object_t()
       let made = unsafe "it".withCString { name in
         unsafe object.name = unsafe name
-        unsafe object.type = cipc_segment_type_t(
-          kind: Int(CIPC_KIND_ATOMIC), count: 1, of: Int.self)
+        var element = cipc_element_t(of: Int.self)
+        unsafe object.type = unsafe cipc_atomic_type(&element)
         unsafe object.size = 8
         var entry = cipc_region_entry_t()
         return unsafe cipc_region_allocate(

@@ -12,6 +12,49 @@ import Testing
 @Suite struct StartMethodTests {
   static let fromHere: [StartMethod] = [.spawn, .forkServer]
 
+  @Test func aStoppedForkServerHoldsUpNoStart() async throws {
+    // In a child, whose fork server is its own.
+    let parent = try ChildProcess.start { () throws -> [Bool] in
+      let options = ChildProcessOptions(method: .forkServer)
+      let server = try ChildProcess.start(options: options) { getppid() }.value(timeout: nil)
+      _ = kill(server, SIGSTOP)
+      var report: [Bool] = []
+      do throws(IPCError) {
+        try ChildProcess.start(options: options, timeout: .milliseconds(20)) {}
+        report.append(false)
+      } catch {
+        report.append(error.code == .timedOut)
+      }
+      let other = try ChildProcess.start(options: options) { getppid() }.value(timeout: nil)
+      report.append(other != server)
+      _ = kill(other, SIGSTOP)
+      // Without a limit: it is replaced.
+      let third = try ChildProcess.start(options: options) { getppid() }.value(timeout: nil)
+      report.append(third != other)
+      return report
+    }
+    #expect(try await parent.value == [true, true, true])
+  }
+
+  @Test(arguments: fromHere) func aStartThatTakesTooLongLeavesNoChild(
+    _ method: StartMethod
+  ) async throws {
+    let options = ChildProcessOptions(
+      name: "late-\(method)", method: method, environment: ["SWIFT_BACKTRACE": "enable=no"])
+    // More than a socket has room for: the child has to read, and that takes longer than no time.
+    let large = [UInt8](repeating: 7, count: 8 << 20)
+    let error = #expect(throws: IPCError.self) {
+      try ChildProcess.start(large, options: options, timeout: .zero) { $0.count }
+    }
+    #expect(error?.code == .timedOut)
+    #expect(!CurrentProcess.activeChildren.contains { $0.name == options.name })
+    let child = try ChildProcess.start(large, options: options, timeout: patience) { $0.count }
+    #expect(try await child.value == large.count)
+    let square = try ChildProcess.start(
+      task: ChildWork.Square(number: 5), options: options, timeout: patience)
+    #expect(try await square.value == 25)
+  }
+
   @Test(arguments: fromHere) func valuesErrorsAndEndsArrive(_ method: StartMethod) async throws {
     let options = ChildProcessOptions(method: method)
     let quiet = ChildProcessOptions(method: method, environment: ["SWIFT_BACKTRACE": "enable=no"])

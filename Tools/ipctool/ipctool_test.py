@@ -38,6 +38,10 @@ cipc.cipc_segment_open_named.argtypes = [
 cipc.cipc_segment_close.argtypes = [ctypes.c_void_p]
 cipc.cipc_segment_close.restype = None
 cipc.cipc_rwlock_footprint.restype = ctypes.c_size_t
+cipc.cipc_element.restype = ctypes.c_void_p
+cipc.cipc_ring_fingerprint.restype = ctypes.c_uint64
+cipc.cipc_ring_fingerprint.argtypes = [ctypes.c_int, ctypes.c_void_p]
+cipc.cipc_fingerprint_of.restype = ctypes.c_uint64
 cipc.cipc_rwlock_init.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
 cipc.cipc_rwlock_write_lock.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int64]
 
@@ -65,17 +69,12 @@ cipc.cipc_ring_lease.argtypes = [ctypes.c_void_p, ctypes.POINTER(Record), ctypes
 cipc.cipc_ring_finish.argtypes = [ctypes.c_void_p, ctypes.c_int64]
 
 
-def fingerprint(name, form):
-    """As Queue has it of an element type and of how elements become bytes."""
-    value = 0xcbf29ce484222325
-    for byte in name.encode():
-        value = (value ^ byte) * 0x100000001b3 % 2**64
-    return (value ^ form) * 0x100000001b3 % 2**64
-
-
-def make_queue(name, flags=0, capacity=0, records=0, type="Swift.Int", form=1 + (8 << 8)):
+def make_queue(name, flags=0, capacity=0, records=0, fingerprint=None):
     ring = ctypes.c_void_p()
-    given = RingOptions(flags, capacity, records, fingerprint(type, form), None)
+    if fingerprint is None:
+        # CIPC_RING_OF_ELEMENTS
+        fingerprint = cipc.cipc_ring_fingerprint(1, cipc.cipc_element(b"int64"))
+    given = RingOptions(flags, capacity, records, fingerprint, None)
     assert cipc.cipc_ring_open_or_create(ctypes.byref(ring), name.encode(), given) == 1
     return ring
 
@@ -191,7 +190,7 @@ def a_queue_is_shown_with_its_depth(name):
     pid = child(fill)
     try:
         segment = show(name)
-        assert segment["kind"] == "queue" and segment["type"] == "Int", segment
+        assert segment["kind"] == "queue" and segment["type"] == "int64", segment
         assert segment["queue"] == {
             "depth": 7, "unfinished": 7, "bytes": 7 * 16, "capacity": 2**30, "isFinished": True,
             "delivery": "at most once"}, segment
@@ -208,7 +207,8 @@ def a_queue_is_shown_with_its_depth(name):
 @test
 def leases_count_as_not_done(name):
     def fill(ready):
-        ring = make_queue(name, RING_LEASED, records=10, type="Swift.String", form=3)
+        text = cipc.cipc_fingerprint_of(b"text")
+        ring = make_queue(name, RING_LEASED, records=10, fingerprint=text)
         for number in range(5):
             assert cipc.cipc_ring_put(ring, b"text", 4, NO_DEADLINE) == 0
         record = Record()
@@ -220,7 +220,7 @@ def leases_count_as_not_done(name):
     try:
         segment = show(name)
         queue = segment["queue"]
-        assert segment["type"] == "String" and queue["delivery"] == "leased", segment
+        assert segment["type"] == "text" and queue["delivery"] == "leased", segment
         assert (queue["depth"], queue["unfinished"]) == (3, 5), segment
         assert queue["capacityElements"] == 10 and not queue["isFinished"], segment
         assert segment["state"] == "5 of 10 elements, leased, 2 being worked on", segment

@@ -8,6 +8,7 @@
 #define CIPC_H
 
 #include "cipc/address.h"
+#include "cipc/array.h"
 #include "cipc/barrier.h"
 #include "cipc/bytes.h"
 #include "cipc/cell.h"
@@ -15,10 +16,12 @@
 #include "cipc/condition.h"
 #include "cipc/connection.h"
 #include "cipc/descriptor.h"
+#include "cipc/element.h"
 #include "cipc/event.h"
 #include "cipc/foreign.h"
 #include "cipc/frame.h"
 #include "cipc/image.h"
+#include "cipc/interrupt.h"
 #include "cipc/journal.h"
 #include "cipc/listener.h"
 #include "cipc/mutex.h"
@@ -31,6 +34,7 @@
 #include "cipc/rwlock.h"
 #include "cipc/segment.h"
 #include "cipc/semaphore.h"
+#include "cipc/service.h"
 #include "cipc/status.h"
 #include "cipc/trace.h"
 #include "cipc/version.h"

@@ -48,6 +48,21 @@
       try self.init(
         at: address, secret: .init(key: authenticationKey, allowsMD5: allowsMD5), options: options)
     }
+
+    /// Listens at a socket that listens already, for whoever knows a key.
+    ///
+    /// As `init(adopting:options:)`, with a key as in
+    /// `init(at:authenticationKey:allowsMD5:options:)`.
+    ///
+    /// - Throws: as `init(adopting:options:)`.
+    public convenience init(
+      adopting descriptor: Int32, authenticationKey: [UInt8], allowsMD5: Bool = false,
+      options: Options = .init()
+    ) throws(IPCError) {
+      try self.init(
+        adopting: descriptor, secret: .init(key: authenticationKey, allowsMD5: allowsMD5),
+        options: options)
+    }
   }
 
   extension Connection {

@@ -142,7 +142,8 @@ extension Connection {
   /// ```
   ///
   /// The loop ends when the peer closed its end, or its process ended, between two messages. It
-  /// throws what `receive(_:)` throws, `cancelled` and `closed` (by this side) among it. Each message
+  /// throws what `receive(_:)` throws, `cancelled` and `closed` (by this side) among it, and so ends at
+  /// the first message that is not of the type; `messageResults(of:)` goes on behind it. Each message
   /// goes to one receiver only, so two loops over one connection share its messages.
   public func messages<T: Decodable>(of type: T.Type) -> Messages<T> { Messages(connection: self) }
 
@@ -170,3 +171,64 @@ extension Connection {
 }
 
 extension Connection.Messages: Sendable {}
+
+extension Connection {
+  /// What becomes of the messages that arrive, until the peer closes: mixed data, or why a message is
+  /// none.
+  public var messageResults: MessageResults<MessageValue> { messageResults(of: MessageValue.self) }
+
+  /// What becomes of the messages that arrive, until the peer closes: a value of a type, or why the
+  /// message is none.
+  ///
+  /// ```swift
+  /// for try await result in connection.messageResults(of: Reading.self) {
+  ///   switch result {
+  ///   case .success(let reading): show(reading)
+  ///   case .failure(let error): log("skipped: \(error)")
+  ///   }
+  /// }
+  /// ```
+  ///
+  /// Unlike `messages(of:)` the loop goes on behind a message that is not data or not of the type: a
+  /// failure is that one message's, which is gone. It throws what ends the stream: `cancelled`,
+  /// `closed`, and what `receiveBytes(timeout:)` says of a broken one.
+  public func messageResults<T: Decodable>(of type: T.Type) -> MessageResults<T> {
+    MessageResults(connection: self)
+  }
+
+  /// What becomes of the messages of a connection, as an asynchronous sequence.
+  public struct MessageResults<Value: Decodable>: AsyncSequence {
+    /// A message as a value, or why it is none.
+    public typealias Element = Result<Value, any Error>
+
+    fileprivate let connection: Connection
+
+    /// Makes an iterator; all iterators take from the same stream.
+    public func makeAsyncIterator() -> Iterator { Iterator(connection: connection) }
+
+    /// Takes one message after the other.
+    public struct Iterator: AsyncIteratorProtocol {
+      fileprivate let connection: Connection
+
+      /// What becomes of the next message; `nil` once the peer has closed.
+      public func next() async throws -> Result<Value, any Error>? {
+        let message: Arrival
+        do throws(IPCError) {
+          message = try await connection.receive(withDescriptors: true, nil)
+        } catch  where error.code == .peerClosed {
+          return nil
+        }
+        // Not Result(catching:): the compiler (6.3.1) crashes over its closure.
+        do {
+          return .success(
+            try MessageDecoder().decode(
+              Value.self, from: message.bytes, inbox: DescriptorInbox(message.descriptors)))
+        } catch {
+          return .failure(error)
+        }
+      }
+    }
+  }
+}
+
+extension Connection.MessageResults: Sendable {}

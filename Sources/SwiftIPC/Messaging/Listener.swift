@@ -83,6 +83,29 @@ public final class Listener: Sendable {
     self.secret = secret
   }
 
+  init(
+    adopting descriptor: Int32, secret: Handshake.Secret?, options: Options
+  ) throws(IPCError) {
+    let subject = "a listener on the descriptor \(descriptor)"
+    guard options.maximumMessageSize > 0, options.maximumAuthenticating > 0 else {
+      throw IPCError(.invalidArgument, context: "\(subject): an option is out of range")
+    }
+    var handle: OpaquePointer?
+    let status = unsafe cipc_listener_adopt(&handle, descriptor)
+    guard status >= 0, let handle = unsafe handle else {
+      var error = IPCError(status: status, subject)
+      if status == CIPC_EBADF.rawValue { error.code = .invalidArgument }
+      throw error
+    }
+    var address = cipc_address_t()
+    unsafe cipc_listener_address(handle, &address)
+    unsafe self.handle = unsafe handle
+    // Of a kind that has one: that was checked.
+    self.address = Connection.Address(address) ?? .abstract("")
+    self.options = options
+    self.secret = secret
+  }
+
   deinit { unsafe cipc_listener_free(handle) }
 
   /// Stops listening and removes a path that is its own. Whoever accepts gets the error `closed`, and

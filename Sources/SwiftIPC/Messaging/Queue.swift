@@ -179,8 +179,7 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
   ) throws(IPCError) -> cipc_ring_options_t {
     var options = unsafe cipc_ring_options_t()
     unsafe options.flags = delivery.flags
-    let type = TypeFingerprint.of(Element.self)
-    unsafe options.fingerprint = (type ^ coding.format) &* 0x0000_0100_0000_01b3
+    unsafe options.fingerprint = coding.fingerprint
     let isPossible: Bool
     switch capacity {
     case .standard: isPossible = true

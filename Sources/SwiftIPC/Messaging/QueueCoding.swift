@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CIPC
 
 /// How the elements of a queue become bytes, and bytes elements: chosen once for a type.
 ///
@@ -6,8 +7,8 @@
 protocol QueueCoding<Element>: Sendable {
   associatedtype Element
 
-  /// Goes into the queue's fingerprint: who reads and who writes must agree.
-  var format: UInt64 { get }
+  /// What the queue says of its elements: readers and writers must agree.
+  var fingerprint: UInt64 { get }
 
   /// Before the side is taken: what is to be written.
   func record(of element: Element) throws -> QueueRecord<Element>
@@ -54,7 +55,10 @@ extension QueueCoding {
 struct PlainQueueCoding<Element>: QueueCoding {
   static var size: Int { MemoryLayout<Element>.size }
 
-  var format: UInt64 { 1 + UInt64(Self.size) << 8 }
+  var fingerprint: UInt64 {
+    var element = cipc_element_t(of: Element.self)
+    return unsafe cipc_ring_fingerprint(Int32(CIPC_RING_OF_ELEMENTS), &element)
+  }
 
   func withBytes(
     of record: QueueRecord<Element>, _ body: (UnsafeRawBufferPointer) -> Int32
@@ -84,7 +88,10 @@ struct ArrayQueueCoding<T>: QueueCoding {
 
   static var stride: Int { MemoryLayout<T>.stride }
 
-  var format: UInt64 { 2 + UInt64(Self.stride) << 8 }
+  var fingerprint: UInt64 {
+    var element = cipc_element_t(of: T.self)
+    return unsafe cipc_ring_fingerprint(Int32(CIPC_RING_OF_ARRAYS), &element)
+  }
 
   func withBytes(
     of record: QueueRecord<[T]>, _ body: (UnsafeRawBufferPointer) -> Int32
@@ -113,7 +120,7 @@ struct ArrayQueueCoding<T>: QueueCoding {
 struct StringQueueCoding: QueueCoding {
   typealias Element = String
 
-  var format: UInt64 { 3 }
+  var fingerprint: UInt64 { unsafe cipc_fingerprint_of("text") }
 
   func record(of element: String) -> QueueRecord<String> {
     // Contiguous from here on, also where it came from elsewhere.
@@ -146,7 +153,10 @@ struct StringQueueCoding: QueueCoding {
 
 /// Everything else: messages, as a `Connection` sends them.
 struct MessageQueueCoding<Element: Codable & Sendable>: QueueCoding {
-  var format: UInt64 { 4 }
+  var fingerprint: UInt64 {
+    var element = cipc_element_t(of: Element.self)
+    return unsafe cipc_ring_fingerprint(Int32(CIPC_RING_OF_MESSAGES), &element)
+  }
 
   func record(of element: Element) throws -> QueueRecord<Element> {
     do {

@@ -2,7 +2,8 @@
 
 /// The first byte of a frame to a worker.
 enum WorkerOrder: UInt8 {
-  /// {function with its arguments}: comes first, once, where there is an initializer.
+  /// {finalizer or nothing, function with its arguments}: comes first, once, where there is an
+  /// initializer.
   case initialize = 1
   /// {u32 name, function}: what later orders call by its name.
   case define = 2
@@ -30,6 +31,8 @@ enum WorkerReport: UInt8 {
   case results = 3
   /// The same, where all results are bytes of the same size: {u64 nanoseconds, u32 count, bytes}.
   case values = 4
+  /// {text}: the finalizer threw.
+  case finalizerFailed = 5
 }
 
 /// How one element went; before the bytes of its result.

@@ -51,6 +51,12 @@ struct JobSchedule {
     next = count
   }
 
+  /// Gives up what was not given out, but takes more.
+  mutating func giveUp() -> [Range<Int>] {
+    defer { (returned, next) = ([], count) }
+    return next < count ? returned + [next..<count] : returned
+  }
+
   /// The next chunk, for one of so many workers.
   ///
   /// - Parameter most: elements that the worker still takes.

@@ -11,23 +11,22 @@ final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
     var isFilled: [Bool]
     var errors: [Int: any Error] = [:]
     var firstError: (any Error)?
+    /// Which element that is the error of, where it is of one.
+    var firstFailed: Int?
     var open: Int
   }
   private let inputs: any PoolInputs
   private let coder = ElementCoder<Output>()
   private let state: Guarded<State>
-  /// Whether one error is enough.
-  private let stopsAtError: Bool
-  /// Called once, when it is over.
-  private let whenOver: Guarded<(@Sendable () -> Void)?>
+  private let endsAtError: Bool
+  override var stopsAtError: Bool { endsAtError }
 
   init(
     _ function: PoolFunction, _ options: TaskOptions, _ inputs: any PoolInputs, chunkSize: Int?,
     stopsAtError: Bool = true, whenOver: (@Sendable () -> Void)? = nil
   ) {
     self.inputs = inputs
-    self.stopsAtError = stopsAtError
-    self.whenOver = Guarded(whenOver)
+    endsAtError = stopsAtError
     var state = State(isFilled: Array(repeating: false, count: inputs.count), open: inputs.count)
     if coder.fixedSize != nil {
       // Numbers have no wrong bytes, and each is overwritten before anybody sees it.
@@ -41,7 +40,7 @@ final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
     self.state = Guarded(state)
     super.init(
       function, options, count: inputs.count, chunkSize: chunkSize,
-      resultSize: coder.fixedSize ?? 0)
+      resultSize: coder.fixedSize ?? 0, whenOver: whenOver)
   }
 
   override var resultSize: Int? { coder.fixedSize }
@@ -95,16 +94,21 @@ final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
   }
 
   override func fail(_ element: Int, _ error: any Error) {
-    let isOver = state.withLock { state in
-      if state.isFilled[element] { return false }
+    let (isOver, isFirst) = state.withLock { state in
+      if state.isFilled[element] { return (false, false) }
       state.isFilled[element] = true
       state.errors[element] = error
       state.open -= 1
       let isFirst = state.firstError == nil
-      if isFirst { state.firstError = error }
-      return state.open == 0 || (isFirst && stopsAtError)
+      if isFirst { (state.firstError, state.firstFailed) = (error, element) }
+      return (state.open == 0 || (isFirst && stopsAtError), isFirst)
     }
-    if isOver { over() }
+    if isOver {
+      over()
+    } else if isFirst {
+      // Who wants all values need not wait any longer.
+      change.tell()
+    }
   }
 
   override func failAll(_ error: any Error) {
@@ -121,15 +125,6 @@ final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
     if isOver { over() }
   }
 
-  private func over() {
-    let whenOver = whenOver.withLock { whenOver in
-      defer { whenOver = nil }
-      return whenOver
-    }
-    whenOver?()
-    change.tell()
-  }
-
   override var isOver: Bool {
     state.withLock { state in state.open == 0 || (stopsAtError && state.firstError != nil) }
   }
@@ -137,14 +132,26 @@ final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
   /// The results, once it is over.
   ///
   /// - Throws: the first error.
-  func values() throws -> [Output] {
-    let (numbers, values, error) = state.withLock { state in
-      defer { state.numbers = [] }
-      return (state.numbers, state.values, state.firstError)
+  ///
+  /// - Parameter keeping: whether they are asked for again.
+  func values(keeping: Bool = false) throws -> [Output] {
+    let (numbers, values, error, place) = state.withLock { state in
+      defer { if !keeping { state.numbers = [] } }
+      return (state.numbers, state.values, state.firstError, state.firstFailed)
     }
-    if let error { throw error }
+    if let error { throw place.map { Self.placed(error, $0) } ?? error }
     if coder.fixedSize != nil { return numbers }
     return values.compactMap { $0 }
+  }
+
+  /// Whether `values` has something to say: all values, or an error.
+  var hasFailedOrIsOver: Bool {
+    state.withLock { state in state.open == 0 || state.firstError != nil }
+  }
+
+  /// How many elements have no result yet, and how many have an error.
+  var counts: (open: Int, failed: Int) {
+    state.withLock { state in (state.open, state.errors.count) }
   }
 
   /// The one result, also more than once.
@@ -161,7 +168,7 @@ final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
   func results() -> [Result<Output, any Error>] {
     let state = state.withLock { $0 }
     return state.isFilled.indices.map { element in
-      if let error = state.errors[element] { return .failure(error) }
+      if let error = state.errors[element] { return .failure(Self.placed(error, element)) }
       if coder.fixedSize != nil { return .success(state.numbers[element]) }
       guard let value = state.values[element] else { preconditionFailure("asked too early") }
       return .success(value)

@@ -19,6 +19,11 @@ final class PoolCore: Sendable {
   /// The name of the state's type that the initializer makes; `nil` for none.
   let stateType: ObjectIdentifier?
 
+  private let watchesMemory: Bool
+  /// Whether somebody has to drive although there is nothing to do: then workers end after a while.
+  private let watchesIdleness: Bool
+  private let isWatching = Guarded(false)
+
   // Who drives: see PoolCore+Driving.
   let turns = Guarded(DrivingTurns())
   /// Tells that the pool has ended.
@@ -34,16 +39,20 @@ final class PoolCore: Sendable {
   /// The dispatcher's alone.
   private let frame = FrameBuffer()
   let clock = PoolClock()
-  let bar: ProgressBar?
+  /// What `firstReady` waits for, where it does: given when the next job is over.
+  let completion = Guarded<OneTimeSignal?>(nil)
+  let reporter: ProgressReporter?
 
   init(
     _ settings: PoolScheduler.Settings, _ engine: any WorkerEngine, stateType: ObjectIdentifier?,
-    bar: ProgressBar? = nil, log: (@Sendable (PoolEvent) -> Void)?
+    reporter: ProgressReporter? = nil, log: (@Sendable (PoolEvent) -> Void)?
   ) {
     self.engine = engine
     self.log = log
     self.stateType = stateType
-    self.bar = bar
+    self.reporter = reporter
+    watchesMemory = settings.memoryGrowth != nil
+    watchesIdleness = settings.idleTime != nil
     scheduler = Guarded(PoolScheduler(settings))
   }
 
@@ -55,19 +64,32 @@ final class PoolCore: Sendable {
 
   // MARK: - Work
 
+  /// - Parameter announced: how many elements there will be, of a job that has none yet.
   /// - Throws: `closed`, why the pool failed, or `unsupported` in a forked child.
-  func add(_ job: PoolJob) throws(IPCError) {
+  func add(_ job: PoolJob, announcing announced: Int = 0) throws(IPCError) {
     try checkOwner()
+    if let reporter {
+      // The last report comes before whoever waits for the job goes on.
+      job.addWhenOver { reporter.end(self) }
+      reporter.begin(self)
+    }
     let result = scheduler.withLock { scheduler -> Result<Void, IPCError> in
       do throws(IPCError) {
         try scheduler.add(job)
+        if announced > 0 { scheduler.announce(job, announced) }
         return .success(())
       } catch {
         return .failure(error)
       }
     }
-    try result.get()
-    bar?.begin()
+    do throws(IPCError) {
+      try result.get()
+    } catch {
+      reporter?.end(self)
+      throw error
+    }
+    // One without elements: no result will say so.
+    if job.isOver { job.over() }
     dispatch()
   }
 
@@ -83,13 +105,29 @@ final class PoolCore: Sendable {
     dispatch()
   }
 
-  /// - Returns: whether nothing of the job was given to a worker.
+  /// Says how many elements more a job will have, as far as is known.
+  func announce(_ job: PoolJob, _ count: Int) {
+    scheduler.withLock { $0.announce(job, count) }
+  }
+
+  /// - Returns: how many elements of the job were given up before a worker had them.
   @discardableResult
-  func cancel(_ job: PoolJob, _ error: IPCError) -> Bool {
-    let isUnused = scheduler.withLock { $0.cancel(job, error) }
+  func cancel(_ job: PoolJob, _ error: IPCError) -> Int {
+    let now = clock.now()
+    let count = scheduler.withLock { $0.cancel(job, error, now) }
     job.failAll(error)
     carryOut()
-    return isUnused
+    return count
+  }
+
+  /// Gives up what no worker has.
+  ///
+  /// - Returns: how many elements that were.
+  func cancelWaiting(_ error: IPCError) -> Int {
+    let now = clock.now()
+    let count = scheduler.withLock { $0.cancelWaiting(error, now) }
+    carryOut()
+    return count
   }
 
   func close() {
@@ -115,7 +153,10 @@ final class PoolCore: Sendable {
     letThreadGo()
   }
 
-  deinit { letThreadGo() }
+  deinit {
+    letThreadGo()
+    reporter?.stop()
+  }
 
   func waitForEnd(until deadline: Int64) async {
     _ = await wait(for: end, until: deadline) { hasEnded }
@@ -146,8 +187,20 @@ final class PoolCore: Sendable {
         dispatching.isBusy = false
         return true
       }
-      if isDone { return }
+      if isDone { break }
     }
+    if watchesIdleness { watchIdleness() }
+  }
+
+  /// Has the pool's thread drive as long as there are workers.
+  private func watchIdleness() {
+    let mustWatch = scheduler.withLock { !$0.workers.isEmpty }
+    let isChanged = isWatching.withLock { isWatching in
+      defer { isWatching = mustWatch }
+      return isWatching != mustWatch
+    }
+    if !isChanged { return }
+    if mustWatch { beginBackgroundWork() } else { endBackgroundWork() }
   }
 
   private func dispatchOnce() {
@@ -180,6 +233,8 @@ final class PoolCore: Sendable {
       unsafe frame.move(into: memory.bytes, owner: memory)
     }
     job.write(assignment.elements, to: frame)
+    // One that could not be written was enough.
+    if job.stopsAtError && job.isOver { cancelRest(of: job) }
     let count = assignment.elements.count
     // One result is as well sent by itself.
     frame.run = (count, count > 1 ? job.resultSize ?? 0 : 0)
@@ -194,9 +249,9 @@ final class PoolCore: Sendable {
 
   private func carryOut(_ command: PoolScheduler.Command) {
     switch command {
-    case .start(let worker):
+    case .start(let worker, let index):
       do throws(IPCError) {
-        try engine.start(worker)
+        try engine.start(worker, index: index)
       } catch {
         let now = clock.now()
         scheduler.withLock { $0.notStarted(worker, error, now) }
@@ -212,10 +267,16 @@ final class PoolCore: Sendable {
     case .kill(let worker): engine.kill(worker)
     case .fail(let job, let element, let error):
       scheduler.withLock { $0.count(done: 0, failed: 1) }
-      job.fail(element, error)
+      fail(element, of: job, error)
+      // What is given up by that is to be carried out in the next round.
+      dispatching.withLock { $0.isAskedAgain = true }
+    case .failMany(let job, let elements, let error):
+      for element in elements { job.fail(element, error) }
     case .failAll(let job, let error): job.failAll(error)
     case .log(let event): log?(event)
-    case .ended: wakeAll()
+    case .ended:
+      reporter?.stop()
+      wakeAll()
     }
   }
 
@@ -223,22 +284,14 @@ final class PoolCore: Sendable {
 
   /// Waits for the engine and takes in what it says. By whoever drives.
   func step(until deadline: Int64) {
-    let next = min(deadline, scheduler.withLock { $0.nextDeadline }, bar?.nextDrawing ?? .max)
+    let next = min(deadline, scheduler.withLock { $0.nextDeadline }, reporter?.next ?? .max)
     engine.wait(until: next, telling: self)
     let now = clock.now()
     if scheduler.withLock({ $0.nextDeadline }) <= now {
       scheduler.withLock { $0.due(now) { engine.activity(of: $0) } }
     }
     dispatch()
-    if let bar { update(bar, now) }
-  }
-
-  private func update(_ bar: ProgressBar, _ now: Int64) {
-    if scheduler.withLock({ $0.outstanding }) == 0 {
-      bar.finish(progress())
-    } else if bar.nextDrawing <= now {
-      bar.draw(progress())
-    }
+    reporter?.report(self, now)
   }
 
   var hasEnded: Bool { scheduler.withLock { $0.hasEnded } }
@@ -269,10 +322,16 @@ extension PoolCore: WorkerReceiver {
       throw reader.malformed()
     }
     switch report {
-    case .ready: scheduler.withLock { $0.ready(worker) }
+    case .ready:
+      let now = clock.now()
+      scheduler.withLock { $0.ready(worker, now) }
+      measure(worker, now)
     case .initializerFailed:
       let text = try reader.text()
       scheduler.withLock { $0.initializerFailed(worker, text) }
+    case .finalizerFailed:
+      let text = try reader.text()
+      log?(.finalizerFailed(name: name(of: worker), description: text))
     case .values:
       let (job, elements) = try progressed(worker, &reader)
       let values = unsafe frame.values ?? reader.remaining()
@@ -291,7 +350,6 @@ extension PoolCore: WorkerReceiver {
         lose(elements, of: job, error)
         throw error
       }
-      if job.isOver { cancelRest(of: job) }
     }
   }
 
@@ -299,30 +357,36 @@ extension PoolCore: WorkerReceiver {
     _ elements: Range<Int>, of job: PoolJob, _ reader: inout FrameReader,
     _ attachments: DescriptorInbox?, from worker: Int
   ) throws {
-    var done = 0
     for element in elements {
       let kind = try reader.integer(UInt8.self)
       let bytes = try unsafe reader.counted()
-      switch ResultKind(rawValue: kind) {
-      case .value:
-        done += 1
-        unsafe job.receive(element, bytes, attachments)
-      case .threw: job.fail(element, try unsafe RemoteError(bytes, worker: name(of: worker)))
+      guard let kind = ResultKind(rawValue: kind) else { throw reader.malformed() }
+      // Before the job has it: that may be over then, and tells how far the pool is.
+      scheduler.withLock { $0.count(done: kind == .value ? 1 : 0, failed: kind == .value ? 0 : 1) }
+      switch kind {
+      case .value: unsafe job.receive(element, bytes, attachments)
+      case .threw:
+        fail(element, of: job, try unsafe RemoteError(bytes, worker: name(of: worker)))
       case .notCoded:
         let text = unsafe String(decoding: bytes, as: UTF8.self)
-        job.fail(element, IPCError(.malformedMessage, context: text))
+        fail(element, of: job, IPCError(.malformedMessage, context: text))
       case .refused:
         let text = unsafe String(decoding: bytes, as: UTF8.self)
-        job.fail(element, IPCError(.bootstrapFailed, context: text))
-      case nil: throw reader.malformed()
+        fail(element, of: job, IPCError(.bootstrapFailed, context: text))
       }
     }
-    scheduler.withLock { $0.count(done: done, failed: elements.count - done) }
   }
 
   /// Those that have no result yet have none that can be understood.
   private func lose(_ elements: Range<Int>, of job: PoolJob, _ error: any Error) {
-    for element in elements { job.fail(element, error) }
+    for element in elements { fail(element, of: job, error) }
+  }
+
+  /// Gives an element its error. Where one is enough, the rest is given up first: when the job is over,
+  /// nothing of it waits.
+  private func fail(_ element: Int, of job: PoolJob, _ error: any Error) {
+    if job.stopsAtError { cancelRest(of: job) }
+    job.fail(element, error)
   }
 
   private func progressed(
@@ -334,14 +398,25 @@ extension PoolCore: WorkerReceiver {
     guard let found = scheduler.withLock({ $0.progressed(worker, count, nanoseconds, now) }) else {
       throw reader.malformed()
     }
+    measure(worker, now)
     return found
+  }
+
+  /// Finds out how much memory a worker uses, where that is asked for.
+  private func measure(_ worker: Int, _ now: Int64) {
+    guard watchesMemory, scheduler.withLock({ $0.mustMeasure(worker, now) }),
+      let memory = engine.memoryUse(of: worker)
+    else { return }
+    scheduler.withLock { $0.measured(worker, memory) }
   }
 
   /// After the first error of a map.
   private func cancelRest(of job: PoolJob) {
+    let now = clock.now()
     scheduler.withLock { scheduler in
       if job.schedule.available > 0 {
-        _ = scheduler.cancel(job, IPCError(.cancelled, context: "another task of the map failed"))
+        _ = scheduler.cancel(
+          job, IPCError(.cancelled, context: "another task of the map failed"), now)
       }
     }
   }

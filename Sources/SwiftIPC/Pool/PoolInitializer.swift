@@ -2,17 +2,20 @@
 
 /// What each worker of a pool begins with: a function, and arguments for it that are sent to each.
 protocol PoolInitializing: Sendable {
-  /// Writes the order: {header, arguments}.
+  /// Writes the order: {finalizer's header or nothing, header, arguments}.
   func write(to frame: FrameBuffer) throws
 }
 
 struct PoolInitializer<each A: Codable & Sendable>: PoolInitializing {
   private let header: [UInt8]
   private let arguments: OutgoingArguments<repeat each A>
+  /// Empty for none.
+  private let finalizer: [UInt8]
 
   /// - Throws: `notTransferable`.
   init(
-    _ function: some SendableFunction, state: Any.Type, _ arguments: repeat each A
+    _ function: some SendableFunction, state: Any.Type, finalizer: (any SendableFunction)?,
+    _ arguments: repeat each A
   ) throws(IPCError) {
     var names: [TypeName] = []
     for type in repeat (each A).self { names.append(try TypeName(of: type)) }
@@ -21,10 +24,15 @@ struct PoolInitializer<each A: Codable & Sendable>: PoolInitializing {
       output: try TypeName(of: state))
     header = TaskHeader(name: "", returnsValue: true, work: work).bytes
     self.arguments = OutgoingArguments(repeat each arguments)
+    self.finalizer =
+      try finalizer.map { (finalizer) throws(IPCError) in
+        try TaskHeader.finalizer(finalizer).bytes
+      } ?? []
   }
 
   func write(to frame: FrameBuffer) throws {
     frame.append(WorkerOrder.initialize.rawValue)
+    frame.append(counted: finalizer)
     frame.append(counted: header)
     try frame.append(message: arguments)
   }
@@ -36,10 +44,13 @@ struct WorkerInitializer {
   private let arguments: [SentType]
   private let state: Any.Type
   let isAsync: Bool
+  /// What is to be done with the state in the end.
+  let finalizer: WorkerFinalizer?
   private let element: IncomingElement
 
   /// - Throws: `malformedMessage`, `bootstrapFailed`.
   init(_ reader: inout FrameReader, _ inbox: DescriptorInbox?) throws {
+    finalizer = try WorkerFinalizer(&reader)
     let header = try TaskHeader(unsafe Array(reader.counted()))
     guard case .closure(let location, let call, let names, let output?) = header.work else {
       throw reader.malformed()

@@ -13,17 +13,66 @@ class PoolJob: @unchecked Sendable {
   /// The scheduler's: elements that workers have at the moment.
   final var given = 0
 
+  /// The scheduler's: elements that were given up before a worker had them.
+  final var givenUp = 0
+  /// The scheduler's: elements that are to come, as far as is known, and are not in the schedule yet.
+  final var announced = 0
+  /// Whether one error is enough.
+  var stopsAtError: Bool { false }
+  /// Whether more elements may come.
+  var isStream: Bool { false }
+
+  /// Called once, when it is over.
+  private let whenOver: Guarded<(@Sendable () -> Void)?>
   /// Tells those who wait that something has come about.
   final let change = PoolChange()
 
   init(
     _ function: PoolFunction, _ options: TaskOptions, count: Int, chunkSize: Int?,
-    resultSize: Int = 0
+    resultSize: Int = 0, whenOver: (@Sendable () -> Void)? = nil
   ) {
+    self.whenOver = Guarded(whenOver)
     self.function = function
     self.options = options
     timeout = options.timeout.map { max(0, Deadline.nanoseconds($0)) }
     schedule = JobSchedule(count: count, chunkSize: chunkSize, resultSize: resultSize)
+  }
+
+  /// Has something more done when it is over. Before the pool has the job.
+  final func addWhenOver(_ action: @escaping @Sendable () -> Void) {
+    whenOver.withLock { whenOver in
+      guard let first = whenOver else {
+        whenOver = action
+        return
+      }
+      whenOver = {
+        action()
+        first()
+      }
+    }
+  }
+
+  /// It is over: nobody needs more of its results, or none will come.
+  final func over() {
+    let action = whenOver.withLock { whenOver in
+      defer { whenOver = nil }
+      return whenOver
+    }
+    action?()
+    change.tell()
+  }
+
+  /// An error that says for which element it is.
+  static func placed(_ error: any Error, _ element: Int) -> any Error {
+    if var error = error as? IPCError {
+      error.taskIndex = element
+      return error
+    }
+    if var error = error as? RemoteError {
+      error.taskIndex = element
+      return error
+    }
+    return error
   }
 
   // MARK: For those who inherit

@@ -11,8 +11,9 @@ internal import CIPC
 /// The task runs whether or not anybody asks, also when this is dropped. It may be used from several
 /// threads at once; `get` says the same each time.
 public final class PoolResult<Output: Sendable>: Sendable {
-  private let core: PoolCore
-  private let job: ListJob<Output>
+  let core: PoolCore
+  let job: ListJob<Output>
+  private let ends = JobEnds()
 
   init(_ core: PoolCore, _ job: ListJob<Output>) {
     self.core = core
@@ -26,10 +27,10 @@ public final class PoolResult<Output: Sendable>: Sendable {
   /// so (`TaskOptions.killsWhenCancelled`). `get` then throws `cancelled`, unless the task had returned
   /// before. Does not block.
   ///
-  /// - Returns: whether it had not been given to a worker, so that none of it runs.
+  /// - Returns: whether this was in time: no worker had been given the task, so that none of it runs.
   @discardableResult
   public func cancel() -> Bool {
-    core.cancel(job, IPCError(.cancelled, context: "a task of a pool"))
+    core.cancel(job, IPCError(.cancelled, context: "a task of a pool")) > 0
   }
 
   /// Waits for the end of the task. Blocks.
@@ -77,7 +78,24 @@ public final class PoolResult<Output: Sendable>: Sendable {
     return try job.value()
   }
 
+  /// What became of it, once it has ended.
+  var outcome: Result<Output, any Error> { Result { try job.value() } }
+
   private static var late: IPCError {
     IPCError(.timedOut, context: "the result of a task of a pool")
   }
+}
+
+extension PoolResult: Waitable {
+  /// Ready once the task has returned, failed or been cancelled. What `firstReady` asks; does not block.
+  ///
+  /// ```swift
+  /// let results = try urls.map { try pool.submit($0) { try fetch($0) } }
+  /// for place in try await firstReady(results, timeout: .seconds(5)) {
+  ///   show(try await results[place].get())
+  /// }
+  /// ```
+  ///
+  /// - Throws: `IPCError` with `resourceLimit`. All results of a pool take two descriptors together.
+  public func readiness() throws(IPCError) -> Readiness { try ends.readiness(core, job) }
 }

@@ -3,6 +3,9 @@ internal import CIPC
 
 /// One way through the elements of `imap`: takes them from the input as results are taken from it.
 final class PoolResultsRun<Inputs: Sequence, Output: Sendable> where Inputs.Element: Sendable {
+  /// What became of an element, and which it is.
+  typealias Arrival = StreamJob<Inputs.Element, Output>.Arrival
+
   private let core: PoolCore
   private var inputs: Inputs.Iterator
   private let given: Int?
@@ -21,7 +24,8 @@ final class PoolResultsRun<Inputs: Sequence, Output: Sendable> where Inputs.Elem
       let job = StreamJob<Inputs.Element, Output>(
         function, results.options, isOrdered: results.isOrdered, chunkSize: results.chunkSize)
       do throws(IPCError) {
-        try core.add(job)
+        let announced = results.total ?? results.inputs.underestimatedCount
+        try core.add(job, announcing: announced)
         self.job = job
       } catch {
         self.error = error
@@ -62,6 +66,8 @@ final class PoolResultsRun<Inputs: Sequence, Output: Sendable> where Inputs.Elem
     while room > 0 {
       guard let input = inputs.next() else {
         isExhausted = true
+        // Fewer may have come than were announced.
+        core.announce(job, 0)
         break
       }
       job.add(input)
@@ -78,7 +84,7 @@ final class PoolResultsRun<Inputs: Sequence, Output: Sendable> where Inputs.Elem
   }
 
   private enum Look {
-    case result(Result<Output, any Error>)
+    case result(Arrival)
     case end
     case wait(StreamJob<Inputs.Element, Output>)
   }
@@ -86,7 +92,7 @@ final class PoolResultsRun<Inputs: Sequence, Output: Sendable> where Inputs.Elem
   private func look() -> Look {
     if let error {
       self.error = nil
-      return .result(.failure(error))
+      return .result((0, .failure(error)))
     }
     guard let job else { return .end }
     fill(job)
@@ -102,7 +108,7 @@ final class PoolResultsRun<Inputs: Sequence, Output: Sendable> where Inputs.Elem
     return .wait(job)
   }
 
-  func next() -> Result<Output, any Error>? {
+  func next() -> Arrival? {
     while true {
       switch look() {
       case .result(let result): return result
@@ -112,7 +118,7 @@ final class PoolResultsRun<Inputs: Sequence, Output: Sendable> where Inputs.Elem
     }
   }
 
-  func next(isolation: isolated (any Actor)?) async throws -> Result<Output, any Error>? {
+  func next(isolation: isolated (any Actor)?) async throws -> Arrival? {
     if !isInBackground && job != nil {
       isInBackground = true
       core.beginBackgroundWork()

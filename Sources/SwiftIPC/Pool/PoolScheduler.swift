@@ -7,6 +7,10 @@ struct PoolScheduler {
   struct Settings {
     var workers: Int
     var maxTasksPerWorker: Int?
+    /// Nanoseconds without a task after which a worker is ended.
+    var idleTime: Int64?
+    /// Bytes by which a worker's memory may grow.
+    var memoryGrowth: Int?
     var name: String
     /// How often in a row the initializer may throw.
     var mostInitializerFailures = 3
@@ -19,10 +23,12 @@ struct PoolScheduler {
 
   /// What is to be done, in this order.
   enum Command {
-    case start(Int)
+    case start(Int, index: Int)
     case stop(Int)
     case kill(Int)
     case fail(PoolJob, Int, any Error)
+    /// Several that were given up.
+    case failMany(PoolJob, Range<Int>, any Error)
     case failAll(PoolJob, any Error)
     case log(PoolEvent)
     /// Nothing runs any more, and nothing will.
@@ -46,20 +52,29 @@ struct PoolScheduler {
   struct Worker {
     let number: Int
     let name: String
+    /// Which of the pool's places it has; nobody else has it before this one has ended.
+    let index: Int
     var phase = Phase.starting
     var queue = PoolDeque<Assignment>()
     /// Elements that it may still be given.
     var quota: Int
     /// Elements that it has been through.
     var completed: UInt64 = 0
-    /// Since when it has been in the element at the front, at the earliest.
+    /// What memory it used when it was ready, and when that was last looked at.
+    var memory: Int?
+    var measuredAt: Int64 = 0
+    /// Since when it has been in the element at the front, at the earliest; or has had none.
     var since: Int64 = 0
     /// What the chunk at the front had taken when it was last heard of.
     var heard: UInt64 = 0
     /// Why it was killed by us: for the element with this number, counted from its start.
     var verdict: (element: UInt64, error: IPCError)?
+    /// Why it gets no more, where that is not its number of tasks.
+    var retirement: PoolEvent.Retirement?
     /// Functions that it knows.
     var functions: Set<UInt32> = []
+
+    var isIdle: Bool { phase == .ready && queue.isEmpty && verdict == nil }
   }
 
   enum State {
@@ -84,6 +99,12 @@ struct PoolScheduler {
   // What progress tells.
   private(set) var done = 0
   private(set) var failed = 0
+  /// Elements that were given up before they were given out.
+  private(set) var cancelled = 0
+  /// Elements that are to come, as far as jobs know.
+  private(set) var announced = 0
+  /// Jobs to which more may be added.
+  private var streams = 0
   /// Since when there has been something to do without a break, and when that ended.
   private(set) var busySince: Int64?
   private(set) var idleSince: Int64?
@@ -109,7 +130,18 @@ struct PoolScheduler {
     case .failed(let error): throw error
     }
     outstanding += job.schedule.available
+    if job.isStream { streams += 1 }
     list(job)
+  }
+
+  /// Says how many elements more a job will have, as far as is known.
+  mutating func announce(_ job: PoolJob, _ count: Int) {
+    if job.schedule.isCancelled { return }
+    if case .failed = state { return }
+    announced -= job.announced
+    // So that the sum of many fits.
+    job.announced = max(0, min(count, 1 << 48))
+    announced += job.announced
   }
 
   /// Adds elements to a job that was added before.
@@ -124,6 +156,7 @@ struct PoolScheduler {
     }
     job.schedule.extend(by: more)
     outstanding += more
+    announce(job, job.announced - more)
     list(job)
   }
 
@@ -135,20 +168,50 @@ struct PoolScheduler {
 
   /// Gives out no more of a job, and ends what runs of it where its options say so.
   ///
-  /// - Returns: whether nothing of it had been given out.
+  /// - Returns: how many of its elements were given up before a worker had them, now or before.
   @discardableResult
-  mutating func cancel(_ job: PoolJob, _ error: IPCError) -> Bool {
-    if job.schedule.isCancelled { return false }
+  mutating func cancel(_ job: PoolJob, _ error: IPCError, _ now: Int64) -> Int {
+    if job.schedule.isCancelled { return job.givenUp }
     let unused = job.schedule.available
     outstanding -= unused
+    cancelled += unused + job.announced
+    job.givenUp += unused
+    announce(job, 0)
     job.schedule.cancel()
+    if job.isStream { streams -= 1 }
+    noteIdle(now)
     if job.options.killsWhenCancelled && job.given > 0 {
       for place in workers.indices where workers[place].queue.first?.job === job {
         condemn(place, error)
       }
     }
     checkEnd()
-    return job.given == 0
+    return job.givenUp
+  }
+
+  /// Gives up what no worker has.
+  ///
+  /// - Returns: how many elements that were.
+  mutating func cancelWaiting(_ error: IPCError, _ now: Int64) -> Int {
+    var all = 0
+    for job in listed.removeAll() {
+      job.schedule.isListed = false
+      let ranges = job.schedule.giveUp()
+      let count = ranges.reduce(0) { $0 + $1.count }
+      all += count
+      job.givenUp += count
+      if job.given == 0 && !job.isStream {
+        // Those that have no result are these.
+        commands.append(.failAll(job, error))
+      } else {
+        for range in ranges { commands.append(.failMany(job, range, error)) }
+      }
+    }
+    outstanding -= all
+    cancelled += all
+    noteIdle(now)
+    checkEnd()
+    return all
   }
 
   private mutating func condemn(_ place: Int, _ error: IPCError) {
@@ -209,9 +272,10 @@ struct PoolScheduler {
 
   // MARK: What workers say
 
-  mutating func ready(_ number: Int) {
+  mutating func ready(_ number: Int, _ now: Int64) {
     guard let place = place(of: number), case .starting = workers[place].phase else { return }
     workers[place].phase = .ready
+    workers[place].since = now
     initializerFailures = 0
   }
 
@@ -257,9 +321,14 @@ struct PoolScheduler {
         workers[place].heard = nanoseconds
       }
     }
-    if outstanding == 0 { idleSince = now }
+    noteIdle(now)
     checkEnd()
     return (job, elements)
+  }
+
+  /// Between the elements of a stream there is no end of the work.
+  private mutating func noteIdle(_ now: Int64) {
+    if outstanding == 0 && streams == 0 { idleSince = now }
   }
 
   /// Counts how elements went, for progress.
@@ -269,9 +338,42 @@ struct PoolScheduler {
   }
 
   private mutating func retire(_ place: Int) {
-    guard workers[place].quota == 0, workers[place].queue.isEmpty else { return }
+    guard workers[place].quota == 0, workers[place].queue.isEmpty,
+      case .ready = workers[place].phase
+    else { return }
     workers[place].phase = .stopping
+    commands.append(
+      .log(.workerRetired(name: workers[place].name, workers[place].retirement ?? .tasks)))
     commands.append(.stop(workers[place].number))
+  }
+
+  /// How often the memory of a worker is looked at: not after each of many short tasks.
+  static let measuringInterval: Int64 = 10_000_000
+
+  /// Whether it is time to find out how much memory a worker uses. Then that is to be told.
+  mutating func mustMeasure(_ number: Int, _ now: Int64) -> Bool {
+    guard settings.memoryGrowth != nil, let place = place(of: number),
+      now - workers[place].measuredAt >= Self.measuringInterval || workers[place].memory == nil
+    else { return false }
+    workers[place].measuredAt = now
+    return true
+  }
+
+  /// For tests, which have no time: the next measure is due.
+  mutating func forgetMeasuring() { for place in workers.indices { workers[place].measuredAt = 0 } }
+
+  /// A worker uses so much memory: when it is ready, and after tasks.
+  mutating func measured(_ number: Int, _ memory: Int) {
+    guard let growth = settings.memoryGrowth, let place = place(of: number) else { return }
+    guard let before = workers[place].memory else {
+      workers[place].memory = memory
+      return
+    }
+    if memory - before < growth || workers[place].quota == 0 { return }
+    // It gets no more; what it has it finishes.
+    workers[place].quota = 0
+    workers[place].retirement = .memory
+    retire(place)
   }
 
   mutating func ended(_ number: Int, _ end: WorkerEnd, _ activity: WorkerActivity, _ now: Int64) {
@@ -289,7 +391,10 @@ struct PoolScheduler {
         lose(job, victim, worker, end)
       }
       isFirst = false
-      if job.schedule.isCancelled { continue }
+      if job.schedule.isCancelled {
+        cancelled += rest.count
+        continue
+      }
       job.schedule.giveBack(rest)
       outstanding += rest.count
       list(job, first: true)
@@ -329,29 +434,36 @@ struct PoolScheduler {
 
   // MARK: Starting
 
+  /// How many workers there are too few.
+  private var missing: Int {
+    if case .failed = state { return 0 }
+    // One that is about to end has its place until it has: tasks rely on having their index alone.
+    let places = settings.workers - workers.count
+    if case .open = state, settings.idleTime == nil || lastNumber == 0 { return places }
+    // Nobody starts to have nothing to do.
+    let live = workers.count { $0.phase != .stopping }
+    return min(places, outstanding - live)
+  }
+
   /// Starts workers where there are too few.
   mutating func staff(_ now: Int64) {
-    if case .failed = state { return }
-    if case .closed = state, outstanding == 0 { return }
     if now < noStartBefore { return }
-    var missing = settings.workers
-    for worker in workers {
-      if case .stopping = worker.phase { continue }
-      missing -= 1
-    }
-    if case .closed = state { missing = min(missing, outstanding) }
+    var missing = missing
     while missing > 0 {
       missing -= 1
       lastNumber += 1
+      guard let index = (0..<settings.workers).first(where: isFree) else { return }
       let name = Self.name(lastNumber, settings)
       workers.append(
         Worker(
-          number: lastNumber, name: name,
+          number: lastNumber, name: name, index: index,
           quota: settings.maxTasksPerWorker.map { max(1, $0) } ?? .max))
-      commands.append(.start(lastNumber))
+      commands.append(.start(lastNumber, index: index))
       commands.append(.log(.workerStarted(name: name)))
     }
   }
+
+  private func isFree(_ index: Int) -> Bool { !workers.contains { $0.index == index } }
 
   static func name(_ number: Int, _ settings: Settings) -> String { "\(settings.name)-\(number)" }
 
@@ -399,9 +511,10 @@ struct PoolScheduler {
   /// When `due` is to be called at the latest.
   var nextDeadline: Int64 {
     var deadline = Int64.max
-    var missing = settings.workers
     for worker in workers {
-      if case .stopping = worker.phase {} else { missing -= 1 }
+      if let idleTime = settings.idleTime, listed.isEmpty, worker.isIdle {
+        deadline = min(deadline, Self.sum(worker.since, idleTime))
+      }
       if worker.verdict == nil, let timeout = worker.queue.first?.job.timeout {
         deadline = min(deadline, worker.since &+ timeout < 0 ? .max : worker.since + timeout)
       }
@@ -410,8 +523,27 @@ struct PoolScheduler {
     return deadline
   }
 
+  private static func sum(_ time: Int64, _ more: Int64) -> Int64 {
+    let (sum, isLate) = time.addingReportingOverflow(more)
+    return isLate ? .max : sum
+  }
+
+  /// Ends workers that have had nothing to do for too long.
+  private mutating func retireIdle(_ now: Int64) {
+    // Where something waits, they are about to have it.
+    guard let idleTime = settings.idleTime, listed.isEmpty else { return }
+    for place in workers.indices
+    where workers[place].isIdle && Self.sum(workers[place].since, idleTime) <= now {
+      // From here on it is given nothing: what came before this is in its queue.
+      workers[place].quota = 0
+      workers[place].retirement = .idle
+      retire(place)
+    }
+  }
+
   /// Ends what takes too long.
   mutating func due(_ now: Int64, _ activity: (Int) -> WorkerActivity) {
+    retireIdle(now)
     for place in workers.indices where workers[place].verdict == nil {
       guard let timeout = workers[place].queue.first?.job.timeout,
         workers[place].since &+ timeout <= now, workers[place].since &+ timeout >= 0
@@ -455,7 +587,8 @@ struct PoolScheduler {
       }
       if workers[place].verdict == nil { commands.append(.kill(workers[place].number)) }
     }
-    outstanding = 0
+    cancelled += outstanding + announced
+    (outstanding, announced, streams) = (0, 0, 0)
     for job in jobs {
       job.schedule.isListed = false
       job.schedule.cancel()

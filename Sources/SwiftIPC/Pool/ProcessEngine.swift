@@ -11,6 +11,10 @@ final class ProcessEngine: WorkerEngine, @unchecked Sendable {
   struct Settings: Sendable {
     var name: String
     var options: ChildProcessOptions
+    /// Of each worker, by its index; empty for those of the options.
+    var processors: [Set<Int>] = []
+    /// Whether standard output is a pipe in a terminal's stead.
+    var isRelayed = false
     var initializer: (any PoolInitializing)?
   }
 
@@ -28,10 +32,15 @@ final class ProcessEngine: WorkerEngine, @unchecked Sendable {
     bell = try Bell()
   }
 
-  func start(_ worker: Int) throws(IPCError) {
+  func start(_ worker: Int, index: Int) throws(IPCError) {
     var options = settings.options
     options.name = "\(settings.name)-\(worker)"
-    let link = try WorkerLink(worker, options, settings.initializer)
+    if !settings.processors.isEmpty {
+      options.processors = settings.processors[index % settings.processors.count]
+    }
+    let setting = WorkerSetting(
+      index: index, hasInitializer: settings.initializer != nil, isRelayed: settings.isRelayed)
+    let link = try WorkerLink(worker, setting, options, settings.initializer)
     links.withLock { $0.append(link) }
     bell.ring()
   }
@@ -55,6 +64,16 @@ final class ProcessEngine: WorkerEngine, @unchecked Sendable {
   func kill(_ worker: Int) { link(worker)?.kill() }
 
   func activity(of worker: Int) -> WorkerActivity { link(worker)?.activity ?? WorkerActivity() }
+
+  func process(of worker: Int) -> Int32? { link(worker)?.child.pid }
+
+  func memoryUse(of worker: Int) -> Int? {
+    guard let link = link(worker), let size = ProcessMemory.own(of: link.child.pid),
+      // Else the number may be another process's by now.
+      link.child.exitStatus == nil
+    else { return nil }
+    return size
+  }
 
   func interrupt() { bell.ring() }
 

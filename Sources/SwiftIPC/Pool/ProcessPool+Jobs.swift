@@ -52,6 +52,12 @@ extension ProcessPool {
   func submit<Output: Sendable>(_ make: (@escaping @Sendable () -> Void) -> ListJob<Output>)
     throws(IPCError) -> PoolResult<Output>
   {
+    PoolResult(core, try submitted(make))
+  }
+
+  private func submitted<Output: Sendable>(
+    _ make: (@escaping @Sendable () -> Void) -> ListJob<Output>
+  ) throws(IPCError) -> ListJob<Output> {
     let core = core
     let job = make { core.endBackgroundWork() }
     core.beginBackgroundWork()
@@ -61,6 +67,17 @@ extension ProcessPool {
       core.endBackgroundWork()
       throw error
     }
-    return PoolResult(core, job)
+    return job
+  }
+
+  /// Gives many tasks to the workers that nobody waits for yet.
+  func submitMany<Output: Sendable>(
+    _ inputs: any PoolInputs, _ chunkSize: Int?, _ options: TaskOptions, _ function: PoolFunction
+  ) throws(IPCError) -> PoolBatch<Output> {
+    let job = try submitted { whenOver in
+      ListJob<Output>(
+        function, options, inputs, chunkSize: chunkSize, stopsAtError: false, whenOver: whenOver)
+    }
+    return PoolBatch(core, job, count: inputs.count)
   }
 }

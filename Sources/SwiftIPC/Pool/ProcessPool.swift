@@ -47,18 +47,22 @@ public final class ProcessPool: Sendable {
   ///   - memoryLimit: what each worker may allocate, in bytes, shared memory aside; one that needs
   ///     more ends by a trap.
   ///   - progressBar: whether to draw a line on the terminal while the pool is busy for longer than
-  ///     half a second; only where standard error is a terminal.
+  ///     half a second; only where standard error is a terminal. What workers write to that terminal
+  ///     comes by way of this process then, and stands above the line: to them it is a pipe.
   ///   - options: what else holds for the workers' start. Their name, that they are daemons, and
   ///     their standard input, which is empty, are the pool's to say.
+  ///   - poolOptions: what else the pool does.
   ///   - log: is told what happens. It is called by any thread and must not wait for the pool.
   /// - Throws: `invalidArgument`; what starting a child throws, where no worker could be started.
   public convenience init(
     workers: Int? = nil, name: String = "pool", maxTasksPerWorker: Int? = nil,
     startMethod: StartMethod? = nil, memoryLimit: Int? = nil, progressBar: Bool = false,
-    options: ChildProcessOptions = .init(), log: (@Sendable (PoolEvent) -> Void)? = nil
+    options: ChildProcessOptions = .init(), poolOptions: PoolOptions = .init(),
+    log: (@Sendable (PoolEvent) -> Void)? = nil
   ) throws(IPCError) {
     try self.init(
-      workers, name, maxTasksPerWorker, startMethod, memoryLimit, progressBar, options, log,
+      workers, name, maxTasksPerWorker, startMethod, memoryLimit, progressBar, options,
+      poolOptions, log,
       initializer: nil, stateType: nil)
   }
 
@@ -71,6 +75,21 @@ public final class ProcessPool: Sendable {
   /// }
   /// ```
   ///
+  /// What a worker has to write or give back in the end, a finalizer does:
+  ///
+  /// ```swift
+  /// let pool = try ProcessPool(workers: 2, arguments: "log") { path in
+  ///   try Log(path)
+  /// } finalizer: { log in
+  ///   try log.flush()
+  /// }
+  /// try await pool.forEach(lines, state: Log.self) { log, line in log.add(line) }
+  /// pool.close()
+  /// try await pool.join()
+  /// ```
+  ///
+  /// One that throws is told by `PoolEvent.finalizerFailed`, and is not tried again.
+  ///
   /// A task without arguments of its own names the type of its state, as in
   /// `pool.apply(state: Model.self) { (model: inout Model) in model.version }`: where `$0` stands for it,
   /// the compiler (6.3) makes a closure that cannot be sent.
@@ -82,40 +101,60 @@ public final class ProcessPool: Sendable {
   /// - Parameters:
   ///   - arguments: what the initializer is called with, sent to each worker.
   ///   - initializer: captures nothing; runs in each worker, before its first task.
+  ///   - finalizer: captures nothing; runs in each worker behind its last task, with the state: after
+  ///     `close()`, and when a worker is retired. Not in one that is killed, as `terminate()` does.
   /// - Throws: as without an initializer; `notTransferable` for one that captures something, and for a
   ///   state whose type cannot be named.
   public convenience init<each A: Codable & Sendable, State>(
     workers: Int? = nil, name: String = "pool", maxTasksPerWorker: Int? = nil,
     startMethod: StartMethod? = nil, memoryLimit: Int? = nil, progressBar: Bool = false,
-    options: ChildProcessOptions = .init(), log: (@Sendable (PoolEvent) -> Void)? = nil,
-    arguments: repeat each A, initializer: @escaping @Sendable (repeat each A) throws -> State
+    options: ChildProcessOptions = .init(), poolOptions: PoolOptions = .init(),
+    log: (@Sendable (PoolEvent) -> Void)? = nil,
+    arguments: repeat each A, initializer: @escaping @Sendable (repeat each A) throws -> State,
+    finalizer: (@Sendable (inout State) throws -> Void)? = nil
   ) throws(IPCError) {
     let function = ValueFunction<repeat each A, State>(body: initializer)
+    // Not by `map`: that would wrap the closure, and the wrapper has a context.
+    var last: (any SendableFunction)?
+    if let finalizer { last = StateAction<State>(body: finalizer) }
     try self.init(
-      workers, name, maxTasksPerWorker, startMethod, memoryLimit, progressBar, options, log,
-      initializer: PoolInitializer(function, state: State.self, repeat each arguments),
+      workers, name, maxTasksPerWorker, startMethod, memoryLimit, progressBar, options,
+      poolOptions, log,
+      initializer: PoolInitializer(
+        function, state: State.self, finalizer: last,
+        repeat each arguments),
       stateType: State.self)
   }
 
-  /// The same with an initializer that can be suspended.
+  /// The same with an initializer that can be suspended, and such a finalizer.
   @_disfavoredOverload
   public convenience init<each A: Codable & Sendable, State>(
     workers: Int? = nil, name: String = "pool", maxTasksPerWorker: Int? = nil,
     startMethod: StartMethod? = nil, memoryLimit: Int? = nil, progressBar: Bool = false,
-    options: ChildProcessOptions = .init(), log: (@Sendable (PoolEvent) -> Void)? = nil,
-    arguments: repeat each A, initializer: @escaping @Sendable (repeat each A) async throws -> State
+    options: ChildProcessOptions = .init(), poolOptions: PoolOptions = .init(),
+    log: (@Sendable (PoolEvent) -> Void)? = nil,
+    arguments: repeat each A,
+    initializer: @escaping @Sendable (repeat each A) async throws -> State,
+    finalizer: (@Sendable (inout State) async throws -> Void)? = nil
   ) throws(IPCError) {
     let function = AsyncValueFunction<repeat each A, State>(body: initializer)
+    // Not by `map`: that would wrap the closure, and the wrapper has a context.
+    var last: (any SendableFunction)?
+    if let finalizer { last = AsyncStateAction<State>(body: finalizer) }
     try self.init(
-      workers, name, maxTasksPerWorker, startMethod, memoryLimit, progressBar, options, log,
-      initializer: PoolInitializer(function, state: State.self, repeat each arguments),
+      workers, name, maxTasksPerWorker, startMethod, memoryLimit, progressBar, options,
+      poolOptions, log,
+      initializer: PoolInitializer(
+        function, state: State.self, finalizer: last,
+        repeat each arguments),
       stateType: State.self)
   }
 
   private convenience init(
     _ workers: Int?, _ name: String, _ maxTasksPerWorker: Int?, _ startMethod: StartMethod?,
     _ memoryLimit: Int?, _ progressBar: Bool, _ options: ChildProcessOptions,
-    _ log: (@Sendable (PoolEvent) -> Void)?, initializer: (any PoolInitializing)?,
+    _ poolOptions: PoolOptions, _ log: (@Sendable (PoolEvent) -> Void)?,
+    initializer: (any PoolInitializing)?,
     stateType: Any.Type?
   ) throws(IPCError) {
     let count = workers ?? CurrentProcess.processorCount
@@ -123,27 +162,44 @@ public final class ProcessPool: Sendable {
       throw IPCError(
         .invalidArgument, context: "a pool of \(count) workers, or of workers without tasks")
     }
+    if poolOptions.processors.contains([]) || (poolOptions.memoryGrowth ?? 1) <= 0 {
+      throw IPCError(
+        .invalidArgument, context: "a worker of a pool without processors, or without memory")
+    }
     var options = options
     options.daemon = true
     options.standardInput = .null
     options.method = startMethod ?? options.method ?? .forkServer
     if let memoryLimit { options.limits.dataBytes = memoryLimit }
+    let bar = progressBar ? ProgressBar() : nil
+    // It has a thread, with which there is no fork.
+    let relay = options.method == .fork ? nil : bar.flatMap { OutputRelay($0, &options) }
     let engine = try ProcessEngine(
-      ProcessEngine.Settings(name: name, options: options, initializer: initializer))
+      ProcessEngine.Settings(
+        name: name, options: options, processors: poolOptions.processors,
+        isRelayed: relay != nil,
+        initializer: initializer))
     try self.init(
-      PoolScheduler.Settings(workers: count, maxTasksPerWorker: maxTasksPerWorker, name: name),
-      engine, stateType: stateType, bar: progressBar ? ProgressBar() : nil, log: log)
+      PoolScheduler.Settings(
+        workers: count, maxTasksPerWorker: maxTasksPerWorker,
+        idleTime: poolOptions.idleTime.map { max(0, Deadline.nanoseconds($0)) },
+        memoryGrowth: poolOptions.memoryGrowth, name: name),
+      engine, stateType: stateType,
+      reporter: ProgressReporter(
+        bar: bar, relay: relay, poolOptions.onProgress,
+        interval: poolOptions.progressInterval), log: log)
   }
 
   /// A pool on any engine.
   init(
     _ settings: PoolScheduler.Settings, _ engine: any WorkerEngine, stateType: Any.Type? = nil,
-    bar: ProgressBar? = nil, log: (@Sendable (PoolEvent) -> Void)? = nil
+    reporter: ProgressReporter? = nil, log: (@Sendable (PoolEvent) -> Void)? = nil
   ) throws(IPCError) {
     name = settings.name
     workerCount = settings.workers
     core = PoolCore(
-      settings, engine, stateType: stateType.map { ObjectIdentifier($0) }, bar: bar, log: log)
+      settings, engine, stateType: stateType.map { ObjectIdentifier($0) }, reporter: reporter,
+      log: log)
     core.dispatch()
     // Where not even one could be started, this is the place to say so.
     if let error = core.firstStartError() {
@@ -154,14 +210,32 @@ public final class ProcessPool: Sendable {
 
   deinit { core.abandon(IPCError(.closed, context: "the pool \"\(name)\" is gone")) }
 
-  /// How far the pool is, at this moment. Does not block.
-  public var progress: PoolProgress { core.progress() }
+  /// How far the pool is, at this moment. Does not block; some system calls for each worker.
+  public var progress: PoolProgress { core.progress(measured: true) }
 
   // MARK: - The end
 
   /// Takes no more tasks. What was submitted is done, and then the workers end. Does not block;
   /// closing again does nothing.
   public func close() { core.close() }
+
+  /// Gives up all tasks that no worker has been given yet, of all calls: their error is `cancelled`. What
+  /// has begun goes on, and the pool takes more. Does not block.
+  ///
+  /// ```swift
+  /// let results = try urls.map { try pool.submit($0) { try fetch($0) } }
+  /// print("\(pool.cancelWaiting()) were not begun")
+  /// ```
+  ///
+  /// A `map` of which tasks wait throws; `mapResults` and batches go on with what has begun. `imap` gives
+  /// the errors of those that it has taken from its input, and takes more where it is asked for more.
+  ///
+  /// - Returns: how many tasks were given up.
+  @discardableResult
+  public func cancelWaiting() -> Int {
+    core.cancelWaiting(
+      IPCError(.cancelled, context: "the tasks that waited in the pool \"\(name)\""))
+  }
 
   /// Ends the workers, whatever they do. Tasks that have no result yet fail with `cancelled`.
   ///

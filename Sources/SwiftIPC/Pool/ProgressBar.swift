@@ -8,14 +8,22 @@ internal import Synchronization
   internal import Musl
 #endif
 
-/// A line on a terminal that says how far a pool is. Drawn by whoever drives, at most ten times a
-/// second, once the pool has been busy for half a second.
-final class ProgressBar: Sendable {
+/// A line on a terminal that says how far a pool is with what it has been given since it had nothing to
+/// do. Drawn by whoever drives, ten times a second, once that has been so for half a second.
+final class ProgressBar: ProgressDisplay {
   private struct State {
     var next: Int64
     var isDrawn = false
+    /// What the pool had done before.
+    var before: PoolProgress?
+    /// The line as it stands on the terminal.
+    var line = ""
+    /// Output of workers that is no whole line yet, where it is kept back.
+    var partial: [UInt8] = []
+    /// Whether the terminal's last line is one of them that has no end.
+    var isInLine = false
   }
-  private let descriptor: Int32
+  let descriptor: Int32
   private let state: Guarded<State>
   private static let interval: Int64 = 100_000_000
   private static let patience: Int64 = 500_000_000
@@ -27,30 +35,61 @@ final class ProgressBar: Sendable {
     state = Guarded(State(next: .max))
   }
 
-  var nextDrawing: Int64 { state.withLock { $0.next } }
+  var next: Int64 { state.withLock { $0.next } }
 
-  /// The pool has something to do.
-  func begin() {
+  func begin(_ progress: PoolProgress) {
     state.withLock { state in
-      if state.next == .max { state.next = cipc_clock_now() + Self.patience }
+      let isInLine = state.isInLine
+      state = State(next: cipc_clock_now() + Self.patience, before: progress)
+      state.isInLine = isInLine
     }
   }
 
-  func draw(_ progress: PoolProgress) {
-    write("\r" + Self.line(progress, width: width) + "\u{1b}[K")
+  func show(_ progress: PoolProgress) {
     state.withLock { state in
-      state.isDrawn = true
+      state.line = Self.line(progress.since(state.before), width: width)
+      write((state.isInLine ? "\n" : "") + "\r" + state.line + "\u{1b}[K")
+      (state.isDrawn, state.isInLine) = (true, false)
       state.next = cipc_clock_now() + Self.interval
     }
   }
 
-  /// The pool has nothing to do: the line stays as it is at the end.
+  /// The line stays as it is at the end.
   func finish(_ progress: PoolProgress) {
-    let isDrawn = state.withLock { state in
-      defer { state = State(next: .max) }
-      return state.isDrawn
+    state.withLock { state in
+      let isInLine = state.isInLine && !state.isDrawn
+      if state.isDrawn {
+        if !state.partial.isEmpty { write("\r\u{1b}[K", state.partial, "\n") }
+        let line = Self.line(progress.since(state.before), width: width)
+        write("\r" + line + "\u{1b}[K\n")
+      }
+      state = State(next: .max)
+      state.isInLine = isInLine
     }
-    if isDrawn { write("\r" + Self.line(progress, width: width) + "\u{1b}[K\n") }
+  }
+
+  /// The longest piece of a line that is kept back.
+  private static let longestPartial = 4096
+
+  /// Writes what workers wrote: above the line, where that is drawn, and whole lines alone.
+  func pass(_ output: ArraySlice<UInt8>) {
+    state.withLock { state in
+      guard let last = output.last else { return }
+      if !state.isDrawn {
+        state.isInLine = last != UInt8(ascii: "\n")
+        return write("", Array(output), "")
+      }
+      state.partial += output
+      if let end = state.partial.lastIndex(of: UInt8(ascii: "\n")) {
+        // Taken away, the output, and the line again: at once, so that nothing comes in between.
+        write("\r\u{1b}[K", Array(state.partial[...end]), state.line)
+        state.partial.removeSubrange(...end)
+      }
+      if state.partial.count > Self.longestPartial {
+        write("\r\u{1b}[K", state.partial, "\n" + state.line)
+        state.partial = []
+      }
+    }
   }
 
   private var width: Int {
@@ -61,14 +100,27 @@ final class ProgressBar: Sendable {
     return Int(size.ws_col)
   }
 
-  private func write(_ text: String) {
-    var text = text
-    text.withUTF8 { bytes in
-      #if canImport(Glibc)
-        _ = unsafe Glibc.write(descriptor, bytes.baseAddress, bytes.count)
-      #elseif canImport(Musl)
-        _ = unsafe Musl.write(descriptor, bytes.baseAddress, bytes.count)
-      #endif
+  private func write(_ text: String) { write(text, [], "") }
+
+  private func write(_ before: String, _ bytes: [UInt8], _ behind: String) {
+    var rest = (Array(before.utf8) + bytes + Array(behind.utf8))[...]
+    while !rest.isEmpty {
+      let count = unsafe rest.withUnsafeBytes { bytes in
+        #if canImport(Glibc)
+          unsafe Glibc.write(descriptor, bytes.baseAddress, bytes.count)
+        #elseif canImport(Musl)
+          unsafe Musl.write(descriptor, bytes.baseAddress, bytes.count)
+        #endif
+      }
+      if count > 0 {
+        rest = rest.dropFirst(count)
+      } else if errno == EAGAIN {
+        var entry = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+        // A terminal that takes nothing for a while gets less.
+        if unsafe poll(&entry, 1, 1000) <= 0 { return }
+      } else if errno != EINTR {
+        return
+      }
     }
   }
 
@@ -76,16 +128,17 @@ final class ProgressBar: Sendable {
   static func line(_ progress: PoolProgress, width: Int) -> String {
     let finished = progress.done + progress.failed
     let total = max(progress.total, 1)
-    var text = " \(finished * 100 / total)% \(finished) of \(progress.total)"
+    var text = " \(Int(Double(finished) / Double(total) * 100))% \(finished) of \(progress.total)"
     if progress.failed > 0 { text += ", \(progress.failed) failed" }
+    if progress.cancelled > 0 { text += ", \(progress.cancelled) cancelled" }
     if progress.rate > 0 {
       text += ", \(Int(progress.rate.rounded()))/s"
-      let left = Double(progress.total - finished) / progress.rate
+      let left = Double(progress.running + progress.waiting) / progress.rate
       if left >= 1 { text += ", \(Int(left.rounded())) s left" }
     }
     let room = min(40, width - text.count - 3)
     guard room >= 5 else { return String(text.dropFirst().prefix(max(0, width - 1))) }
-    let filled = room * finished / total
+    let filled = Int(Double(room) * Double(finished) / Double(total))
     return "[" + String(repeating: "#", count: filled)
       + String(repeating: "-", count: room - filled) + "]" + text
   }

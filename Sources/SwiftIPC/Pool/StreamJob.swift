@@ -3,13 +3,15 @@
 /// A job whose elements come one after the other, and whose results are wanted as they are there: in
 /// the order of the elements, or as they come.
 final class StreamJob<Input: Sendable, Output: Sendable>: PoolJob, @unchecked Sendable {
+  typealias Arrival = (index: Int, result: Result<Output, any Error>)
+
   private struct State {
     /// Elements that have no result yet, or one that nobody has taken: from `first` on.
     var inputs = PoolDeque<Input?>()
     var results = PoolDeque<Result<Output, any Error>?>()
     var first = 0
-    /// Results in the order in which they came.
-    var arrived = PoolDeque<Result<Output, any Error>>()
+    /// Results in the order in which they came, with their elements.
+    var arrived = PoolDeque<Arrival>()
     /// Elements added, and results taken.
     var added = 0
     var taken = 0
@@ -45,22 +47,23 @@ final class StreamJob<Input: Sendable, Output: Sendable>: PoolJob, @unchecked Se
     }
   }
 
-  /// Takes the next result; `nil` where there is none yet.
-  func take() -> Result<Output, any Error>? {
+  /// Takes the next result; `nil` where there is none yet. Of a stream that was given up: the first
+  /// element that has none, and why.
+  func take() -> Arrival? {
     state.withLock { state in
       if isOrdered {
         if let next = state.results.first, let next {
           state.results.removeFirst()
           state.inputs.removeFirst()
-          state.first += 1
+          defer { state.first += 1 }
           state.taken += 1
-          return next
+          return (state.first, next)
         }
       } else if !state.arrived.isEmpty {
         state.taken += 1
         return state.arrived.removeFirst()
       }
-      return state.end.map { .failure($0) }
+      return state.end.map { (state.first, .failure($0)) }
     }
   }
 
@@ -68,6 +71,7 @@ final class StreamJob<Input: Sendable, Output: Sendable>: PoolJob, @unchecked Se
   var hasEnded: Bool { state.withLock { $0.end != nil } }
 
   override var resultSize: Int? { nil }
+  override var isStream: Bool { true }
 
   override func write(_ elements: Range<Int>, to frame: FrameBuffer) {
     let inputs = state.withLock { state in
@@ -102,7 +106,9 @@ final class StreamJob<Input: Sendable, Output: Sendable>: PoolJob, @unchecked Se
     }
   }
 
-  override func fail(_ element: Int, _ error: any Error) { finish(element, .failure(error)) }
+  override func fail(_ element: Int, _ error: any Error) {
+    finish(element, .failure(Self.placed(error, element)))
+  }
 
   private func finish(_ element: Int, _ result: Result<Output, any Error>) {
     state.withLock { state in
@@ -114,7 +120,7 @@ final class StreamJob<Input: Sendable, Output: Sendable>: PoolJob, @unchecked Se
       }
       guard state.inputs[place] != nil else { return }
       state.inputs[place] = nil
-      state.arrived.append(result)
+      state.arrived.append((element, result))
       while let next = state.inputs.first, next == nil {
         state.inputs.removeFirst()
         state.first += 1
@@ -125,7 +131,7 @@ final class StreamJob<Input: Sendable, Output: Sendable>: PoolJob, @unchecked Se
 
   override func failAll(_ error: any Error) {
     state.withLock { state in if state.end == nil { state.end = error } }
-    change.tell()
+    over()
   }
 
   /// Errors are results like others: there is no end.

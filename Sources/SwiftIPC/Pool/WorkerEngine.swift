@@ -6,8 +6,8 @@
 /// All but `interrupt` is called by one thread at a time, `send` also while another one waits. Nothing
 /// but `wait` blocks for longer than a start takes.
 protocol WorkerEngine: AnyObject, Sendable {
-  /// Starts a worker. Word of it comes by `wait`.
-  func start(_ worker: Int) throws(IPCError)
+  /// Starts a worker, which takes the index of one that has ended. Word of it comes by `wait`.
+  func start(_ worker: Int, index: Int) throws(IPCError)
 
   /// Memory in which a frame that will be so long is best written; `nil` for any.
   func memory(for worker: Int, _ size: Int) -> OutgoingParcels.Parcel?
@@ -22,12 +22,23 @@ protocol WorkerEngine: AnyObject, Sendable {
   /// How far a worker is, as it says itself, without asking it.
   func activity(of worker: Int) -> WorkerActivity
 
+  /// The number of a worker's process; `nil` where there is none.
+  func process(of worker: Int) -> Int32?
+
+  /// What memory of its own a worker uses, in bytes; `nil` where that is not known. Any thread.
+  func memoryUse(of worker: Int) -> Int?
+
   /// Waits until there is something to tell, or the deadline, or `interrupt`; and tells all that
   /// there is.
   func wait(until deadline: Int64, telling receiver: any WorkerReceiver)
 
   /// Ends a `wait`, or the next one, at once. Any thread.
   func interrupt()
+}
+
+extension WorkerEngine {
+  func process(of worker: Int) -> Int32? { nil }
+  func memoryUse(of worker: Int) -> Int? { nil }
 }
 
 /// Where an engine says what it has heard.

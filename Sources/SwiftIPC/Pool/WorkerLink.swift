@@ -77,7 +77,8 @@ internal import CIPC
   static let room = JobSchedule.room + JobSchedule.chunkRoom
 
   init(
-    _ number: Int, _ options: ChildProcessOptions, _ initializer: (any PoolInitializing)?
+    _ number: Int, _ setting: WorkerSetting, _ options: ChildProcessOptions,
+    _ initializer: (any PoolInitializing)?
   ) throws(IPCError) {
     self.number = number
     let (ours, theirs) = try Connection.pair(maximumMessageSize: 1 << 46)
@@ -97,9 +98,8 @@ internal import CIPC
         return first
       }
       let ends = WorkerEnds(socket: theirs, down: down, up: up, desk: desk.memory)
-      child = try ChildProcess.start(ends, initializer != nil, options: options) {
-        ends, hasInitializer in
-        try WorkerMain(WorkerPort(ends), hasInitializer: hasInitializer).run()
+      child = try ChildProcess.start(ends, setting, options: options) { ends, setting in
+        try WorkerMain(WorkerPort(ends), setting).run()
       }.handle
       if let first { _ = send(first.frame) }
     } catch {

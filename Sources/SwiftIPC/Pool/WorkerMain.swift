@@ -8,6 +8,15 @@ internal import Dispatch
   internal import Musl
 #endif
 
+/// What a worker is told of itself when it is started.
+struct WorkerSetting: Codable, Sendable {
+  /// `CurrentProcess.workerIndex`.
+  var index: Int
+  var hasInitializer: Bool
+  /// Whether standard output is a pipe in a terminal's stead.
+  var isRelayed: Bool
+}
+
 /// The loop of a worker: takes orders from its pool, goes through chunks, and reports.
 ///
 /// It runs on the main thread, which is the worker's only one, until the first function comes that
@@ -17,6 +26,7 @@ final class WorkerMain: @unchecked Sendable {
   private let port: WorkerPort
   private let hasInitializer: Bool
   private var state: (any WorkerStateHolder)?
+  private var finalizer: WorkerFinalizer?
   private var functions: [UInt32: WorkerFunction] = [:]
   private var hasLeftMain = false
   private lazy var executor = WorkerExecutor()
@@ -25,9 +35,12 @@ final class WorkerMain: @unchecked Sendable {
   /// broken one, and a worker that is in its exit handlers by then would be killed.
   static let openPort = Guarded<WorkerPort?>(nil)
 
-  init(_ port: WorkerPort, hasInitializer: Bool) {
+  init(_ port: WorkerPort, _ setting: WorkerSetting) {
     self.port = port
-    self.hasInitializer = hasInitializer
+    hasInitializer = setting.hasInitializer
+    CurrentProcess.becomeWorker(setting.index)
+    // As on the terminal that it is for.
+    if setting.isRelayed { LineBuffering.begin() }
   }
 
   /// Returns when the pool has no more work, or is gone.
@@ -46,7 +59,7 @@ final class WorkerMain: @unchecked Sendable {
       hasLeftMain = true
       let thread = LoopThread { [self] in
         do {
-          try take(order)
+          if case .stop = try take(order) { exit(0) }
           if case .ended = try loop() { exit(0) }
         } catch {
           printError(error)
@@ -86,8 +99,8 @@ final class WorkerMain: @unchecked Sendable {
     }
   }
 
-  private func take(_ order: Order) throws {
-    _ = try unsafe order.bytes.withUnsafeBytes { try unsafe take($0, order.inbox) }
+  private func take(_ order: Order) throws -> Step {
+    try unsafe order.bytes.withUnsafeBytes { try unsafe take($0, order.inbox) }
   }
 
   private func take(_ bytes: UnsafeRawBufferPointer, _ inbox: DescriptorInbox?) throws -> Step {
@@ -104,6 +117,7 @@ final class WorkerMain: @unchecked Sendable {
         let initializer = try WorkerInitializer(&reader, inbox)
         if initializer.isAsync && !hasLeftMain { return leavingMain() }
         state = try initializer.make { executor }
+        finalizer = initializer.finalizer
         if port.isFork { CurrentProcess.leave(0) }
         cipc_process_flush_all()
         _ = port.begin(.ready)
@@ -136,9 +150,26 @@ final class WorkerMain: @unchecked Sendable {
           chunk.fail(.refused, "a worker cannot begin the task: \(reason)")
         }
       }
-    case .stop: return .stop
+    case .stop:
+      guard let finalizer, let state else { return .stop }
+      if finalizer.isAsync && !hasLeftMain { return leavingMain() }
+      finish(finalizer, state)
+      return .stop
     }
     return .goOn
+  }
+
+  private func finish(_ finalizer: WorkerFinalizer, _ state: any WorkerStateHolder) {
+    do {
+      try finalizer.run(state) { executor }
+      if port.isFork { CurrentProcess.leave(0) }
+      cipc_process_flush_all()
+    } catch {
+      if port.isFork { CurrentProcess.leave(0) }
+      port.begin(.finalizerFailed).append(
+        counted: "\(String(reflecting: type(of: error))): \(error)")
+      port.send()
+    }
   }
 
   private func printError(_ error: any Error) {

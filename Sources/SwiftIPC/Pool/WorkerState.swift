@@ -21,6 +21,9 @@ protocol WorkerStateHolder {
   func unaryAction<A: Codable>(
     _ location: ImageLocation, isAsync: Bool, _ argument: A.Type
   ) throws -> WorkerFunction
+  /// Runs a finalizer.
+  func finish(at location: ImageLocation) throws
+  func asyncFinalizer(at location: ImageLocation) throws -> any AsyncStep
 }
 
 extension WorkerState: WorkerStateHolder {

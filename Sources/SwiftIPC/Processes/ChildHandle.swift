@@ -37,10 +37,10 @@ final class ChildHandle: Sendable {
   /// - Parameter forked: what a forked child runs.
   init(
     _ header: TaskHeader, _ arguments: [UInt8], _ outbox: DescriptorOutbox?,
-    _ options: ChildProcessOptions, forked: any ForkedTask
+    _ options: ChildProcessOptions, until deadline: Int64, forked: any ForkedTask
   ) throws(IPCError) {
     returnsValue = header.returnsValue
-    let given = try StartOptions(options)
+    let given = try StartOptions(options, until: deadline)
     switch try Self.start(header.name, options, given) {
     case .inChild(let descriptor):
       given.closePipes()
@@ -53,9 +53,11 @@ final class ChildHandle: Sendable {
     // Before the child can know of them. One that is dead already opens nothing.
     if let outbox, let identity = child.identity { outbox.address(to: identity) }
     do {
-      if !header.isInherited { try connection.send(header.bytes, [], to: child) }
+      if !header.isInherited {
+        try connection.send(header.bytes, [], to: child, until: deadline)
+      }
       if header.hasArguments {
-        try connection.send(arguments, outbox?.descriptors ?? [], to: child)
+        try connection.send(arguments, outbox?.descriptors ?? [], to: child, until: deadline)
       }
     } catch {
       let status = child.end()
@@ -67,11 +69,13 @@ final class ChildHandle: Sendable {
   }
 
   /// Makes a child that is a copy of this process; `nil` in the child.
-  init?(forking name: String, _ options: ChildProcessOptions) throws(IPCError) {
+  init?(
+    forking name: String, _ options: ChildProcessOptions, until deadline: Int64
+  ) throws(IPCError) {
     returnsValue = false
     var options = options
     options.method = .fork
-    let given = try StartOptions(options)
+    let given = try StartOptions(options, until: deadline)
     switch try Self.start(name, options, given) {
     case .inChild(let descriptor):
       closeDescriptor(descriptor)

@@ -19,9 +19,29 @@ extension ChildProcess where Output == Void {
   /// `Connection` moves to the child. The child runs the closure on its main thread.
   ///
   /// Blocks until the arguments are with the kernel: about a millisecond, and as long as the child takes
-  /// to begin where they are larger than 200 kB.
+  /// to begin where they are larger than 200 kB. A fork server that is stopped (SIGSTOP) is replaced,
+  /// which takes half a second.
   ///
-  /// - Throws: `notTransferable` for a closure that captures something and for an argument that
+  /// A test that fails in a child is not seen: `#expect` of Swift Testing and `XCTAssert` record a
+  /// failure in the process that they are called in, where no test runs. Return a value and expect it
+  /// in the parent, or have the child throw, as `#require` does, and take its `value`, which throws
+  /// then as well:
+  ///
+  /// ```swift
+  /// @Test func wordsAreCounted() async throws {
+  ///   let child = try ChildProcess.start("one two") { text in
+  ///     let words = text.split(separator: " ")
+  ///     try #require(words.first == "one")  // not #expect, which would say nothing
+  ///     return words.count
+  ///   }
+  ///   #expect(try await child.value == 2)
+  /// }
+  /// ```
+  ///
+  /// - Parameter timeout: how long the start may take; `nil` for as long as it takes. When it is over
+  ///   the child, if there is one by then, is killed. The time in which the kernel begins to execute the
+  ///   program's file is not counted.
+  /// - Throws: `timedOut`; `notTransferable` for a closure that captures something and for an argument that
   ///   cannot be sent; `bootstrapFailed` where the start-up hook did not run in this program, or
   ///   the child ended before it took its task; `multipleThreads` for a fork in a process that has
   ///   more than one thread; `resourceLimit`, `outOfMemory` and what
@@ -29,10 +49,10 @@ extension ChildProcess where Output == Void {
   @discardableResult
   public static func start<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: ChildProcessOptions = .init(),
-    body: @escaping @Sendable (repeat each A) throws -> Void
+    timeout: Duration? = nil, body: @escaping @Sendable (repeat each A) throws -> Void
   ) throws(IPCError) -> ChildProcess {
     try start(
-      repeat each arguments, options: options, returning: nil,
+      repeat each arguments, options: options, timeout: timeout, returning: nil,
       ActionFunction<repeat each A>(body: body))
   }
 
@@ -44,10 +64,10 @@ extension ChildProcess where Output == Void {
   @discardableResult
   public static func start<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: ChildProcessOptions = .init(),
-    body: @escaping @Sendable (repeat each A) async throws -> Void
+    timeout: Duration? = nil, body: @escaping @Sendable (repeat each A) async throws -> Void
   ) throws(IPCError) -> ChildProcess {
     try start(
-      repeat each arguments, options: options, returning: nil,
+      repeat each arguments, options: options, timeout: timeout, returning: nil,
       AsyncActionFunction<repeat each A>(body: body))
   }
 
@@ -61,9 +81,9 @@ extension ChildProcess where Output == Void {
   /// whose type cannot be named to another process.
   @discardableResult
   public static func start<T: ProcessTask>(
-    task: T, options: ChildProcessOptions = .init()
+    task: T, options: ChildProcessOptions = .init(), timeout: Duration? = nil
   ) throws(IPCError) -> ChildProcess where T.Output == Void {
-    try startTask(task, options, returnsValue: false)
+    try startTask(task, options, timeout, returnsValue: false)
   }
 }
 
@@ -79,10 +99,10 @@ extension ChildProcess where Output: Codable {
   @discardableResult
   public static func start<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: ChildProcessOptions = .init(),
-    body: @escaping @Sendable (repeat each A) throws -> Output
+    timeout: Duration? = nil, body: @escaping @Sendable (repeat each A) throws -> Output
   ) throws(IPCError) -> ChildProcess {
     try start(
-      repeat each arguments, options: options, returning: Output.self,
+      repeat each arguments, options: options, timeout: timeout, returning: Output.self,
       ValueFunction<repeat each A, Output>(body: body))
   }
 
@@ -92,10 +112,10 @@ extension ChildProcess where Output: Codable {
   @discardableResult
   public static func start<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: ChildProcessOptions = .init(),
-    body: @escaping @Sendable (repeat each A) async throws -> Output
+    timeout: Duration? = nil, body: @escaping @Sendable (repeat each A) async throws -> Output
   ) throws(IPCError) -> ChildProcess {
     try start(
-      repeat each arguments, options: options, returning: Output.self,
+      repeat each arguments, options: options, timeout: timeout, returning: Output.self,
       AsyncValueFunction<repeat each A, Output>(body: body))
   }
 
@@ -112,15 +132,16 @@ extension ChildProcess where Output: Codable {
   /// Otherwise as with a task that returns nothing.
   @discardableResult
   public static func start<T: ProcessTask>(
-    task: T, options: ChildProcessOptions = .init()
+    task: T, options: ChildProcessOptions = .init(), timeout: Duration? = nil
   ) throws(IPCError) -> ChildProcess where T.Output == Output {
-    try startTask(task, options, returnsValue: true)
+    try startTask(task, options, timeout, returnsValue: true)
   }
 }
 
 extension ChildProcess {
   private static func start<each A: Codable & Sendable>(
-    _ arguments: repeat each A, options: ChildProcessOptions, returning output: Any.Type?,
+    _ arguments: repeat each A, options: ChildProcessOptions, timeout: Duration?,
+    returning output: Any.Type?,
     _ function: some SendableFunction & ForkedTask
   ) throws(IPCError) -> ChildProcess {
     if options.isFork {
@@ -129,7 +150,8 @@ extension ChildProcess {
       let header = TaskHeader(
         name: ChildNames.name(options), returnsValue: output != nil,
         work: .inherited(hasArguments: hasArguments))
-      return try start(header, OutgoingArguments(repeat each arguments), options, function)
+      return try start(
+        header, OutgoingArguments(repeat each arguments), options, timeout, function)
     }
     var types: [TypeName] = []
     for type in repeat (each A).self { types.append(try TypeName(of: type)) }
@@ -139,22 +161,24 @@ extension ChildProcess {
       name: ChildNames.name(options), returnsValue: output != nil,
       work: .closure(
         try function.location(), type(of: function).call, arguments: types, output: outputName))
-    return try start(header, OutgoingArguments(repeat each arguments), options, function)
+    return try start(
+      header, OutgoingArguments(repeat each arguments), options, timeout, function)
   }
 
   private static func startTask<T: ProcessTask>(
-    _ task: T, _ options: ChildProcessOptions, returnsValue: Bool
+    _ task: T, _ options: ChildProcessOptions, _ timeout: Duration?, returnsValue: Bool
   ) throws(IPCError) -> ChildProcess {
     let header = TaskHeader(
       name: ChildNames.name(options), returnsValue: returnsValue,
       work: options.isFork ? .inherited(hasArguments: true) : .task(try TypeName(of: T.self)))
-    return try start(header, task, options, ForkedProcessTask<T>())
+    return try start(header, task, options, timeout, ForkedProcessTask<T>())
   }
 
   private static func start(
     _ header: TaskHeader, _ arguments: some Encodable, _ options: ChildProcessOptions,
-    _ forked: some ForkedTask
+    _ timeout: Duration?, _ forked: some ForkedTask
   ) throws(IPCError) -> ChildProcess {
+    let deadline = Deadline.after(timeout)
     var message: (bytes: [UInt8], outbox: DescriptorOutbox?) = ([], nil)
     do {
       if header.hasArguments {
@@ -166,7 +190,8 @@ extension ChildProcess {
         ?? IPCError(.notTransferable, context: "an argument of the child: \(error)")
     }
     return ChildProcess(
-      try ChildHandle(header, message.bytes, message.outbox, options, forked: forked))
+      try ChildHandle(
+        header, message.bytes, message.outbox, options, until: deadline, forked: forked))
   }
 }
 

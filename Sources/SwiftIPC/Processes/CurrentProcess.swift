@@ -19,6 +19,25 @@ public enum CurrentProcess {
   /// The name that this process was started with as a child; "main" in other processes.
   public static var name: String { childName.withLock { $0 } ?? "main" }
 
+  /// Which of its pool's workers this process is: 0 for the first of four, 3 for the last; `nil` in
+  /// a process that is no worker.
+  ///
+  /// ```swift
+  /// let scratch = try await pool.map(0..<8) { number in
+  ///   "/tmp/scratch-\(CurrentProcess.workerIndex ?? 0)"  // no other task has it at the same time
+  /// }
+  /// ```
+  ///
+  /// No two workers of a pool have the same index at the same time. One that takes the place of another,
+  /// which has ended, takes its index. It is known in initializers, too.
+  public static var workerIndex: Int? {
+    place.withLock { place in
+      // A process that a task forks is no worker.
+      if let place, place.process == cipc_participant_self() { return place.index }
+      return nil
+    }
+  }
+
   /// The number of this process.
   public static var pid: Int32 { getpid() }
 
@@ -43,6 +62,13 @@ public enum CurrentProcess {
   public static func leave(_ code: Int32) -> Never {
     ChildRegistry.endOfProcess()
     cipc_process_leave(code)
+  }
+
+  private static let place = Guarded<(process: cipc_participant_t, index: Int)?>(nil)
+
+  static func becomeWorker(_ index: Int) {
+    let process = cipc_participant_self()
+    place.withLock { $0 = (process, index) }
   }
 
   static func becomeChild(_ name: String) { childName.withLock { $0 = name } }

@@ -27,12 +27,20 @@ extension ChildProcess where Output == Void {
   /// `CurrentProcess.leave(_:)`: `exit` and the end of `main` run what its parent registered for
   /// its own end.
   ///
-  /// - Parameter options: all but `method` and `executable` apply.
-  /// - Throws: `multipleThreads` while this process has other threads, as it has after any `await` of
+  /// - Parameters:
+  ///   - options: all but `method` and `executable` apply.
+  ///   - timeout: how long the child may take to set in itself what the options say; it is killed when
+  ///     the time is over.
+  /// - Throws: `timedOut`; `multipleThreads` while this process has other threads, as it has after any `await` of
   ///   an asynchronous program; `resourceLimit` and `outOfMemory`.
-  public static func fork(options: ChildProcessOptions = .init()) throws(IPCError) -> ForkResult {
+  public static func fork(
+    options: ChildProcessOptions = .init(), timeout: Duration? = nil
+  ) throws(IPCError) -> ForkResult {
     let name = ChildNames.name(options)
-    guard let handle = try ChildHandle(forking: name, options) else { return .child }
+    let deadline = Deadline.after(timeout)
+    guard let handle = try ChildHandle(forking: name, options, until: deadline) else {
+      return .child
+    }
     return .parent(ChildProcess(handle))
   }
 }

@@ -23,6 +23,9 @@ internal import CIPC
     var writes = 0
   }
   private let state: Guarded<State>
+  /// Held while writing, never while waiting: before Linux 6.4 a write could block where another
+  /// thread fills the pipe between the look for room and the write.
+  private let turn = Guarded(())
 
   init(adopting pipe: OpaquePointer) { state = Guarded(unsafe State(pipe: pipe)) }
 
@@ -102,7 +105,9 @@ internal import CIPC
       var count = 0
       let status = unsafe bytes.withUnsafeBufferPointer { bytes in
         guard let first = bytes.baseAddress else { return Int32(0) }
-        return unsafe cipc_pipe_write(pipe, first + written, bytes.count - written, &count)
+        return unsafe turn.withLock { _ in
+          unsafe cipc_pipe_write(pipe, first + written, bytes.count - written, &count)
+        }
       }
       if status == CIPC_EAGAIN.rawValue { return .writable(unsafe cipc_pipe_descriptor(pipe)) }
       try IPCError.check(status, Self.subject)

@@ -14,11 +14,13 @@ internal import CIPC
 /// let text = String(decoding: try await child.standardOutput!.readToEnd(), as: UTF8.self)
 /// ```
 ///
-/// A child that has filled the pipe (64 KiB) waits until somebody reads. Two readers at once each
-/// get parts of it.
+/// A child that has filled the pipe (64 KiB) waits until somebody reads. Any number of threads and
+/// tasks may read at once: each gets parts of the output, and each byte goes to one of them.
 @safe public final class OutputReader: Sendable {
   /// The pipe's descriptor, for waiting on. It stays this object's.
   public let descriptor: Int32
+  /// Held while reading, never while waiting: old kernels need the turns (`cipc_pipe_read`).
+  private let turn = Guarded(())
 
   init(adopting descriptor: Int32) { self.descriptor = descriptor }
 
@@ -27,17 +29,29 @@ internal import CIPC
   /// The next bytes, as soon as there are some; empty at the end. Blocks.
   ///
   /// The end comes when the child, and all to whom it handed the stream, have closed it.
+  ///
+  /// - Parameter count: the most bytes to return. Memory is taken for what is there, not for this
+  ///   number. Less than 1 returns nothing at once.
   @available(*, noasync, message: "use 'await read(upTo:)'")
   public func read(upTo count: Int = 65536) throws(IPCError) -> [UInt8] {
-    try readNow(count)
+    while true {
+      if let bytes = try readNow(count) { return bytes }
+      _ = try SignalSet([.readable(descriptor)]).wait(until: .max)
+    }
   }
 
-  /// The next bytes, as soon as there are some; empty at the end. No thread is blocked.
+  /// The next bytes, as soon as there are some; empty at the end. No thread is blocked, however many
+  /// tasks read.
   ///
+  /// - Parameter count: the most bytes to return. Memory is taken for what is there, not for this
+  ///   number. Less than 1 returns nothing at once.
   /// - Throws: `cancelled` when the waiting task is cancelled first.
   public func read(upTo count: Int = 65536) async throws(IPCError) -> [UInt8] {
-    _ = try await SignalSet([.readable(descriptor)]).wait(until: .max)
-    return try readNow(count)
+    while true {
+      if Task.isCancelled { throw IPCError(.cancelled, context: Self.subject) }
+      if let bytes = try readNow(count) { return bytes }
+      _ = try await SignalSet([.readable(descriptor)]).wait(until: .max)
+    }
   }
 
   /// All that comes until the end. Blocks.
@@ -45,7 +59,7 @@ internal import CIPC
   public func readToEnd() throws(IPCError) -> [UInt8] {
     var all: [UInt8] = []
     while true {
-      let more = try readNow(65536)
+      let more = try read()
       if more.isEmpty { return all }
       all += more
     }
@@ -63,17 +77,27 @@ internal import CIPC
     }
   }
 
-  private func readNow(_ count: Int) throws(IPCError) -> [UInt8] {
-    var failure: Int32 = 0
-    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: max(1, count)) { buffer, used in
-      var result: Int
-      repeat {
-        result = unsafe readDescriptor(descriptor, buffer.baseAddress, buffer.count)
-      } while result < 0 && errno == EINTR
-      used = max(0, result)
-      if result < 0 { failure = -errno }
+  private static let subject = "a child's output"
+  /// What a pipe holds unless it was enlarged.
+  private static let usualCapacity = 65536
+
+  /// What is there now, empty at the end; `nil` where nothing is.
+  private func readNow(_ count: Int) throws(IPCError) -> [UInt8]? {
+    if count < 1 { return [] }
+    var room = count
+    if room > Self.usualCapacity {
+      var available = 0
+      try IPCError.check(unsafe cipc_pipe_available(descriptor, &available), Self.subject)
+      room = min(room, max(available, Self.usualCapacity))
     }
-    try IPCError.check(failure, "a child's output")
+    var status: Int32 = 0
+    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: room) { buffer, used in
+      status = unsafe turn.withLock { _ in
+        unsafe cipc_pipe_read(descriptor, buffer.baseAddress, buffer.count, &used)
+      }
+    }
+    if status == CIPC_EAGAIN.rawValue { return nil }
+    try IPCError.check(status, Self.subject)
     return bytes
   }
 }

@@ -60,10 +60,11 @@ internal import CIPC
     if status != CIPC_ESRCH.rawValue { try IPCError.check(status, "\(self)") }
   }
 
-  /// Kills a child that cannot be used, and says how it ended: by itself, perhaps.
+  /// Kills a child that cannot be used, and says how it ended: by itself, perhaps. Where that is not
+  /// known within a second, since the fork server is stopped, it is `unknown`.
   func end() -> ExitStatus {
     try? signal(SIGKILL)
-    return wait(until: .max) ?? .unknown
+    return wait(until: cipc_clock_deadline(1_000_000_000)) ?? .unknown
   }
 
   /// Has the child reaped, and taken off the registry, as soon as it has ended: nobody else will ask.

@@ -25,8 +25,9 @@ internal import CIPC
   private var limits: UnsafeMutableBufferPointer<cipc_process_limit_t>
   private var affinity: UnsafeMutableBufferPointer<UInt>
   private let nice: UnsafeMutablePointer<Int32>
+  private let deadline: UnsafeMutablePointer<Int64>
 
-  init(_ wishes: ChildProcessOptions) throws(IPCError) {
+  init(_ wishes: ChildProcessOptions, until end: Int64) throws(IPCError) {
     environment = try CStringList(changing: wishes.environment)
     // What can fail comes first: until all properties are there, an error runs no deinit.
     let wanted = try Self.limits(wishes.limits)
@@ -37,6 +38,8 @@ internal import CIPC
     _ = unsafe affinity.initialize(from: words)
     unsafe nice = .allocate(capacity: 1)
     unsafe nice.initialize(to: Int32(clamping: wishes.nice ?? 0))
+    unsafe deadline = .allocate(capacity: 1)
+    unsafe deadline.initialize(to: end)
     // The kernel's name of a child that was given none is the program's.
     unsafe name = wishes.name.flatMap { unsafe strdup($0) }
     unsafe executable = wishes.executable.flatMap { unsafe strdup($0) }
@@ -53,6 +56,7 @@ internal import CIPC
       unsafe options.affinity_size = affinity.count * MemoryLayout<UInt>.size
     }
     if wishes.nice != nil { unsafe options.nice = UnsafePointer(nice) }
+    unsafe options.deadline = UnsafePointer(deadline)
     unsafe options.is_daemon = wishes.daemon ? 1 : 0
     unsafe options.new_group = wishes.newProcessGroup ? 1 : 0
     unsafe options.streams.0 = try stream(wishes.standardInput)
@@ -68,6 +72,7 @@ internal import CIPC
     unsafe limits.deallocate()
     unsafe affinity.deallocate()
     unsafe nice.deallocate()
+    unsafe deadline.deallocate()
   }
 
   func withPointer<R>(_ body: (UnsafePointer<cipc_process_options_t>) -> R) -> R {

@@ -35,10 +35,14 @@ internal import CIPC
   // MARK: - Sending
 
   /// Sends a frame, and gives up when the child has ended; one that stops reading
-  /// while it lives is waited for.
-  func send(_ bytes: [UInt8], _ descriptors: [Int32], to child: RunningChild) throws(IPCError) {
+  /// while it lives is waited for until the deadline.
+  func send(
+    _ bytes: [UInt8], _ descriptors: [Int32], to child: RunningChild, until deadline: Int64
+  ) throws(IPCError) {
     var progress: UInt64 = 0
     while true {
+      // One that has passed still tries once.
+      let left = Self.milliseconds(until: deadline)
       let status = unsafe cipc_connection_send_step(
         connection, bytes, bytes.count, descriptors, descriptors.count, &progress)
       if status >= 0 { return }
@@ -47,7 +51,7 @@ internal import CIPC
         pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0),
       ]
       switch status {
-      case CIPC_EAGAIN.rawValue: _ = unsafe poll(&ready, 2, -1)
+      case CIPC_EAGAIN.rawValue: _ = unsafe poll(&ready, 2, left)
       // Too many descriptors are on their way at the moment, of all processes of this user.
       case -ETOOMANYREFS: _ = unsafe poll(&ready, 1, 1)
       default:
@@ -58,7 +62,18 @@ internal import CIPC
         unsafe cipc_connection_abandon(connection, progress)
         throw IPCError(status: CIPC_EPEERCLOSED.rawValue, "the child's task")
       }
+      if left == 0 {
+        unsafe cipc_connection_abandon(connection, progress)
+        throw IPCError(.timedOut, context: "\(child) does not take its task")
+      }
     }
+  }
+
+  /// As `poll` takes it: -1 for no deadline, and rounded up.
+  private static func milliseconds(until deadline: Int64) -> Int32 {
+    if deadline == .max { return -1 }
+    let left = max(0, deadline - cipc_clock_now())
+    return Int32(clamping: left / 1_000_000 + (left % 1_000_000 > 0 ? 1 : 0))
   }
 
   /// Tells the parent of a failure; quietly, where nobody is left to be told.

@@ -11,7 +11,8 @@
 /// ```
 ///
 /// The object appears under its name whole or not at all, also when its creator is killed at any
-/// moment. It stays, with what is in it, until `unlink()`: neither releasing the last reference nor
+/// moment. It stays, with what is in it, until `unlink()`, or until somebody of the same user removes the
+/// name by `SharedMemory.removeName(_:)`, which takes the name of any object away: neither releasing the last reference nor
 /// the end of a process removes a name. So the name of a program that was killed stays as well, and the
 /// next one that asks for it with `openOrCreate` takes it over.
 ///
@@ -20,8 +21,13 @@
 /// than the caller or root, a symbolic link, and an object of another type are refused. Memory with a
 /// name cannot be sealed against shrinking, so whoever opens it trusts all programs of its owner.
 ///
-/// Element types are compared by their qualified names: `Double` is the same in all programs, a type
-/// of your own only where all of them import it from one module.
+/// Element types are compared by name: `Double` is the same in all programs, a type of your own where
+/// all of them import it from one module, or where it says by what name they know it: see `NamedType`.
+/// The error for something else names the field that differs and both values.
+///
+/// The other program need not be in Swift: what has a name here is opened in C by
+/// `cipc_mutex_open_named`, `cipc_cell_open_named`, `cipc_ring_open_named` and so on, each beside the
+/// functions of its type, and by any language that can call these.
 public protocol NamedObject: Sendable {
   /// How the object is known by name. For the library.
   var naming: ObjectNaming { get }

@@ -54,13 +54,6 @@ extension SharedArray {
     try storage.settle(stride: MemoryLayout<T>.stride) { throw mutex.casualty }
   }
 
-  @inlinable func withMutableSpan<R: ~Copyable>(
-    _ body: (inout MutableSpan<T>) throws -> R
-  ) throws -> R {
-    var span = unsafe UnsafeMutableBufferPointer(start: base, count: count).mutableSpan
-    return try body(&span)
-  }
-
   /// Gives all elements to a closure, to read or write, under the array's lock.
   ///
   /// The lock keeps out those who take it; element access elsewhere does not. Unlike the change of
@@ -161,15 +154,6 @@ extension SharedArray {
       } recovering: {
         try withMutableSpan(repair)
       }
-    }
-  }
-
-  /// Gives all elements to a closure, to read. Unsynchronised: takes no lock.
-  @inlinable public func withSpan<R: ~Copyable, E: Error>(
-    _ body: (Span<T>) throws(E) -> R
-  ) throws(E) -> R {
-    try withExtendedLifetime(storage) { () throws(E) -> R in
-      try body(unsafe UnsafeBufferPointer(start: base, count: count).span)
     }
   }
 

@@ -16,7 +16,9 @@ internal import CIPC
 /// the same time are the program's to keep apart, by the lock that each array has (`withLock`) or
 /// by giving each its own part. An index out of bounds traps, as with `Array`. A copy of this
 /// structure is another handle to the same elements; changing an element needs no `var`.
-/// Algorithms that change their collection work on the span that `withLock` gives.
+/// Algorithms that change their collection, and loops that are to be as fast as those over memory of
+/// one process, work on a span: of all elements under the lock (`withLock`), or without it
+/// (`withMutableSpan`, `withSpan`), also of some rows (`withMutableSpan(rows:_:)`).
 ///
 /// An array made with `transactional: true` also has `update`, which changes a range whole or not at
 /// all for whoever takes the lock, also when the process is killed in it. That takes as much memory
@@ -172,8 +174,7 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
       name, as: Self.segmentType(count: Segment.anyCount), subject: subject)
     self.init(
       try SharedArrayStorage(
-        checking: segment, stride: MemoryLayout<T>.stride, alignment: MemoryLayout<T>.alignment,
-        subject: subject))
+        checking: segment, of: cipc_element_t(of: T.self), subject: subject))
   }
 
   /// Receives an array from another process: works inside a message alone.
@@ -185,8 +186,7 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
       from: decoder, as: SharedArray.self, Self.segmentType(count: Segment.anyCount))
     self.init(
       try SharedArrayStorage(
-        checking: segment, stride: MemoryLayout<T>.stride, alignment: MemoryLayout<T>.alignment,
-        subject: "\(SharedArray.self)"))
+        checking: segment, of: cipc_element_t(of: T.self), subject: "\(SharedArray.self)"))
   }
 
   init(
@@ -218,10 +218,8 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
   }
 
   private static func segmentType(count: UInt64) -> cipc_segment_type_t {
-    var type = cipc_segment_type_t(kind: Int(CIPC_KIND_ARRAY), count: count, of: T.self)
-    // The first had no journal.
-    type.version = 2
-    return type
+    var element = cipc_element_t(of: T.self)
+    return unsafe cipc_array_type(&element, count)
   }
 
   private static func makeStorage(
@@ -234,8 +232,8 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
       throw IPCError(.invalidArgument, context: "\(subject): shape \(shape) for \(count) elements")
     }
     return try unsafe SharedArrayStorage(
-      making: segmentType(count: UInt64(elements)), shape: shape, transactional: transactional,
-      name: name, subject: subject
+      making: cipc_element_t(of: T.self), shape: shape, transactional: transactional, name: name,
+      subject: subject
     ) { address in
       unsafe fill(address.bindMemory(to: T.self, capacity: elements), elements)
     }

@@ -2,12 +2,7 @@
 public import CIPC
 
 /// The memory of a `SharedArray`, whatever its elements, with private copies of what its shared
-/// bytes say.
-///
-/// The payload is a journal, whose mutex is the array's lock, where the redo area is as a word of
-/// 8 bytes (0: none), the rank and an extent for each dimension in 8 bytes each, from the next multiple of
-/// 64 (or of a larger alignment of the elements) the elements, and from the next such multiple the
-/// redo area, as large as the elements.
+/// bytes say: an array of the C core, see cipc/array.h.
 @safe @usableFromInline
 final class SharedArrayStorage: @unchecked Sendable {
   static let maximumRank = 64
@@ -26,30 +21,28 @@ final class SharedArrayStorage: @unchecked Sendable {
   /// - Throws: also `segmentMismatch` when what was found has another shape, or is not transactional
   ///   as wanted.
   convenience init(
-    making type: cipc_segment_type_t, shape: [Int], transactional: Bool, name: ObjectName?,
+    making element: cipc_element_t, shape: [Int], transactional: Bool, name: ObjectName?,
     subject: String, fill: (UnsafeMutableRawPointer) -> Void
   ) throws(IPCError) {
-    guard let offset = Self.elementOffset(rank: shape.count, alignment: Int(type.alignment)) else {
+    guard element.alignment <= 4096 else {
       throw IPCError(.unsupported, context: "\(subject): elements aligned to more than a page")
     }
-    let (bytes, overflow) = Int(clamping: type.count).multipliedReportingOverflow(
-      by: Int(type.stride))
-    let end =
-      overflow ? nil : Self.end(elements: offset, bytes: bytes, type.alignment, transactional)
-    let redoOffset = transactional ? end?.redo : nil
+    var element = element
+    let extents = shape.map { UInt64($0) }
+    let rank = UInt64(extents.count)
+    // What C has as its largest size is negative here.
+    let footprint = unsafe cipc_array_footprint(&element, rank, extents, transactional ? 1 : 0)
+    let type = unsafe cipc_array_type(&element, cipc_array_count(rank, extents))
     let segment = try unsafe Segment.make(
-      type, size: end?.size ?? .max, name: name, subject: subject
+      type, size: footprint < 0 ? .max : footprint, name: name, subject: subject
     ) { address in
-      unsafe Self.redoWord(address).pointee = UInt64(redoOffset ?? 0)
-      unsafe Self.rankWord(address).pointee = UInt64(shape.count)
-      for (index, extent) in shape.enumerated() {
-        unsafe Self.rankWord(address)[1 + index] = UInt64(extent)
-      }
-      unsafe fill(address + offset)
-      return unsafe cipc_journal_init(address.assumingMemoryBound(to: cipc_journal_t.self))
+      var array = unsafe cipc_array_t()
+      let status = unsafe cipc_array_format(
+        &array, address, footprint, &element, rank, extents, transactional ? 1 : 0)
+      if status == 0 { unsafe fill(array.elements) }
+      return status
     }
-    try self.init(
-      checking: segment, stride: Int(type.stride), alignment: Int(type.alignment), subject: subject)
+    try self.init(checking: segment, of: element, subject: subject)
     if self.shape != shape || isTransactional != transactional {
       throw IPCError(
         .segmentMismatch,
@@ -62,46 +55,20 @@ final class SharedArrayStorage: @unchecked Sendable {
   /// Takes memory from another process, whose header was checked.
   ///
   /// - Throws: `segmentMismatch` that names the rank, the extent or the count that is wrong.
-  init(checking segment: Segment, stride: Int, alignment: Int, subject: String) throws(IPCError) {
-    let smallest = unsafe MemoryLayout<cipc_journal_t>.size + 2 * MemoryLayout<UInt64>.size
-    guard segment.size >= smallest else {
-      throw IPCError(status: CIPC_ESEGMENTSIZE.rawValue, subject)
-    }
-    // Read once: from here on this copy counts.
-    let claimed = unsafe Self.rankWord(segment.address).pointee
-    guard (1...UInt64(Self.maximumRank)).contains(claimed),
-      let offset = Self.elementOffset(rank: Int(claimed), alignment: alignment),
-      offset <= segment.size
-    else {
-      throw IPCError(.segmentMismatch, context: "\(subject): segment shape: rank \(claimed)")
-    }
-    let words = (1...Int(claimed)).map { unsafe Self.rankWord(segment.address)[$0] }
-    shape = words.map { Int(clamping: $0) }
-    // A product that overflows is no count of elements in memory.
-    guard (try? Self.elementCount(of: shape, subject: subject)) == segment.count else {
-      throw IPCError(
-        .segmentMismatch,
-        context: "\(subject): segment shape: \(words) for \(segment.count) elements")
-    }
-    // The header's check had the whole payload in mind; the elements have what is behind the shape.
-    let (bytes, overflow) = segment.count.multipliedReportingOverflow(by: stride)
-    guard !overflow, bytes <= segment.size - offset else {
-      throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, subject)
-    }
-    let redoOffset = unsafe Self.redoWord(segment.address).pointee
-    if redoOffset != 0 {
-      let end = Self.end(elements: offset, bytes: bytes, UInt64(alignment), true)
-      guard let end, redoOffset == UInt64(end.redo), end.size <= segment.size else {
-        throw IPCError(
-          .segmentMismatch, context: "\(subject): segment redo area: offset \(redoOffset)")
-      }
-      unsafe redo = unsafe segment.address + end.redo
-    } else {
-      unsafe redo = nil
-    }
+  init(checking segment: Segment, of element: cipc_element_t, subject: String) throws(IPCError) {
+    var element = element
+    var type = unsafe cipc_array_type(&element, UInt64(segment.count))
+    var array = unsafe cipc_array_t()
+    try IPCError.check(
+      unsafe cipc_array_view(&array, segment.address, segment.size, &type), subject)
     self.segment = segment
     count = segment.count
-    unsafe elements = unsafe segment.address + offset
+    // A shape with an extent of 0 may have others that are beyond all memory.
+    shape = unsafe withUnsafeBytes(of: &array.shape) { extents in
+      unsafe extents.bindMemory(to: UInt64.self).prefix(Int(array.rank)).map { Int(clamping: $0) }
+    }
+    unsafe elements = unsafe array.elements
+    unsafe redo = unsafe array.area.redo
   }
 
   /// The product of a shape's extents.
@@ -125,42 +92,6 @@ final class SharedArrayStorage: @unchecked Sendable {
           + "whose product can be represented")
     }
     return product
-  }
-
-  private static func redoWord(_ payload: UnsafeMutableRawPointer) -> UnsafeMutablePointer<UInt64> {
-    unsafe (payload + MemoryLayout<cipc_journal_t>.size).assumingMemoryBound(to: UInt64.self)
-  }
-
-  private static func rankWord(_ payload: UnsafeMutableRawPointer) -> UnsafeMutablePointer<UInt64> {
-    unsafe redoWord(payload) + 1
-  }
-
-  /// From the payload to the redo area, and the size of the payload; `nil` when it cannot be
-  /// represented.
-  private static func end(
-    elements offset: Int, bytes: Int, _ alignment: UInt64, _ transactional: Bool
-  ) -> (redo: Int, size: Int)? {
-    let (elementsEnd, overflow) = offset.addingReportingOverflow(bytes)
-    if overflow { return nil }
-    if !transactional { return (elementsEnd, elementsEnd) }
-    let alignment = max(64, Int(alignment))
-    let (padded, carry) = elementsEnd.addingReportingOverflow(alignment - 1)
-    if carry { return nil }
-    // The elements are aligned to this in the mapping, so what is a multiple of it behind them is.
-    let redo = offset + (padded - offset) / alignment * alignment
-    let (size, excess) = redo.addingReportingOverflow(bytes)
-    return excess ? nil : (redo, size)
-  }
-
-  /// From the payload to the elements; `nil` for an alignment that a mapping does not have.
-  private static func elementOffset(rank: Int, alignment: Int) -> Int? {
-    let page = 4096
-    guard alignment <= page else { return nil }
-    let header = Int(CIPC_SEGMENT_HEADER_SIZE)
-    let words = MemoryLayout<UInt64>.size * (2 + rank)
-    let alignment = max(64, alignment)
-    let end = unsafe header + MemoryLayout<cipc_journal_t>.size + words
-    return (end + alignment - 1) / alignment * alignment - header
   }
 }
 

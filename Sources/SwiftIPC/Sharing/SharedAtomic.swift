@@ -75,7 +75,8 @@ public final class SharedAtomic<T: FixedWidthInteger & BitwiseCopyable & Sendabl
   }
 
   private static var segmentType: cipc_segment_type_t {
-    cipc_segment_type_t(kind: Int(CIPC_KIND_ATOMIC), count: 1, of: T.self)
+    var element = cipc_element_t(of: T.self)
+    return unsafe cipc_atomic_type(&element)
   }
 
   private static func checkWidth() throws(IPCError) {

@@ -28,7 +28,7 @@ struct SharedBytesStorage: Sendable {
     self.unit = unit
     try Self.check(content.count, capacity, subject, unit)
     segment = try unsafe Segment.make(
-      cipc_segment_type_t(kind: kind, count: UInt64(capacity), of: UInt8.self),
+      Self.type(kind, UInt64(capacity)),
       size: Int(clamping: cipc_bytes_footprint(capacity)), name: name, subject: "\(subject)"
     ) { address in
       unsafe cipc_bytes_init(
@@ -46,7 +46,7 @@ struct SharedBytesStorage: Sendable {
   ) throws(IPCError) {
     segment = try Segment.open(
       name,
-      as: cipc_segment_type_t(kind: kind, count: Segment.anyCount, of: UInt8.self),
+      as: Self.type(kind, Segment.anyCount),
       subject: "\(subject)")
     capacity = segment.count
     self.subject = subject
@@ -63,16 +63,20 @@ struct SharedBytesStorage: Sendable {
   ) throws {
     segment = try Segment.decode(
       from: decoder, as: type,
-      cipc_segment_type_t(kind: kind, count: Segment.anyCount, of: UInt8.self))
+      Self.type(kind, Segment.anyCount))
     capacity = segment.count
     self.subject = subject
     self.unit = unit
     try Self.check(segment, subject)
   }
 
+  private static func type(_ kind: Int, _ capacity: UInt64) -> cipc_segment_type_t {
+    kind == CIPC_KIND_STRING ? cipc_string_type(capacity) : cipc_bytes_type(capacity)
+  }
+
   private static func check(_ segment: Segment, _ subject: StaticString) throws(IPCError) {
     guard cipc_bytes_footprint(segment.count) == segment.size else {
-      throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "\(subject)")
+      throw segment.misfit("\(subject)")
     }
   }
 

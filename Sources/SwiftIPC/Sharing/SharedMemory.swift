@@ -251,7 +251,12 @@ public final class SharedMemory: NamedObject {
   /// reference closes as well.
   public func close() { segment.withLock { $0 = nil } }
 
-  /// Removes a name whoever made it, of memory or of another object: of a program that was killed, say.
+  /// Removes a name, whatever object has it and whoever made it: of a program that was killed, say.
+  ///
+  /// All named objects are files in /dev/shm, so this is the one for all of them: a `Value`, a `Queue`
+  /// or a lock, as well as memory. It does not look what the name stands for, so a name that was
+  /// mistyped is gone too. `unlink()`, which each named object has, removes the object's own name and
+  /// no other's. Those who have the object keep it either way.
   ///
   /// - Throws: `IPCError` with `nameNotFound`; `notOwner` when it belongs to another user;
   ///   `invalidArgument` when it cannot be a name.

@@ -89,12 +89,13 @@ public final class Value<T: BitwiseCopyable & Sendable>: Sendable {
   /// The header has been checked with an element in mind, not with what is around it.
   private static func check(_ segment: Segment) throws(IPCError) {
     guard cipc_cell_footprint(MemoryLayout<T>.size) <= segment.size else {
-      throw IPCError(status: CIPC_ESEGMENTSIZE.rawValue, "\(Value.self)")
+      throw segment.misfit("\(Value.self)")
     }
   }
 
   private static var segmentType: cipc_segment_type_t {
-    cipc_segment_type_t(kind: Int(CIPC_KIND_VALUE), count: 1, of: T.self)
+    var element = cipc_element_t(of: T.self)
+    return unsafe cipc_cell_type(&element)
   }
 
   @inlinable var cell: UnsafeMutablePointer<cipc_cell_t> {

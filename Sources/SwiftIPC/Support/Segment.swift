@@ -53,6 +53,12 @@ final class Segment: @unchecked Sendable {
     self.count = count
   }
 
+  /// The error for a header that promises more than there is behind it.
+  func misfit(_ subject: String) -> IPCError {
+    IPCError(
+      .segmentMismatch, context: "\(subject): segment count: \(count), and \(size) bytes for them")
+  }
+
   // Of a slice there is nothing to close.
   deinit { unsafe cipc_segment_close(handle) }
 
@@ -163,15 +169,5 @@ extension Segment {
       return try find(place, from: inbox, as: expected, "\(type)")
     }
     return try open(inbox.take(index), as: expected, subject: "\(type)")
-  }
-}
-
-extension cipc_segment_type_t {
-  /// What a segment holds whose elements are of a Swift type.
-  init<T>(kind: Int, count: UInt64, of element: T.Type) {
-    self.init(
-      kind: UInt32(kind), version: 1, element_size: UInt64(MemoryLayout<T>.size),
-      stride: UInt64(MemoryLayout<T>.stride), alignment: UInt64(MemoryLayout<T>.alignment),
-      count: count, fingerprint: TypeFingerprint.of(element))
   }
 }

@@ -111,19 +111,14 @@ public final class Condition: Sendable {
   }
 
   private static func segmentType(slots: UInt64) -> cipc_segment_type_t {
-    cipc_segment_type_t(
-      kind: UInt32(CIPC_KIND_CONDITION), version: 1,
-      element_size: UInt64(MemoryLayout<cipc_condition_slot_t>.size),
-      stride: UInt64(MemoryLayout<cipc_condition_slot_t>.stride),
-      alignment: UInt64(MemoryLayout<cipc_condition_slot_t>.alignment),
-      count: slots, fingerprint: 1)
+    cipc_condition_type(slots)
   }
 
   /// How many slots there are, as the header says, and whether they all are there.
   private static func slots(of segment: Segment) throws(IPCError) -> UInt32 {
     let slots = UInt32(clamping: segment.count)
     guard slots > 0, cipc_condition_footprint(slots) <= segment.size else {
-      throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "Condition")
+      throw segment.misfit("Condition")
     }
     return slots
   }

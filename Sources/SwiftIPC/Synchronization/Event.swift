@@ -65,13 +65,7 @@ public final class Event: Sendable {
     segment = try Segment.decode(from: decoder, as: Event.self, Self.segmentType)
   }
 
-  private static var segmentType: cipc_segment_type_t {
-    cipc_segment_type_t(
-      kind: UInt32(CIPC_KIND_EVENT), version: 1,
-      element_size: UInt64(MemoryLayout<cipc_event_t>.size),
-      stride: UInt64(MemoryLayout<cipc_event_t>.stride),
-      alignment: UInt64(MemoryLayout<cipc_event_t>.alignment), count: 1, fingerprint: 1)
-  }
+  private static var segmentType: cipc_segment_type_t { cipc_event_type() }
 
   @inlinable var pointer: UnsafeMutablePointer<cipc_event_t> {
     unsafe segment.address.assumingMemoryBound(to: cipc_event_t.self)

@@ -92,7 +92,7 @@ public final class ReadWriteLock: Sendable {
     let lines = UInt32(clamping: segment.count)
     // The footprint is SIZE_MAX for a number of lines that no lock has: -1 here.
     guard (1...segment.size).contains(cipc_rwlock_footprint(lines)) else {
-      throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "ReadWriteLock")
+      throw segment.misfit("ReadWriteLock")
     }
     return lines
   }
@@ -114,9 +114,7 @@ public final class ReadWriteLock: Sendable {
   }
 
   private static func segmentType(lines: UInt64) -> cipc_segment_type_t {
-    cipc_segment_type_t(
-      kind: UInt32(CIPC_KIND_RWLOCK), version: 1,
-      element_size: 64, stride: 64, alignment: 64, count: lines, fingerprint: 1)
+    cipc_rwlock_type(lines)
   }
 
   @inlinable var pointer: UnsafeMutablePointer<cipc_rwlock_t> {

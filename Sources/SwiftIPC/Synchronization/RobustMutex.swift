@@ -119,14 +119,7 @@ extension RobustMutex {
     }
   }
 
-  /// The fingerprint is 1 for a plain mutex and 2 for a recursive one, so that C programs can
-  /// name them too.
   static func segmentType(recursive: Bool) -> cipc_segment_type_t {
-    unsafe cipc_segment_type_t(
-      kind: UInt32(CIPC_KIND_MUTEX), version: 1,
-      element_size: UInt64(MemoryLayout<cipc_mutex_t>.size),
-      stride: UInt64(MemoryLayout<cipc_mutex_t>.stride),
-      alignment: UInt64(MemoryLayout<cipc_mutex_t>.alignment),
-      count: 1, fingerprint: recursive ? 2 : 1)
+    cipc_mutex_type(recursive ? 1 : 0)
   }
 }

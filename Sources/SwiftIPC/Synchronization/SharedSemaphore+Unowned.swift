@@ -65,10 +65,11 @@ extension SharedSemaphore {
         unsafe cipc_semaphore_init_unowned(
           address.assumingMemoryBound(to: cipc_semaphore_t.self), first, most)
       }
-      guard unsafe cipc_semaphore_bound(pointer) == most else {
+      let found = unsafe cipc_semaphore_bound(pointer)
+      guard found == most else {
         throw IPCError(
           .segmentMismatch,
-          context: "SharedSemaphore.Unowned: segment bound: another one than \(bound)")
+          context: "SharedSemaphore.Unowned: segment bound: \(found) instead of \(bound)")
       }
     }
 
@@ -81,13 +82,7 @@ extension SharedSemaphore {
       segment = try Segment.decode(from: decoder, as: Unowned.self, Self.segmentType)
     }
 
-    private static var segmentType: cipc_segment_type_t {
-      cipc_segment_type_t(
-        kind: UInt32(CIPC_KIND_SEMAPHORE), version: 1,
-        element_size: UInt64(MemoryLayout<cipc_semaphore_t>.size),
-        stride: UInt64(MemoryLayout<cipc_semaphore_t>.stride),
-        alignment: UInt64(MemoryLayout<cipc_semaphore_t>.alignment), count: 1, fingerprint: 2)
-    }
+    private static var segmentType: cipc_segment_type_t { cipc_semaphore_type_unowned() }
 
     /// How many permits there are: a hint, which may be out of date by the time that it is looked
     /// at.

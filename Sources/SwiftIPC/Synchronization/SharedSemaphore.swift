@@ -84,17 +84,13 @@ public final class SharedSemaphore: Sendable {
   private static func capacity(of segment: Segment) throws(IPCError) -> Int {
     let footprint = UInt32(exactly: segment.count).map { cipc_semaphore_footprint($0) } ?? 0
     guard footprint != 0, footprint <= segment.size else {
-      throw IPCError(status: CIPC_ESEGMENTCOUNT.rawValue, "SharedSemaphore")
+      throw segment.misfit("SharedSemaphore")
     }
     return segment.count
   }
 
-  /// The fingerprint is 1 for an owned semaphore and 2 for an unowned one, so that C programs can
-  /// name them too.
   private static func segmentType(count: UInt64) -> cipc_segment_type_t {
-    cipc_segment_type_t(
-      kind: UInt32(CIPC_KIND_SEMAPHORE), version: 1, element_size: 8, stride: 8, alignment: 8,
-      count: count, fingerprint: 1)
+    cipc_semaphore_type(count)
   }
 
   /// How many permits are free: a hint, which may be out of date by the time that it is looked at.

@@ -16,6 +16,8 @@ final class FakeEngine: WorkerEngine, @unchecked Sendable {
   }
 
   private(set) var started: [Int] = []
+  /// The indices of those that were started.
+  private(set) var indices: [Int] = []
   private(set) var killed: [Int] = []
   private(set) var orders: [Int: [Order]] = [:]
   var happenings: [Happening] = []
@@ -24,9 +26,10 @@ final class FakeEngine: WorkerEngine, @unchecked Sendable {
   /// The deadlines of the waits.
   private(set) var deadlines: [Int64] = []
 
-  func start(_ worker: Int) throws(IPCError) {
+  func start(_ worker: Int, index: Int) throws(IPCError) {
     if let startError { throw startError }
     started.append(worker)
+    indices.append(index)
     orders[worker] = []
   }
 
@@ -69,6 +72,10 @@ final class FakeEngine: WorkerEngine, @unchecked Sendable {
   }
 
   func interrupt() {}
+
+  /// What memory workers use.
+  var memories: [Int: Int] = [:]
+  func memoryUse(of worker: Int) -> Int? { memories[worker] }
 
   // MARK: What workers do
 

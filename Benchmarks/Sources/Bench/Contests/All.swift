@@ -7,7 +7,7 @@ extension Contest {
     + semaphores + events
     + readWriteLocks
     + barriers + conditions
-    + negations + [spanNegation, copyOut]
+    + negations + [spanNegation, copyOut, stencil]
     + roundTrips + [typedRoundTrip] + mebibytes
     + coding
     + ringStreams + ringPingPongs + ringCopies + ringsAlone + [ringWaiters]

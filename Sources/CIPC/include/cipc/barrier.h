@@ -31,6 +31,7 @@
 #include "clock.h"
 #include "mutex.h"
 #include "participant.h"
+#include "segment.h"
 #include "status.h"
 #include "wait.h"
 
@@ -123,6 +124,15 @@ typedef struct cipc_barrier_arrival {
 /// A result of `cipc_barrier_step`: all have arrived. Run the action, then `cipc_barrier_finish`.
 #define CIPC_BARRIER_ACT 1
 
+/// As `cipc_barrier_wait`, for a thread whose waits signals end (interrupt.h): `arrival` is all
+/// zero at first. CIPC_EINTR: keep it and call again with it, by the same thread, to go on with the
+/// same arrival, on which the others count; or `cipc_barrier_give_up`. It is all zero again when
+/// anything else is returned. The action is not interrupted by this.
+CIPC_API CIPC_CHECKED int cipc_barrier_wait_on(cipc_barrier_t *barrier, uint32_t parties,
+                                               cipc_barrier_action_t action, void *context,
+                                               cipc_barrier_arrival_t *arrival,
+                                               cipc_deadline_t deadline);
+
 /// Arrives, if that has not happened, and looks whether all have. `acts`: the caller has an action.
 /// With `look` it looks for dead parties, and breaks the barrier if there are any. Takes the mutex
 /// for some instructions, and waits for that no longer than 100 ms.
@@ -144,6 +154,28 @@ CIPC_API CIPC_CHECKED int cipc_barrier_finish(cipc_barrier_t *barrier,
 /// it, or the wait had not arrived yet. A negative status of the mutex.
 CIPC_API CIPC_CHECKED int cipc_barrier_give_up(cipc_barrier_t *barrier,
                                                const cipc_barrier_arrival_t *arrival);
+
+// MARK: By name
+
+/// The type of a segment whose payload is a barrier of so many parties, or of
+/// CIPC_SEGMENT_ANY_COUNT when any number will do: what Swift's `Barrier` is.
+CIPC_API cipc_segment_type_t cipc_barrier_type(uint64_t parties);
+
+/// Opens the barrier of that name, which is at `cipc_segment_address(*segment)`; the caller closes
+/// the segment. It has `parties` parties, or with CIPC_SEGMENT_ANY_COUNT the number that
+/// `cipc_segment_count` tells, to be kept in private memory.
+///
+/// As `cipc_segment_open_named`: CIPC_ENOENT: there is none. CIPC_ESEGMENT*: something else has the
+/// name; see `cipc_segment_refusal`. Does not block. Any thread; safe after fork.
+CIPC_API CIPC_CHECKED int cipc_barrier_open_named(cipc_segment_t **segment, const char *name,
+                                                  uint64_t parties);
+
+/// Opens the barrier of that name and number of parties, or makes it: CIPC_SEGMENT_CREATED or 0. As
+/// `cipc_barrier_open_named`, `cipc_segment_open_or_create` and `cipc_barrier_init`.
+///
+/// Commit point: that of `cipc_segment_publish`.
+CIPC_API CIPC_CHECKED int cipc_barrier_open_or_create(cipc_segment_t **segment, const char *name,
+                                                      uint32_t parties);
 
 CIPC_END_DECLS
 

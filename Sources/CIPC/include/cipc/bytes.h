@@ -14,6 +14,7 @@
 
 #include "cell.h"
 #include "clock.h"
+#include "segment.h"
 #include "status.h"
 
 CIPC_BEGIN_DECLS
@@ -67,6 +68,40 @@ CIPC_API CIPC_CHECKED int cipc_bytes_cancel(cipc_bytes_t *bytes);
 CIPC_API CIPC_CHECKED int cipc_bytes_store(cipc_bytes_t *bytes, size_t capacity,
                                            const void *content, size_t length,
                                            cipc_deadline_t deadline);
+
+// MARK: By name
+
+/// The type of a segment whose payload is bytes of a capacity, or of CIPC_SEGMENT_ANY_COUNT when
+/// any will do: what Swift's `SharedBytes` is. And of a text, which is bytes that are UTF-8: what
+/// its `SharedString` is.
+CIPC_API cipc_segment_type_t cipc_bytes_type(uint64_t capacity);
+CIPC_API cipc_segment_type_t cipc_string_type(uint64_t capacity);
+
+/// Opens the bytes of that name, which are at `cipc_segment_address(*segment)`; the caller closes
+/// the segment. Their capacity is the one given, or with CIPC_SEGMENT_ANY_COUNT what
+/// `cipc_segment_count` tells, to be kept in private memory.
+///
+/// As `cipc_segment_open_named`: CIPC_ENOENT: there are none. CIPC_ESEGMENT*: something else has
+/// the name; see `cipc_segment_refusal`. Does not block. Any thread; safe after fork.
+CIPC_API CIPC_CHECKED int cipc_bytes_open_named(cipc_segment_t **segment, const char *name,
+                                                uint64_t capacity);
+
+/// Opens the bytes of that name and capacity, or makes them, with `length` bytes of `content` at
+/// first: CIPC_SEGMENT_CREATED or 0. As `cipc_bytes_open_named`, `cipc_segment_open_or_create` and
+/// `cipc_bytes_init`.
+///
+/// Commit point: that of `cipc_segment_publish`.
+CIPC_API CIPC_CHECKED int cipc_bytes_open_or_create(cipc_segment_t **segment, const char *name,
+                                                    size_t capacity, const void *content,
+                                                    size_t length);
+
+/// The same for a text, which is read and stored with the functions for bytes. What is read is
+/// whatever another program has written: check that it is UTF-8.
+CIPC_API CIPC_CHECKED int cipc_string_open_named(cipc_segment_t **segment, const char *name,
+                                                 uint64_t capacity);
+CIPC_API CIPC_CHECKED int cipc_string_open_or_create(cipc_segment_t **segment, const char *name,
+                                                     size_t capacity, const void *content,
+                                                     size_t length);
 
 CIPC_END_DECLS
 

@@ -18,7 +18,9 @@
 #include <string.h>
 
 #include "clock.h"
+#include "element.h"
 #include "mutex.h"
+#include "segment.h"
 #include "status.h"
 
 CIPC_BEGIN_DECLS
@@ -227,6 +229,46 @@ CIPC_INLINE
   CIPC_ATOMIC_DISPATCH(width, CIPC_ATOMIC_COMPARE)
 #undef CIPC_ATOMIC_COMPARE
 }
+
+// MARK: By name
+
+/// The type of a segment whose payload is a cell for a value of an element type: what Swift's
+/// `Value` is.
+CIPC_API cipc_segment_type_t cipc_cell_type(const cipc_element_t *element);
+
+/// Opens the value of that name, whose cell is at `cipc_segment_address(*segment)`; the caller
+/// closes the segment. The cell's size is `element->size`; where that is 0, with
+/// CIPC_FINGERPRINT_ANY, it is the `element_size` of `cipc_segment_type`.
+///
+///     cipc_segment_t *segment;
+///     int status = cipc_cell_open_named(&segment, "total", cipc_element("float64"));
+///     if (status < 0) return status;
+///     double total;
+///     status = cipc_cell_read(cipc_segment_address(segment), &total, sizeof total, deadline);
+///
+/// CIPC_EINVAL: no element (NULL). Otherwise as `cipc_segment_open_named`: CIPC_ENOENT: there is
+/// none. CIPC_ESEGMENT*: something else has the name; see `cipc_segment_refusal`. Does not block.
+/// Any thread; safe after fork.
+CIPC_API CIPC_CHECKED int cipc_cell_open_named(cipc_segment_t **segment, const char *name,
+                                               const cipc_element_t *element);
+
+/// Opens the value of that name, or makes it, `value` at first: CIPC_SEGMENT_CREATED or 0. As
+/// `cipc_cell_open_named` and `cipc_segment_open_or_create`.
+///
+/// Commit point: that of `cipc_segment_publish`.
+CIPC_API CIPC_CHECKED int cipc_cell_open_or_create(cipc_segment_t **segment, const char *name,
+                                                   const cipc_element_t *element,
+                                                   const void *value);
+
+/// The same for an atomic integer of 1, 2, 4 or 8 bytes: what Swift's `SharedAtomic` is. The
+/// integer is at `cipc_segment_address(*segment)`, its width is `element->size`.
+///
+/// CIPC_EINVAL also for an element of another size.
+CIPC_API cipc_segment_type_t cipc_atomic_type(const cipc_element_t *element);
+CIPC_API CIPC_CHECKED int cipc_atomic_open_named(cipc_segment_t **segment, const char *name,
+                                                 const cipc_element_t *element);
+CIPC_API CIPC_CHECKED int cipc_atomic_open_or_create(cipc_segment_t **segment, const char *name,
+                                                     const cipc_element_t *element, uint64_t value);
 
 CIPC_END_DECLS
 

@@ -37,6 +37,7 @@
 #include "clock.h"
 #include "mutex.h"
 #include "participant.h"
+#include "segment.h"
 #include "status.h"
 #include "wait.h"
 
@@ -152,6 +153,28 @@ CIPC_API CIPC_CHECKED int cipc_condition_step(cipc_condition_t *condition, uint3
 CIPC_API CIPC_CHECKED int cipc_condition_leave(cipc_condition_t *condition, uint32_t slots,
                                                cipc_mutex_t *mutex,
                                                const cipc_condition_wait_t *entered);
+
+// MARK: By name
+
+/// The type of a segment whose payload is a condition of so many slots, or of
+/// CIPC_SEGMENT_ANY_COUNT when any number will do: what Swift's `Condition` is.
+CIPC_API cipc_segment_type_t cipc_condition_type(uint64_t slots);
+
+/// Opens the condition of that name, which is at `cipc_segment_address(*segment)`; the caller
+/// closes the segment. It has `slots` slots, or with CIPC_SEGMENT_ANY_COUNT the number that
+/// `cipc_segment_count` tells, to be kept in private memory.
+///
+/// As `cipc_segment_open_named`: CIPC_ENOENT: there is none. CIPC_ESEGMENT*: something else has the
+/// name; see `cipc_segment_refusal`. Does not block. Any thread; safe after fork.
+CIPC_API CIPC_CHECKED int cipc_condition_open_named(cipc_segment_t **segment, const char *name,
+                                                    uint64_t slots);
+
+/// Opens the condition of that name and number of slots, or makes it: CIPC_SEGMENT_CREATED or 0. As
+/// `cipc_condition_open_named`, `cipc_segment_open_or_create` and `cipc_condition_init`.
+///
+/// Commit point: that of `cipc_segment_publish`.
+CIPC_API CIPC_CHECKED int cipc_condition_open_or_create(cipc_segment_t **segment, const char *name,
+                                                        uint32_t slots);
 
 CIPC_END_DECLS
 

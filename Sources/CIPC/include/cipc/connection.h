@@ -119,6 +119,15 @@ CIPC_API CIPC_CHECKED int cipc_connection_send(cipc_connection_t *connection, co
                                                size_t length, const int *descriptors, size_t count,
                                                cipc_deadline_t deadline);
 
+/// As `cipc_connection_send`, to be gone on with: `*progress` is 0 at first. CIPC_EINTR
+/// (interrupt.h) and CIPC_ETIMEDOUT: `*progress` says how many bytes are out; call again with the
+/// same arguments, or, where it is above 0, `cipc_connection_abandon`. Until then the turn stays
+/// with the caller.
+CIPC_API CIPC_CHECKED int cipc_connection_send_on(cipc_connection_t *connection, const void *bytes,
+                                                  size_t length, const int *descriptors,
+                                                  size_t count, uint64_t *progress,
+                                                  cipc_deadline_t deadline);
+
 /// Sends without waiting, in steps: for callers that wait elsewhere.
 ///
 /// `*progress` is 0 before the first step; pass the same arguments at every step.

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "clock.h"
+#include "segment.h"
 #include "status.h"
 #include "wait.h"
 #include "watch.h"
@@ -78,6 +79,25 @@ CIPC_CHECKED CIPC_INLINE int cipc_event_wait(cipc_event_t *event, cipc_deadline_
 /// and readable also where it is set and cleared again at once. See watch.h, which says what can
 /// fail.
 CIPC_API CIPC_CHECKED int cipc_event_watch_open(cipc_watch_t **watch, cipc_event_t *event);
+
+// MARK: By name
+
+/// The type of a segment whose payload is an event: what Swift's `Event` is.
+CIPC_API cipc_segment_type_t cipc_event_type(void);
+
+/// Opens the event of that name, which is at `cipc_segment_address(*segment)`; the caller closes
+/// the segment.
+///
+/// As `cipc_segment_open_named`: CIPC_ENOENT: there is none. CIPC_ESEGMENT*: something else has the
+/// name; see `cipc_segment_refusal`. Does not block. Any thread; safe after fork.
+CIPC_API CIPC_CHECKED int cipc_event_open_named(cipc_segment_t **segment, const char *name);
+
+/// Opens the event of that name, or makes it, set if `is_set`: CIPC_SEGMENT_CREATED or 0. As
+/// `cipc_event_open_named` and `cipc_segment_open_or_create`.
+///
+/// Commit point: that of `cipc_segment_publish`.
+CIPC_API CIPC_CHECKED int cipc_event_open_or_create(cipc_segment_t **segment, const char *name,
+                                                    int is_set);
 
 CIPC_END_DECLS
 

@@ -72,6 +72,18 @@ CIPC_API CIPC_CHECKED int cipc_listener_open(cipc_listener_t **listener,
                                              const cipc_address_t *address,
                                              const cipc_listener_options_t *options);
 
+/// Listens at a socket that listens already, such as one that a service manager has handed to this
+/// program (cipc/service.h). Takes the descriptor over and makes it close-on-exec. The socket is
+/// made non-blocking, for all that have it, or one of several programs that accept could be stuck.
+///
+/// Closing this listener closes the descriptor alone: whoever else has the socket goes on, and a
+/// path stays, since it is the maker's.
+///
+/// After an error the descriptor is still the caller's: CIPC_EBADF; CIPC_EOPNOTSUPP: no stream
+/// socket, or of another family than Unix, IPv4 and IPv6; CIPC_EINVAL: it does not listen;
+/// CIPC_ENOMEM, CIPC_EMFILE, CIPC_ENFILE; -errno. Does not block.
+CIPC_API CIPC_CHECKED int cipc_listener_adopt(cipc_listener_t **listener, int descriptor);
+
 /// Accepts one client. `maximum` is the longest message, in bytes; 0 stands for
 /// CIPC_FRAME_MAXIMUM. The connection is the caller's to free; TCP is without delay.
 ///

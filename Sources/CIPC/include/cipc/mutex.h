@@ -25,6 +25,7 @@
 
 #include "clock.h"
 #include "participant.h"
+#include "segment.h"
 #include "status.h"
 
 CIPC_BEGIN_DECLS
@@ -81,7 +82,8 @@ CIPC_API CIPC_CHECKED int cipc_mutex_lock_slowly(cipc_mutex_t *mutex, int error,
 /// 0: the caller is the owner. CIPC_OWNER_DIED: the caller is the owner, and an
 /// earlier owner died; see `cipc_mutex_recover`. CIPC_ETIMEDOUT: not taken.
 /// CIPC_EDEADLK: plain, and this thread holds it already. CIPC_EAGAIN: recursive,
-/// and held too often. CIPC_ENOTRECOVERABLE, CIPC_EINVAL: not a usable mutex.
+/// and held too often. CIPC_ENOTRECOVERABLE, CIPC_EINVAL: not a usable mutex. CIPC_EINTR:
+/// interrupt.h.
 ///
 /// Any thread. A forked child is not the owner of what its parent holds.
 ///
@@ -152,6 +154,28 @@ CIPC_API cipc_participant_t cipc_mutex_holder(const cipc_mutex_t *mutex);
 /// The pid of the owner whose death has not been repaired yet; 0 when there is none, or when it
 /// died before it had signed. For error messages; call it as the owner.
 CIPC_API pid_t cipc_mutex_casualty(const cipc_mutex_t *mutex);
+
+// MARK: By name
+
+/// The type of a segment whose payload is a mutex: what Swift's `Lock` is, or its `RecursiveLock`.
+CIPC_API cipc_segment_type_t cipc_mutex_type(int recursive);
+
+/// Opens the mutex of that name, which is at `cipc_segment_address(*segment)`. The caller closes
+/// the segment once no thread of its own holds the mutex. `options` as it was made with; NULL for a
+/// plain one.
+///
+/// As `cipc_segment_open_named`: CIPC_ENOENT: there is none. CIPC_ESEGMENT*: something else has the
+/// name; see `cipc_segment_refusal`. Does not block. Any thread; safe after fork.
+CIPC_API CIPC_CHECKED int cipc_mutex_open_named(cipc_segment_t **segment, const char *name,
+                                                const cipc_mutex_options_t *options);
+
+/// Opens the mutex of that name, or makes it: CIPC_SEGMENT_CREATED or 0. Of any number of processes
+/// that do so at the same time, one makes it and the others find it. As `cipc_mutex_open_named` and
+/// `cipc_segment_open_or_create`.
+///
+/// Commit point: that of `cipc_segment_publish`.
+CIPC_API CIPC_CHECKED int cipc_mutex_open_or_create(cipc_segment_t **segment, const char *name,
+                                                    const cipc_mutex_options_t *options);
 
 CIPC_END_DECLS
 

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/// Pipes between a process and the standard streams of its children.
+///
 /// The writing end of a pipe whose reading end is given to a child, as its standard input.
 ///
 /// That end is this process's alone, so that its end is the end of what the child reads: it is
@@ -37,6 +39,21 @@ CIPC_API int cipc_pipe_descriptor(const cipc_pipe_t *pipe);
 
 /// Closes the pipe: once the child has read what was written, it finds the end. NULL is ignored.
 CIPC_API void cipc_pipe_close(cipc_pipe_t *pipe);
+
+/// Reads what is in a pipe, from its reading end: at most `size` bytes, and says how many in
+/// `*count`, 0 at the end. Does not block, also where other threads and processes read from the
+/// same pipe, and needs no O_NONBLOCK, which they would share. With kernels before 6.4 only one
+/// thread of a process may call this for a pipe at a time, and another process that reads from it
+/// can make this block.
+///
+/// Returns CIPC_OK; CIPC_EAGAIN when there is nothing: wait until the descriptor is readable;
+/// CIPC_EBADF; CIPC_EINVAL for NULL; -errno.
+CIPC_API CIPC_CHECKED int cipc_pipe_read(int reader, void *bytes, size_t size, size_t *count);
+
+/// How many bytes a pipe holds at the moment. Does not block.
+///
+/// Returns CIPC_OK; CIPC_EBADF; CIPC_EINVAL for NULL; -errno.
+CIPC_API CIPC_CHECKED int cipc_pipe_available(int reader, size_t *count);
 
 CIPC_END_DECLS
 

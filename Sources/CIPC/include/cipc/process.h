@@ -135,10 +135,16 @@ typedef struct cipc_process_options {
   /// Its priority, from -20 to 19, the least important; NULL for ours.
   const int *nice;
   /// Not 0: the kernel kills the child when this process dies, whatever the reason, SIGKILL
-  /// included, or executes another program.
+  /// included, or executes another program. That holds from the moment at which the start has
+  /// returned, also for a child that is stopped, and one that was not let go on by then ends as
+  /// soon as it runs.
   int is_daemon;
   /// Not 0: the child leads a process group of its own, which a Ctrl-C on the terminal misses.
   int new_group;
+  /// When the start gives up with CIPC_ETIMEDOUT; NULL for never. The child, if there is one by
+  /// then, is killed. What is not counted is the time that the kernel takes to begin executing a
+  /// file (posix_spawn), which cannot be interrupted.
+  const cipc_deadline_t *deadline;
 } cipc_process_options_t;
 
 /// Starts a child that runs `entry`, a function of this program or of a library
@@ -158,8 +164,8 @@ typedef struct cipc_process_options {
 /// not called in this program (the child would run the program again) and no
 /// other program is named; CIPC_EBADF for a descriptor that is not open;
 /// CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM, CIPC_EAGAIN and what execve,
-/// pidfd_open, setrlimit, sched_setaffinity and setpriority say. No child is left behind when it
-/// fails.
+/// pidfd_open, setrlimit, sched_setaffinity and setpriority say; CIPC_ETIMEDOUT where the options
+/// have a deadline. No child is left behind when it fails.
 CIPC_API CIPC_CHECKED int cipc_process_spawn(cipc_process_t **process, int *connection,
                                              cipc_process_entry_t entry,
                                              const cipc_process_options_t *options);
@@ -198,6 +204,9 @@ CIPC_API CIPC_CHECKED int cipc_process_fork(cipc_process_t **process, int *conne
 ///
 /// A server that may use more than one processor has the child of the next call ready, asleep. That
 /// one ends with its server, however that comes; when it is killed or stopped there is another one.
+///
+/// A server that is found stopped, at two looks 200 ms apart, while a start waits for it is killed
+/// and replaced as a dead one is.
 ///
 /// The server binds the functions of its libraries when it begins, as with LD_BIND_NOW, and dlopen
 /// does so in its children, RTLD_LAZY or not. Where that ends it, since a library lacks a function

@@ -104,6 +104,18 @@ CIPC_API cipc_segment_type_t cipc_region_type(uint64_t size);
 /// look at it with `cipc_region_check`. As `cipc_segment_create` and `cipc_region_format`.
 CIPC_API CIPC_CHECKED int cipc_region_create(cipc_segment_t **segment, size_t size);
 
+/// Opens the region of that name, of `size` bytes, or CIPC_SEGMENT_ANY_COUNT for whatever size it
+/// has (`cipc_segment_size`). As `cipc_segment_open_named` and `cipc_region_check`.
+CIPC_API CIPC_CHECKED int cipc_region_open_named(cipc_segment_t **segment, const char *name,
+                                                 uint64_t size);
+
+/// Opens the region of that name, of `size` bytes, or makes it, empty: CIPC_SEGMENT_CREATED or 0.
+/// As `cipc_segment_open_or_create` and `cipc_region_format`.
+///
+/// Commit point: that of `cipc_segment_publish`.
+CIPC_API CIPC_CHECKED int cipc_region_open_or_create(cipc_segment_t **segment, const char *name,
+                                                     size_t size);
+
 /// The region in a segment that was created or opened as one; its size is
 /// `cipc_segment_size(segment)`.
 CIPC_API cipc_region_t *cipc_region_in(const cipc_segment_t *segment);

@@ -61,6 +61,7 @@
 #include <stdint.h>
 
 #include "clock.h"
+#include "element.h"
 #include "segment.h"
 #include "status.h"
 #include "wait.h"
@@ -99,11 +100,33 @@ typedef struct cipc_ring_options {
   uint64_t capacity;
   /// How many records may wait at a time; 0 for as many as fit. Opening: not looked at.
   uint64_t records;
-  /// A hash of the type of what is put; equal in all processes.
+  /// What is put, equal in all programs: CIPC_FINGERPRINT_BYTES, CIPC_FINGERPRINT_TEXT or a result
+  /// of `cipc_ring_fingerprint`; 0 where that need not be said. Opening: CIPC_FINGERPRINT_ANY for
+  /// whatever is put.
   uint64_t fingerprint;
   /// Shown in /proc/PID/maps; NULL for "cipc". At most 200 bytes.
   const char *label;
 } cipc_ring_options_t;
+
+/// What a record of a ring stands for.
+enum {
+  /// One element, as its bytes: Swift's `Queue<Int32>`.
+  CIPC_RING_OF_ELEMENTS = 1,
+  /// Any number of elements, one `stride` after the other: Swift's `Queue<[Float]>`. Of "uint8" it
+  /// is CIPC_FINGERPRINT_BYTES.
+  CIPC_RING_OF_ARRAYS = 2,
+  /// A message, as data-only pickle: what Swift's `Queue` makes of all other types. Of the element
+  /// the fingerprint alone counts.
+  CIPC_RING_OF_MESSAGES = 4
+};
+
+/// The `fingerprint` of a ring whose records are of an element type, in one of these forms.
+/// CIPC_FINGERPRINT_ANY for no element (NULL), for CIPC_FINGERPRINT_ANY and for no such form. Pure.
+///
+///     cipc_ring_options_t options = {
+///         .fingerprint = cipc_ring_fingerprint(CIPC_RING_OF_ELEMENTS, cipc_element("int32"))};
+///     int status = cipc_ring_open_or_create(&ring, "numbers", &options);
+CIPC_API uint64_t cipc_ring_fingerprint(int form, const cipc_element_t *element);
 
 // MARK: Opening and closing
 

@@ -35,6 +35,7 @@
 #include "clock.h"
 #include "mutex.h"
 #include "participant.h"
+#include "segment.h"
 #include "status.h"
 #include "wait.h"
 
@@ -229,6 +230,28 @@ CIPC_API CIPC_CHECKED int cipc_rwlock_write_step(cipc_rwlock_t *lock, uint32_t l
 /// Ends a wait to write after CIPC_EAGAIN: readers are let in again.
 CIPC_API CIPC_CHECKED int cipc_rwlock_write_abandon(cipc_rwlock_t *lock, uint32_t lines,
                                                     cipc_participant_t owner);
+
+// MARK: By name
+
+/// The type of a segment whose payload is a reader-writer lock of so many lines, or of
+/// CIPC_SEGMENT_ANY_COUNT when any number will do: what Swift's `ReadWriteLock` is.
+CIPC_API cipc_segment_type_t cipc_rwlock_type(uint64_t lines);
+
+/// Opens the reader-writer lock of that name, which is at `cipc_segment_address(*segment)`; the
+/// caller closes the segment. It has `lines` lines, or with CIPC_SEGMENT_ANY_COUNT the number that
+/// `cipc_segment_count` tells, to be kept in private memory.
+///
+/// As `cipc_segment_open_named`: CIPC_ENOENT: there is none. CIPC_ESEGMENT*: something else has the
+/// name; see `cipc_segment_refusal`. Does not block. Any thread; safe after fork.
+CIPC_API CIPC_CHECKED int cipc_rwlock_open_named(cipc_segment_t **segment, const char *name,
+                                                 uint64_t lines);
+
+/// Opens the reader-writer lock of that name and number of lines, or makes it: CIPC_SEGMENT_CREATED
+/// or 0. As `cipc_rwlock_open_named`, `cipc_segment_open_or_create` and `cipc_rwlock_init`.
+///
+/// Commit point: that of `cipc_segment_publish`.
+CIPC_API CIPC_CHECKED int cipc_rwlock_open_or_create(cipc_segment_t **segment, const char *name,
+                                                     uint32_t lines);
 
 CIPC_END_DECLS
 

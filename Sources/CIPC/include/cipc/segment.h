@@ -62,7 +62,8 @@ typedef struct cipc_segment_type {
   uint64_t alignment;
   /// Elements: `count * stride` bytes fit the segment.
   uint64_t count;
-  /// A hash of the element type's name; equal in both processes.
+  /// A hash of the element type's name, equal in all programs: see element.h. Opening:
+  /// CIPC_FINGERPRINT_ANY for whatever type of this size; with an `element_size` of 0, of any size.
   uint64_t fingerprint;
 } cipc_segment_type_t;
 
@@ -140,8 +141,9 @@ CIPC_API CIPC_CHECKED int cipc_segment_create(cipc_segment_t **segment, size_t s
                                               const cipc_segment_options_t *options);
 
 /// Says that the contents are there: writes the READY word of a typed segment and gives a named
-/// one its name. `name` is "/" and 1 to 250 bytes without another "/", or NULL for anonymous
-/// segments. The name belongs to this user alone (mode 0600) unless the options said otherwise;
+/// one its name. `name` is 1 to 250 bytes without a slash, not "." or "..", here and below; a slash
+/// before them does not count, so that "/total" is "total". NULL for anonymous segments. The name
+/// belongs to this user alone (mode 0600) unless the options said otherwise;
 /// neither attaching nor closing takes it away. By the creator, once.
 ///
 /// Commit point: the release store of READY; with a name, linkat(2), so that nobody ever opens a
@@ -217,6 +219,16 @@ CIPC_API int cipc_segment_descriptor(const cipc_segment_t *segment);
 
 /// What the segment holds: the private copy that was checked. kind 0 for plain bytes.
 CIPC_API cipc_segment_type_t cipc_segment_type(const cipc_segment_t *segment);
+
+/// The `count` of that: elements of an array, permits of a semaphore, parties of a barrier, the
+/// capacity of bytes or a text, and so on.
+CIPC_API uint64_t cipc_segment_count(const cipc_segment_t *segment);
+
+/// What `cipc_status_message` says of a status, and where this thread last got that status for
+/// memory that it asked for (a segment, a ring, an object of a region): which field differs, what
+/// stands there, and what was expected, such as "segment type fingerprint: int32 instead of
+/// float64; another element type". Never NULL; valid until this thread asks for memory again.
+CIPC_API const char *cipc_segment_refusal(int status);
 
 /// Unmaps and closes; NULL is nothing. No thread may be using the memory, nor hold
 /// a mutex in it.

@@ -35,6 +35,7 @@
 
 #include "clock.h"
 #include "participant.h"
+#include "segment.h"
 #include "status.h"
 #include "wait.h"
 
@@ -214,12 +215,15 @@ CIPC_API cipc_participant_t cipc_semaphore_holder(const cipc_semaphore_t *semaph
 CIPC_API CIPC_CHECKED int cipc_semaphore_init_unowned(cipc_semaphore_t *semaphore, uint32_t value,
                                                       uint32_t bound);
 
+/// Private: how often the count is tried to be changed, which others may change all the time.
+#define CIPC_SEMAPHORE_TRIES 1000
+
 /// Takes a permit if there is one: 0, or CIPC_EBUSY. Does not block.
 ///
 /// Commit point: the compare-and-swap of the count.
 CIPC_CHECKED CIPC_INLINE int cipc_semaphore_try_take(cipc_semaphore_t *semaphore) {
   uint32_t count = __atomic_load_n(&semaphore->count, __ATOMIC_SEQ_CST);
-  while (count != 0) {
+  for (int i = 0; i < CIPC_SEMAPHORE_TRIES && count != 0; i++) {
     if (__atomic_compare_exchange_n(&semaphore->count, &count, count - 1, 0, __ATOMIC_SEQ_CST,
                                     __ATOMIC_SEQ_CST)) {
       return 0;
@@ -250,8 +254,11 @@ CIPC_CHECKED CIPC_INLINE int cipc_semaphore_take(cipc_semaphore_t *semaphore,
 /// Commit point: the compare-and-swap of the count.
 CIPC_CHECKED CIPC_INLINE int cipc_semaphore_post(cipc_semaphore_t *semaphore, uint32_t count) {
   uint32_t before = __atomic_load_n(&semaphore->count, __ATOMIC_RELAXED);
+  int tries = 0;
   do {
-    if ((uint64_t)before + count > semaphore->bound) return CIPC_ECAPACITY;
+    if ((uint64_t)before + count > semaphore->bound || tries++ == CIPC_SEMAPHORE_TRIES) {
+      return CIPC_ECAPACITY;
+    }
   } while (!__atomic_compare_exchange_n(&semaphore->count, &before, before + count, 0,
                                         __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
   cipc_semaphore_wake_waiters(semaphore, count);
@@ -267,6 +274,46 @@ CIPC_INLINE uint32_t cipc_semaphore_count(const cipc_semaphore_t *semaphore) {
 CIPC_INLINE uint32_t cipc_semaphore_bound(const cipc_semaphore_t *semaphore) {
   return __atomic_load_n(&semaphore->bound, __ATOMIC_RELAXED);
 }
+
+// MARK: By name
+
+/// The type of a segment whose payload is an owned semaphore of so many permits, or of
+/// CIPC_SEGMENT_ANY_COUNT when any number will do: what Swift's `SharedSemaphore` is. And of an
+/// unowned one.
+CIPC_API cipc_segment_type_t cipc_semaphore_type(uint64_t capacity);
+CIPC_API cipc_segment_type_t cipc_semaphore_type_unowned(void);
+
+/// Opens the owned semaphore of that name, which is at `cipc_segment_address(*segment)`; the caller
+/// closes the segment. It has `capacity` permits, or with CIPC_SEGMENT_ANY_COUNT the number that
+/// `cipc_segment_count` tells, to be kept in private memory.
+///
+/// As `cipc_segment_open_named`: CIPC_ENOENT: there is none. CIPC_ESEGMENT*: something else has the
+/// name; see `cipc_segment_refusal`. Does not block. Any thread; safe after fork.
+CIPC_API CIPC_CHECKED int cipc_semaphore_open_named(cipc_segment_t **segment, const char *name,
+                                                    uint64_t capacity);
+
+/// Opens the owned semaphore of that name and number of permits, or makes it with all of them free:
+/// CIPC_SEGMENT_CREATED or 0. As `cipc_semaphore_open_named`, `cipc_segment_open_or_create` and
+/// `cipc_semaphore_init`.
+///
+/// Commit point: that of `cipc_segment_publish`.
+CIPC_API CIPC_CHECKED int cipc_semaphore_open_or_create(cipc_segment_t **segment, const char *name,
+                                                        uint32_t capacity);
+
+/// Opens the unowned semaphore of that name and bound; with a bound of 0, of whatever bound.
+///
+/// CIPC_ESEGMENTBOUND: it has another bound. Otherwise as `cipc_semaphore_open_named`.
+CIPC_API CIPC_CHECKED int cipc_semaphore_open_named_unowned(cipc_segment_t **segment,
+                                                            const char *name, uint32_t bound);
+
+/// Opens the unowned semaphore of that name and bound, or makes it with `value` permits:
+/// CIPC_SEGMENT_CREATED or 0. As `cipc_semaphore_open_named_unowned`, `cipc_segment_open_or_create`
+/// and `cipc_semaphore_init_unowned`.
+///
+/// Commit point: that of `cipc_segment_publish`.
+CIPC_API CIPC_CHECKED int cipc_semaphore_open_or_create_unowned(cipc_segment_t **segment,
+                                                                const char *name, uint32_t value,
+                                                                uint32_t bound);
 
 CIPC_END_DECLS
 

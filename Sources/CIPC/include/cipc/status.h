@@ -60,6 +60,7 @@
   X(CIPC_EOPNOTSUPP,         -EOPNOTSUPP,   "not supported on this kind of descriptor") \
   X(CIPC_EOVERFLOW,          -EOVERFLOW,    "a size is beyond what can be represented") \
   X(CIPC_EMSGSIZE,           -EMSGSIZE,     "the message is longer than the buffer") \
+  X(CIPC_EINTR,              -EINTR,        "a signal arrived, or it is time to look for one: call again to go on") \
   X(CIPC_ECANCELED,          -ECANCELED,    "the wait was cancelled") \
   X(CIPC_EACCES,             -EACCES,       "no permission") \
   X(CIPC_EADDRINUSE,         -EADDRINUSE,   "somebody listens at this address, or has its name") \
@@ -92,6 +93,8 @@
   X(CIPC_ESEGMENTMUTEX,      -4121,         "segment mutex layout: made with another libc") \
   X(CIPC_ESEGMENTNAMESPACE,  -4122,         "segment pid namespace: made in another pid namespace") \
   X(CIPC_ESEGMENTOWNER,      -4123,         "segment owner: the name belongs to another user") \
+  X(CIPC_ESEGMENTSHAPE,      -4124,         "segment shape: another shape, or another kind of array") \
+  X(CIPC_ESEGMENTBOUND,      -4125,         "segment bound: another limit") \
   X(CIPC_ENOBOOTSTRAP,       -4130,         "the start-up hook did not run in this program: call bootstrap() first in main") \
   X(CIPC_EBOOTSTRAP,         -4131,         "the child ended before it took its task") \
   X(CIPC_ETHREADS,           -4132,         "a process with more than one thread cannot be forked safely") \

@@ -49,8 +49,8 @@ typedef struct cipc_wait {
 /// CIPC_ETIMEDOUT: the deadline
 /// passed; the caller was told to look for the dead within the last 200 ms before that, if need be
 /// by one CIPC_WAIT_LOOK behind the deadline, so that nobody who only polls passes over them for
-/// ever. -EFAULT, CIPC_EINVAL: the word is not mapped, or not aligned to four bytes. Signals do not
-/// end it. Any thread.
+/// ever. -EFAULT, CIPC_EINVAL: the word is not mapped, or not aligned to four bytes. CIPC_EINTR:
+/// interrupt.h. Any thread.
 CIPC_API CIPC_CHECKED int cipc_wait_sleep(const cipc_wait_t *wait, cipc_deadline_t deadline);
 
 /// Starts to wait without a thread of the caller's: `callback` is called once, with what

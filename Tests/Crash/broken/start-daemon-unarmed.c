@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// A daemon whose lifeline tells nobody: it looks once, and outlives a parent that dies later.
+// A daemon whose lifeline nobody arms: it outlives a parent that dies.
 // Caught: start.spawn-daemon parent: the child does not end .*
 #include <fcntl.h>
 
 #undef O_ASYNC
 #define O_ASYNC 0
-#include "process.c"
+#include "start.c"
