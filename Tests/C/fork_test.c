@@ -301,6 +301,29 @@ static void connections_that_are_closed_under_users(void) {
   fork_during(close_under_users, 2, a_new_pair_works);
 }
 
+/// All of their locks are taken at once: tools that count those of a thread have limits.
+static void forks_with_many_connections(void) {
+  enum { PAIRS = 200 };
+  cipc_connection_t *pairs[PAIRS][2];
+  for (int i = 0; i < PAIRS; i++) {
+    CHECK_EQUAL(cipc_connection_pair(&pairs[i][0], &pairs[i][1], 0), 0);
+  }
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    for (int i = 0; i < PAIRS; i++) {
+      cipc_connection_free(pairs[i][0]);
+      cipc_connection_free(pairs[i][1]);
+    }
+    _exit(0);
+  }
+  CHECK_EQUAL(child_join(child), 0);
+  for (int i = 0; i < PAIRS; i++) {
+    cipc_connection_free(pairs[i][0]);
+    cipc_connection_free(pairs[i][1]);
+  }
+}
+
 // MARK: Listeners
 
 static cipc_listener_t *listener;
@@ -706,6 +729,7 @@ int main(int argc, char **argv) {
   TEST(connections_that_are_made_and_freed);
   TEST(connections_that_are_used_in_steps);
   TEST(connections_that_are_closed_under_users);
+  TEST(forks_with_many_connections);
   TEST(listeners_that_are_accepted_at);
   TEST(listeners_that_are_waited_at);
   TEST(listeners_that_are_opened_and_closed);
