@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // Somebody writes over shared words all the time, but for mutexes (cipc/mutex.h says why). Results
 // may be any; each call ends within its deadline or soon behind it, and nothing is trapped.
-#include <pthread.h>
 #include <stdbool.h>
 
 #include "child.h"
@@ -15,49 +14,37 @@
 #define SLOTS 8u
 #define LINES 2u
 
-static _Alignas(128) unsigned char memory[1 << 16];
+#define SIZE ((size_t)1 << 16)
+
+static unsigned char *memory;
 
 // What is scribbled: a part of the memory, without the mutex at its beginning.
-typedef struct scribbler {
-  pthread_t thread;
-  unsigned char *from;
-  size_t size;
-  uint32_t is_over;
-} scribbler_t;
+typedef struct part {
+  size_t from, to;
+} part_t;
 
 static uint64_t draw(uint64_t *state) {
   *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
   return *state >> 29;
 }
 
-static void *scribble(void *context) {
-  scribbler_t *scribbler = context;
+// Until it is killed; a process of its own, as whoever scribbles is.
+static void scribble(void *context) {
+  const part_t *part = context;
   uint64_t state = 42;
-  while (!__atomic_load_n(&scribbler->is_over, __ATOMIC_ACQUIRE)) {
-    uint32_t *word =
-        (uint32_t *)(void *)(scribbler->from + draw(&state) % (scribbler->size / 4) * 4);
+  for (;;) {
+    size_t at = part->from + draw(&state) % ((part->to - part->from) / 4) * 4;
     uint64_t kind = draw(&state) % 4;
     // Flags, numbers that are small, and anything.
     uint32_t value = kind == 0 ? 0 : (uint32_t)draw(&state) >> (kind == 3 ? 0 : draw(&state) % 32);
-    __atomic_store_n(word, value, __ATOMIC_SEQ_CST);
+    __atomic_store_n((uint32_t *)(void *)(memory + at), value, __ATOMIC_SEQ_CST);
   }
-  return NULL;
-}
-
-static void scribbler_start(scribbler_t *scribbler, size_t from, size_t to) {
-  *scribbler = (scribbler_t){.from = memory + from, .size = to - from};
-  CHECK_EQUAL(pthread_create(&scribbler->thread, NULL, scribble, scribbler), 0);
-}
-
-static void scribbler_stop(scribbler_t *scribbler) {
-  __atomic_store_n(&scribbler->is_over, 1, __ATOMIC_RELEASE);
-  CHECK_EQUAL(pthread_join(scribbler->thread, NULL), 0);
 }
 
 // Each of the calls again and again, under scribbling from `from` to `to`.
 static void try_all(void (*const *calls)(cipc_deadline_t), size_t count, size_t from, size_t to) {
-  scribbler_t scribbler;
-  scribbler_start(&scribbler, from, to);
+  part_t part = {.from = from, .to = to};
+  pid_t scribbler = child_start(scribble, &part);
   cipc_deadline_t until = cipc_clock_deadline(DURATION);
   for (unsigned i = 0; cipc_clock_now() < until; i++) {
     for (size_t k = 0; k < count; k++) {
@@ -67,7 +54,7 @@ static void try_all(void (*const *calls)(cipc_deadline_t), size_t count, size_t 
       CHECK(cipc_clock_now() - begin < LATE);
     }
   }
-  scribbler_stop(&scribbler);
+  child_kill(scribbler);
 }
 #define TRY_ALL(calls, from, to) try_all((calls), sizeof(calls) / sizeof *(calls), (from), (to))
 
@@ -235,24 +222,25 @@ static cipc_region_t *region(void) { return (cipc_region_t *)(void *)memory; }
 static void use_region(cipc_deadline_t deadline) {
   cipc_region_entry_t entry;
   cipc_region_object_t object = {.name = "b", .size = 8, .type = {.stride = 8, .count = 1}};
-  int status = cipc_region_allocate(region(), sizeof memory, &object, &entry, deadline);
-  if (status >= 0) CHECK(entry.offset <= sizeof memory && entry.size <= sizeof memory);
-  size_t count = cipc_region_count(region(), sizeof memory);
+  int status = cipc_region_allocate(region(), SIZE, &object, &entry, deadline);
+  if (status >= 0) CHECK(entry.offset <= SIZE && entry.size <= SIZE);
+  size_t count = cipc_region_count(region(), SIZE);
   for (size_t i = 0; i < count; i++) {
-    status = cipc_region_entry(region(), sizeof memory, i, &entry);
-    if (status == 0) CHECK(entry.offset <= sizeof memory - entry.size);
+    status = cipc_region_entry(region(), SIZE, i, &entry);
+    if (status == 0) CHECK(entry.offset <= SIZE - entry.size);
   }
 }
 
 static void a_scribbled_region_ends_in_time(void) {
-  CHECK_EQUAL(cipc_region_format(region(), sizeof memory), 0);
+  CHECK_EQUAL(cipc_region_format(region(), SIZE), 0);
   static void (*const calls[])(cipc_deadline_t) = {use_region};
   size_t mutex_at = offsetof(cipc_region_t, mutex);
   if (mutex_at > 0) TRY_ALL(calls, 0, mutex_at);
-  TRY_ALL(calls, mutex_at + sizeof(cipc_mutex_t), sizeof memory);
+  TRY_ALL(calls, mutex_at + sizeof(cipc_mutex_t), SIZE);
 }
 
 int main(void) {
+  memory = child_shared(SIZE);
   TEST(a_reader_whose_place_was_taken_finds_another);
   TEST(a_scribbled_read_write_lock_ends_in_time);
   TEST(a_scribbled_event_ends_in_time);

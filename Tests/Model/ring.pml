@@ -171,6 +171,8 @@ inline die() {
   }
 }
 
+/* Whether nobody is left who could answer. Each process here uses one side, and made nothing, so that
+   no answer can come from itself. */
 inline is_alone(first, beyond) {
   d_step {
     alone = true;
