@@ -2,6 +2,7 @@
 import CIPC
 import CTestSupport
 import SwiftIPC
+import Synchronization
 import Testing
 
 @Suite struct SharedStringTests {
@@ -72,6 +73,39 @@ import Testing
     #expect(text.value == "a\u{fffd}\u{fffd}")
     try text.withLock { $0 = "ok" }
     #expect(text.value == "ok")
+  }
+
+  private final class Flag: Sendable {
+    let isSet = Atomic(false)
+  }
+
+  /// A process that writes over the text while it is read can spoil it, and not make a String of it
+  /// that is not valid UTF-8.
+  @Test(.enabled(if: !ChildWork.keepsMemory, "sanitizers report the race, which is the point"))
+  func textThatIsWrittenOverMeanwhileIsValid() throws {
+    let text = try SharedString(String(repeating: "é", count: 2048), capacity: 4096)
+    let cell = try unsafe Int(bitPattern: cell(of: text))
+    let over = Flag()
+    let scribbler = InThread {
+      // Behind the header: both slots, wherever they begin.
+      guard let slots = unsafe UnsafeMutablePointer<UInt8>(bitPattern: cell + 256) else { return }
+      var byte: UInt8 = 0xc3
+      while !over.isSet.load(ordering: .relaxed) {
+        for place in stride(from: 0, to: 7000, by: 37) { unsafe slots[place] = byte }
+        byte ^= 0xe2
+      }
+    }
+    var invalid = 0
+    for _ in 0..<20_000 {
+      // What was made valid may be too long to be put back.
+      try? text.withLock { text in
+        if String(validating: Array(text.utf8), as: UTF8.self) == nil { invalid += 1 }
+      }
+      if String(validating: Array(text.value.utf8), as: UTF8.self) == nil { invalid += 1 }
+    }
+    over.isSet.store(true, ordering: .relaxed)
+    try scribbler.join()
+    #expect(invalid == 0)
   }
 
   @Test func textsLongerThanTheFirstGuessAreReadWhole() throws {

@@ -35,6 +35,7 @@
 #include "cipc/segment.h"
 #include "cipc/semaphore.h"
 #include "cipc/service.h"
+#include "cipc/stack.h"
 #include "cipc/status.h"
 #include "cipc/trace.h"
 #include "cipc/version.h"

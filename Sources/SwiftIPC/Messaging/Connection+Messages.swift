@@ -88,7 +88,9 @@ extension Connection {
 
   /// Receives one message as a value of a type.
   ///
-  /// Blocks until there is one.
+  /// Blocks until there is one. Shared objects in it are opened where the type has them. From a peer
+  /// that is not trusted receive no type with a lock in it, nor with a queue, a `Value` or another object
+  /// that has one: the peer could have this process write over memory of its own, see `Lock`.
   ///
   /// ```swift
   /// let reading = try connection.receive(Reading.self, timeout: .seconds(1))
@@ -113,7 +115,7 @@ extension Connection {
       type, from: message.bytes, inbox: inbox(message.descriptors))
   }
 
-  private func inbox(_ descriptors: [Int32]) -> DescriptorInbox {
+  fileprivate func inbox(_ descriptors: [Int32]) -> DescriptorInbox {
     DescriptorInbox(descriptors, maximumMessageSize: maximumMessageSize)
   }
 
@@ -222,7 +224,7 @@ extension Connection {
         do {
           return .success(
             try MessageDecoder().decode(
-              Value.self, from: message.bytes, inbox: DescriptorInbox(message.descriptors)))
+              Value.self, from: message.bytes, inbox: connection.inbox(message.descriptors)))
         } catch {
           return .failure(error)
         }

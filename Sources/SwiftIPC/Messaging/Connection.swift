@@ -33,8 +33,9 @@ internal import CIPC
 ///
 /// The bytes from the peer are checked; a hostile peer gets an error. Beyond 1 MiB, receiving
 /// allocates as bytes arrive and not as they claim. Decoding takes a multiple of a message's size:
-/// towards peers that are not trusted, ask for a maximum that fits what is expected. The
-/// corresponding C type is `cipc_connection_t`.
+/// towards peers that are not trusted, ask for a maximum that fits what is expected, and receive no
+/// types with shared objects in them: what is data is checked, and a lock of theirs cannot be, see
+/// `Lock`. The corresponding C type is `cipc_connection_t`.
 @safe
 public final class Connection: Sendable {
   /// The longest message unless another maximum is asked for: 64 MiB.

@@ -26,7 +26,44 @@ indirect enum InertMessage {
     var decoder = MessageDecoder()
     // What a message may spell is a matter of its own size, not of what it was replaced by.
     decoder.maximumValues = max(16_384, bytes.count * 8)
-    self.init(try decoder.decode(MessageValue.self, from: data), mark: .bytes(mark))
+    var reading = Reading(mark: .bytes(mark), budget: max(16_384, bytes.count * 8))
+    self = try Self.read(decoder.decode(MessageValue.self, from: data), &reading)
+  }
+
+  /// What is known while the objects of one message are put together.
+  private struct Reading {
+    let mark: MessageValue
+    /// How much work calls may still be, in values: a short message can name a text again and again,
+    /// and have bytes or a set made of it each time.
+    var budget: Int
+
+    mutating func charge(_ work: Int) throws(IPCError) {
+      budget = budget &- work
+      if budget < 0 {
+        throw IPCError(
+          .malformedMessage, context: "calls that are more work than a message of its size has")
+      }
+    }
+
+    /// Charges for hashing values with everything in them.
+    mutating func charge(hashing values: [MessageValue]) throws(IPCError) {
+      var left = values
+      while let value = left.popLast() {
+        switch value {
+        case .string(let text): try charge(1 + text.utf8.count / PickleTape.bytesPerValue)
+        case .bytes(let bytes): try charge(1 + bytes.count / PickleTape.bytesPerValue)
+        case .bigInteger(let integer):
+          try charge(1 + integer.littleEndianBytes.count / PickleTape.bytesPerValue)
+        case .array(let values), .tuple(let values):
+          try charge(1 + values.count)
+          left += values
+        case .set(let values), .frozenSet(let values):
+          try charge(1 + values.count)
+          left += values
+        default: try charge(1)
+        }
+      }
+    }
   }
 
   // MARK: Replacing
@@ -129,14 +166,20 @@ indirect enum InertMessage {
 
   // MARK: Reading
 
-  /// Recursive: the decoder has bounded the depth.
-  private init(_ value: MessageValue, mark: MessageValue) {
+  /// Recursive: the decoder has bounded the depth, and each level looks at the stack.
+  private static func read(
+    _ value: MessageValue, _ reading: inout Reading
+  ) throws(IPCError) -> InertMessage {
+    if CallStack.isLow {
+      throw IPCError(.malformedMessage, context: "nested too deep for the stack of this thread")
+    }
     switch value {
-    case .array(let values): self = Self.container(values, mark) { .array($0) }
-    case .set(let values): self = Self.container(Array(values), mark) { .set(Set($0)) }
-    case .frozenSet(let values): self = Self.container(Array(values), mark) { .frozenSet(Set($0)) }
+    case .array(let values): return try container(values, &reading) { .array($0) }
+    case .set(let values): return try container(Array(values), &reading) { .set(Set($0)) }
+    case .frozenSet(let values):
+      return try container(Array(values), &reading) { .frozenSet(Set($0)) }
     case .dictionary(let dictionary):
-      self = Self.container(dictionary.flatMap { [$0.key, $0.value] }, mark) { elements in
+      return try container(dictionary.flatMap { [$0.key, $0.value] }, &reading) { elements in
         var made = MessageDictionary()
         for index in stride(from: 0, to: elements.count, by: 2) {
           made[elements[index]] = elements[index + 1]
@@ -144,46 +187,56 @@ indirect enum InertMessage {
         return .dictionary(made)
       }
     case .tuple(let values):
-      guard values.count == 3, case .tuple(let tag) = values[2], tag.count == 2, tag[1] == mark,
-        case .integer(let number) = tag[0], let kind = Kind(rawValue: UInt8(clamping: number))
-      else {
-        self = Self.container(values, mark) { .tuple($0) }
-        return
-      }
-      self = Self.object(kind, values[0], values[1], mark)
-    default: self = .plain(value)
+      guard values.count == 3, case .tuple(let tag) = values[2], tag.count == 2,
+        tag[1] == reading.mark, case .integer(let number) = tag[0],
+        let kind = Kind(rawValue: UInt8(clamping: number))
+      else { return try container(values, &reading) { .tuple($0) } }
+      return try object(kind, values[0], values[1], &reading)
+    default: return .plain(value)
     }
+  }
+
+  private static func read(
+    all values: [MessageValue], _ reading: inout Reading
+  ) throws(IPCError) -> [InertMessage] {
+    var inert: [InertMessage] = []
+    inert.reserveCapacity(values.count)
+    for value in values { inert.append(try read(value, &reading)) }
+    return inert
   }
 
   /// The elements may have become data only now, so the container is made of them again.
   private static func container(
-    _ elements: [MessageValue], _ mark: MessageValue, _ make: ([MessageValue]) -> MessageValue
-  ) -> InertMessage {
-    let inert = elements.map { InertMessage($0, mark: mark) }
+    _ elements: [MessageValue], _ reading: inout Reading, _ make: ([MessageValue]) -> MessageValue
+  ) throws(IPCError) -> InertMessage {
+    let inert = try read(all: elements, &reading)
     let plain = inert.compactMap(\.asPlain)
     return plain.count == inert.count ? .plain(make(plain)) : .container(inert)
   }
 
   private static func object(
-    _ kind: Kind, _ first: MessageValue, _ second: MessageValue, _ mark: MessageValue
-  ) -> InertMessage {
-    func elements(_ value: MessageValue) -> [InertMessage] {
-      if case .tuple(let values) = value { return values.map { InertMessage($0, mark: mark) } }
-      return [InertMessage(value, mark: mark)]
-    }
+    _ kind: Kind, _ first: MessageValue, _ second: MessageValue, _ reading: inout Reading
+  ) throws(IPCError) -> InertMessage {
     switch kind {
     case .name:
       if case .string(let module) = first, case .string(let name) = second {
         return .name(module: module, name: name)
       }
-      return .container([InertMessage(first, mark: mark), InertMessage(second, mark: mark)])
+      return .container(try read(all: [first, second], &reading))
     case .call, .callWithKeywords:
-      let callee = InertMessage(first, mark: mark)
-      return known(callee, elements(second))
-        ?? .object(callee, arguments: elements(second), state: nil)
+      let callee = try read(first, &reading)
+      // Once: read twice in each level, the innermost would be read more often than can be counted.
+      let arguments =
+        if case .tuple(let values) = second {
+          try read(all: values, &reading)
+        } else {
+          [try read(second, &reading)]
+        }
+      if let known = try known(callee, arguments, &reading) { return known }
+      return .object(callee, arguments: arguments, state: nil)
     case .build:
-      let object = InertMessage(first, mark: mark)
-      let state = InertMessage(second, mark: mark)
+      let object = try read(first, &reading)
+      let state = try read(second, &reading)
       guard case .object(let callee, let arguments, nil) = object else {
         return .object(object, arguments: [], state: state)
       }
@@ -192,7 +245,9 @@ indirect enum InertMessage {
   }
 
   /// The few objects that are data: those that the decoder takes in any message.
-  private static func known(_ callee: InertMessage, _ arguments: [InertMessage]) -> InertMessage? {
+  private static func known(
+    _ callee: InertMessage, _ arguments: [InertMessage], _ reading: inout Reading
+  ) throws(IPCError) -> InertMessage? {
     guard case .name(let module, let name) = callee else { return nil }
     let plain = arguments.compactMap(\.asPlain)
     guard plain.count == arguments.count else { return nil }
@@ -203,6 +258,7 @@ indirect enum InertMessage {
       guard case .array(let elements) = plain[0], elements.allSatisfy(\.isHashableInPython) else {
         return nil
       }
+      try reading.charge(hashing: elements)
       return .plain(name == "set" ? .set(Set(elements)) : .frozenSet(Set(elements)))
     case ("builtins", "bytearray", 0): return .plain(.bytes([]))
     case ("builtins", "bytearray", 1):
@@ -215,6 +271,7 @@ indirect enum InertMessage {
       return .plain(.complex(real: real, imaginary: imaginary))
     case ("_codecs", "encode", 2):
       guard case .string(let text) = plain[0], case .string("latin1") = plain[1] else { return nil }
+      try reading.charge(text.utf8.count)
       let bytes = text.unicodeScalars.compactMap { UInt8(exactly: $0.value) }
       return bytes.count == text.unicodeScalars.count ? .plain(.bytes(bytes)) : nil
     default: return nil
@@ -249,14 +306,38 @@ indirect enum InertMessage {
 }
 
 extension InertMessage: CustomStringConvertible {
-  /// What Python would write, more or less: `decimal.Decimal("1.5")`.
-  var description: String {
-    switch self {
-    case .plain(let value): value.description
-    case .name: (typeName ?? "").escaped
+  /// What Python would write, more or less: `decimal.Decimal("1.5")`. The beginning of what is long.
+  var description: String { description(limit: MessageDescription.usual) }
+
+  func description(limit: Int) -> String {
+    var text = MessageDescription(limit: limit)
+    Self.write(self, to: &text)
+    return text.cut()
+  }
+
+  private static func write(_ message: InertMessage, to text: inout MessageDescription) {
+    if text.isFull { return }
+    if CallStack.isLow { return text.write("…") }
+    switch message {
+    case .plain(let value): text.write(value)
+    case .name: text.write(message.typeName ?? "")
     case .object(let callee, let arguments, _):
-      "\(callee)(\(arguments.map(\.description).joined(separator: ", ")))"
-    case .container(let elements): "[\(elements.map(\.description).joined(separator: ", "))]"
+      write(callee, to: &text)
+      write(arguments, "(", ")", to: &text)
+    case .container(let elements): write(elements, "[", "]", to: &text)
     }
+  }
+
+  private static func write(
+    _ messages: [InertMessage], _ opening: String, _ closing: String,
+    to text: inout MessageDescription
+  ) {
+    text.write(opening)
+    for (place, message) in messages.enumerated() {
+      if text.isFull { return }
+      if place > 0 { text.write(", ") }
+      write(message, to: &text)
+    }
+    text.write(closing)
   }
 }

@@ -35,6 +35,14 @@ final class ManagerLink: Sendable {
     case value(MessageValue)
     /// An object that was made for us: we hold a reference to it.
     case object(identity: String, typeName: String, methods: [String])
+
+    /// The beginning of it as text, for errors.
+    var excerpt: String {
+      switch self {
+      case .value(let value): MessageDescription.text(of: value, limit: 256)
+      case .object(_, let typeName, _): "an object of the type \(typeName.excerpt())"
+      }
+    }
   }
 
   private let dialer: Dialer
@@ -142,13 +150,16 @@ final class ManagerLink: Sendable {
     let message = try InertMessage(bytes)
     guard let parts = message.elements, parts.count == 2,
       case .plain(.string(let kind)) = parts[0]
-    else { throw malformed("an answer that is no pair of a kind and a result: \(message)") }
+    else {
+      throw malformed(
+        "an answer that is no pair of a kind and a result: \(message.description(limit: 256))")
+    }
     switch kind {
     case "#RETURN":
       guard let value = parts[1].asPlain else {
         throw IPCError(
           .notTransferable,
-          context: "a result that is not plain data: \("\(parts[1])".excerpt(256))")
+          context: "a result that is not plain data: \(parts[1].description(limit: 256))")
       }
       return .value(value)
     case "#ERROR": throw RemoteError(exception: parts[1])

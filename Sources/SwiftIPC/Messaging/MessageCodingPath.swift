@@ -44,11 +44,13 @@ final class MessageCodingPath {
 }
 
 extension String {
-  /// The text, or its beginning where it is long, escaped: for errors that quote what a peer sent.
-  /// Counted in bytes, since a single character may be of any length.
-  func excerpt(_ shown: Int = 64) -> String {
-    utf8.count <= shown
-      ? escaped : (String(decoding: utf8.prefix(shown), as: UTF8.self) + "…").escaped
+  /// The beginning, escaped: for errors that quote what a peer sent.
+  func excerpt(_ shown: Int = 64) -> String { beginning(shown).escaped }
+
+  /// The text, or its beginning where it is long. Counted in bytes, since a single character may be of
+  /// any length.
+  func beginning(_ shown: Int) -> String {
+    utf8.count <= shown ? self : String(decoding: utf8.prefix(shown), as: UTF8.self) + "…"
   }
 }
 

@@ -15,12 +15,17 @@ struct MessageDecoding: Decoder, SingleValueDecodingContainer {
     guard node.tag == PickleOpcode.emptyDictionary else {
       throw context.tape.mismatch(node, expected: "a dictionary", path)
     }
+    try context.checkStack(node, path)
+    try context.tape.charge(0)
     return KeyedDecodingContainer(
       MessageKeyedDecodingContainer<Key>(context: context, container: node.payload, path: path))
   }
 
-  func unkeyedContainer() throws -> any UnkeyedDecodingContainer {
+  func unkeyedContainer() throws -> any UnkeyedDecodingContainer { try messageContainer() }
+
+  func messageContainer() throws(IPCError) -> MessageUnkeyedDecodingContainer {
     let tape = context.tape
+    try context.checkStack(node, path)
     let offset = tape.offset(of: node)
     if let elements = tape.sequence(node) {
       return MessageUnkeyedDecodingContainer(
@@ -32,6 +37,8 @@ struct MessageDecoding: Decoder, SingleValueDecodingContainer {
     }
     if tape.isBytes(node), node.tag != PickleNode.latin1 {
       let span = tape.span(of: node)
+      // One value for the limits of the reader, and many for the type that goes through them.
+      try tape.charge(span.count / PickleTape.bytesPerValue)
       let numbers = PickleNumbers(element: .uint8, start: span.lowerBound, count: span.count)
       return MessageUnkeyedDecodingContainer(
         context: context, elements: .numbers(numbers), offset: offset, path: path)

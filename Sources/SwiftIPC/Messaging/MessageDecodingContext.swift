@@ -150,19 +150,41 @@ final class MessageDecodingContext {
         let inner = key().map { MessageCodingPath(path, $0) } ?? path
         return try read(collection, node, inner, as: type)
       }
+      if let collection = type as? any PickleHashed.Type {
+        let inner = key().map { MessageCodingPath(path, $0) } ?? path
+        return try read(checking: collection, node, inner, as: type)
+      }
     } else if T.self == String.self {
       return cast(try scalar(String.self, node, path, key()), type)
     } else if T.self == MessageValue.self {
       return cast(try tape.value(node), type)
     }
     let inner = key().map { MessageCodingPath(path, $0) } ?? path
+    try checkStack(node, inner)
     return try T(from: MessageDecoding(context: self, node: node, path: inner))
+  }
+
+  /// Before anything that may recurse.
+  @inline(__always)
+  func checkStack(_ node: PickleNode, _ path: MessageCodingPath?) throws(IPCError) {
+    if CallStack.isLow { throw tape.tooDeep(node, path) }
+  }
+
+  private func read<Collection: PickleHashed, T>(
+    checking collection: Collection.Type, _ node: PickleNode, _ path: MessageCodingPath?,
+    as type: T.Type
+  ) throws -> T {
+    try checkStack(node, path)
+    return cast(
+      try collection.read(
+        checking: node, MessageDecoding(context: self, node: node, path: path)), type)
   }
 
   private func read<Collection: PickleReadable, T>(
     _ collection: Collection.Type, _ node: PickleNode, _ path: MessageCodingPath?, as type: T.Type
   ) throws -> T {
-    cast(
+    try checkStack(node, path)
+    return cast(
       try collection.read(node, MessageDecoding(context: self, node: node, path: path)), type)
   }
 

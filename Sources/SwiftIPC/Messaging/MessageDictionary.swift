@@ -115,12 +115,6 @@ extension MessageDictionary: Hashable {
   }
 }
 
-extension MessageDictionary: ExpressibleByDictionaryLiteral, CustomStringConvertible {
+extension MessageDictionary: ExpressibleByDictionaryLiteral {
   public init(dictionaryLiteral elements: (MessageValue, MessageValue)...) { self.init(elements) }
-
-  /// As a literal: `["a": 1]`.
-  public var description: String {
-    if isEmpty { return "[:]" }
-    return "[" + map { "\($0.key): \($0.value)" }.joined(separator: ", ") + "]"
-  }
 }

@@ -125,6 +125,7 @@ public struct MessageEncoder: Sendable {
       encoding.writer.begin(packsNumbers: packsNumbers)
       do {
         try encoding.encode(value, nil, nil)
+        if let failure = encoding.context.failure { throw failure }
       } catch let error as EncodingError {
         throw IPCError(error)
       }
@@ -139,12 +140,15 @@ final class MessageEncodingContext {
   private var makesOutbox = false
   var packsNumbers = false
   var outbox: DescriptorOutbox?
+  /// What could not be said where it happened: the message is not to be had.
+  var failure: IPCError?
 
   func begin(_ encoder: MessageEncoder, makesOutbox: Bool, _ outbox: DescriptorOutbox?) {
     given = encoder.userInfo
     packsNumbers = encoder.packsNumbers
     self.makesOutbox = makesOutbox
     self.outbox = outbox
+    failure = nil
   }
 
   func clear() {

@@ -25,6 +25,8 @@ final class MessageEncoding {
   private var depth: Int
   private var parts: [(offset: Int, encoding: MessageEncoding)] = []
   private var hadParts = false
+  /// Why nothing can be written here.
+  private var failure: IPCError?
 
   init(
     _ context: MessageEncodingContext, path: MessageCodingPath?, depth: Int = 0, capacity: Int = 256
@@ -63,9 +65,7 @@ final class MessageEncoding {
     _ value: T, _ path: MessageCodingPath?, _ key: @autoclosure () -> (any CodingKey)?
   ) throws {
     if try encodeDirectly(value, path, key()) { return }
-    guard depth < PickleLimits().depth else {
-      throw IPCError(.invalidArgument, context: "nested more than \(PickleLimits().depth) deep")
-    }
+    try PickleWriter.checkDepth(depth)
     let saved = (kind, serial, count)
     let start = writer.count
     let partCount = parts.count
@@ -100,6 +100,13 @@ final class MessageEncoding {
 
   /// A part that is inserted here and written on its own.
   func makePart(_ path: MessageCodingPath?, _ kind: Kind) -> MessageEncoding {
+    do {
+      try PickleWriter.checkDepth(depth)
+    } catch {
+      // Codable has no way to say so here: it is said by whatever is encoded in there, and at the end.
+      context.failure = context.failure ?? error
+      return .unusable(path, error)
+    }
     let part = MessageEncoding(context, path: path, depth: depth + 1, capacity: 64)
     parts.append((writer.count, part))
     hadParts = true
@@ -116,19 +123,34 @@ final class MessageEncoding {
 
   /// The bytes of the message.
   func finish() -> [UInt8] {
-    let parts = finishedParts()
+    let size = finishParts()
     writer.end()
-    return parts.isEmpty ? writer.bytes() : writer.inserting(parts)
+    if parts.isEmpty { return writer.bytes() }
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(size + 1)
+    append(to: &bytes)
+    return bytes
   }
 
-  private func finishedParts() -> [(offset: Int, bytes: [UInt8])] {
-    parts.map { part in
+  /// Ends the parts, and the parts in them. The number of bytes of all.
+  private func finishParts() -> Int {
+    parts.reduce(writer.count) { size, part in
       part.encoding.close()
-      let inner = part.encoding.finishedParts()
-      let writer = part.encoding.writer
-      self.writer.takeNote(of: writer)
-      return (part.offset, inner.isEmpty ? writer.bytes() : writer.inserting(inner))
+      let inner = part.encoding.finishParts()
+      writer.takeNote(of: part.encoding.writer)
+      return size + inner
     }
+  }
+
+  /// Appends what was written, with the parts where they belong: each byte once, however deep it is.
+  private func append(to bytes: inout [UInt8]) {
+    var done = 0
+    for part in parts {
+      writer.append(done..<part.offset, to: &bytes)
+      part.encoding.append(to: &bytes)
+      done = part.offset
+    }
+    writer.append(done..<writer.count, to: &bytes)
   }
 
   // MARK: Containers
@@ -160,12 +182,13 @@ final class MessageEncoding {
   }
 
   private func stale() -> IPCError {
-    IPCError(
-      .invalidArgument,
-      context:
-        "\(MessageCodingPath.describe(path)): a container was used after its value was encoded, "
-        + "or a value encoded in two ways"
-    )
+    failure
+      ?? IPCError(
+        .invalidArgument,
+        context:
+          "\(MessageCodingPath.describe(path)): a container was used after its value was encoded, "
+          + "or a value encoded in two ways"
+      )
   }
 
   /// Writes the whole of a value that asked for no container.
@@ -237,11 +260,9 @@ final class MessageEncoding {
     } else if T.self == [UInt128].self {
       writer.list(cast(value, to: [UInt128].self))
     } else if let dictionary = value as? any PickleDictionary {
+      try PickleWriter.checkDepth(depth)
       depth += 1
       defer { depth -= 1 }
-      guard depth <= PickleLimits().depth else {
-        throw IPCError(.invalidArgument, context: "nested more than \(PickleLimits().depth) deep")
-      }
       let start = writer.count
       let partCount = parts.count
       do {
@@ -269,10 +290,11 @@ final class MessageEncoding {
 
 extension MessageEncoding {
   /// A part of nothing, on which every `encode` throws.
-  static func unusable(_ path: MessageCodingPath) -> MessageEncoding {
+  static func unusable(_ path: MessageCodingPath?, _ failure: IPCError? = nil) -> MessageEncoding {
     let encoding = MessageEncoding(
       MessageEncodingContext(), path: path, capacity: 16)
     encoding.serial = -1
+    encoding.failure = failure
     return encoding
   }
 }

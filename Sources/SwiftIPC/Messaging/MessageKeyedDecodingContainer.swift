@@ -18,6 +18,7 @@ struct MessageKeyedDecodingContainer<Key: CodingKey>: KeyedDecodingContainerProt
     let tape = context.tape
     return stride(from: children.lowerBound, to: children.upperBound, by: 2).compactMap { place in
       let node = tape.element(place)
+      tape.note(shared: node)
       if let text = tape.string(node) { return Key(stringValue: text) }
       return tape.smallInteger(node).flatMap { Key(intValue: Int($0)) }
     }
@@ -34,12 +35,13 @@ struct MessageKeyedDecodingContainer<Key: CodingKey>: KeyedDecodingContainerProt
     var name = key.stringValue
     let place = name.withUTF8 { utf8 -> Int? in
       var place = hint
-      for _ in 0..<children.count / 2 {
+      for _ in 0..<min(children.count / 2, PickleKeyIndex.scanned) {
         if place >= children.upperBound { place = children.lowerBound }
         if unsafe tape.isString(tape.element(place), utf8) { return place + 1 }
         place += 2
       }
-      return nil
+      if children.count / 2 <= PickleKeyIndex.scanned { return nil }
+      return unsafe findFar(from: place, utf8)
     }
     if let place {
       tape.keyContainer = container
@@ -49,10 +51,31 @@ struct MessageKeyedDecodingContainer<Key: CodingKey>: KeyedDecodingContainerProt
     return findInteger(key)
   }
 
+  /// In a large dictionary, when the next keys are others.
+  @inline(never)
+  private func findFar(from start: Int, _ utf8: UnsafeBufferPointer<UInt8>) -> Int? {
+    let tape = context.tape
+    if let index = tape.keyIndex(of: container) { return unsafe index.find(utf8, tape) }
+    let children = children
+    var place = start
+    for _ in PickleKeyIndex.scanned..<children.count / 2 {
+      if place >= children.upperBound { place = children.lowerBound }
+      if unsafe tape.isString(tape.element(place), utf8) { return place + 1 }
+      place += 2
+    }
+    return nil
+  }
+
   /// A `dict` with integers as keys, for a key that has one.
   private func findInteger(_ key: some CodingKey) -> Int? {
     guard let wanted = key.intValue else { return nil }
     let tape = context.tape
+    let children = children
+    if children.count / 2 > PickleKeyIndex.scanned,
+      let index = tape.keyIndex(of: container)
+    {
+      return index.find(Int64(wanted))
+    }
     for place in stride(from: children.lowerBound, to: children.upperBound, by: 2)
     where tape.smallInteger(tape.element(place)) == Int64(wanted) {
       return place + 1

@@ -30,6 +30,12 @@ struct MessageUnkeyedDecodingContainer: UnkeyedDecodingContainer {
       }
   }
 
+  /// Charges for the next element, which is going to be hashed.
+  func chargeNext() throws(IPCError) {
+    guard case .values(let places) = elements else { return }
+    try context.tape.charge(hashing: context.tape.element(places.lowerBound + currentIndex))
+  }
+
   var codingPath: [any CodingKey] { MessageCodingPath.keys(path) }
   var isAtEnd: Bool { currentIndex >= count! }
 

@@ -9,10 +9,13 @@
 /// print(answer)                         // ["name": "bob", "scores": [1, 2.5]]
 /// ```
 ///
+/// As Python's, text is equal when it has the same code points: `"é"` in one and in two code points are
+/// two keys. A NaN equals itself, and is one key.
+///
 /// It is Codable: inside another type it stands for any value. With the message coder all cases
 /// pass; other coders take those that they know, and throw for complex numbers, integers beyond 64
 /// bits and dictionaries with keys that are not strings.
-public enum MessageValue: Hashable, Sendable {
+public enum MessageValue: Sendable {
   /// Python's `None`.
   case null
   /// A truth value.
@@ -88,31 +91,5 @@ extension MessageValue: ExpressibleByNilLiteral, ExpressibleByBooleanLiteral,
   public init(arrayLiteral elements: MessageValue...) { self = .array(elements) }
   public init(dictionaryLiteral elements: (MessageValue, MessageValue)...) {
     self = .dictionary(MessageDictionary(elements))
-  }
-}
-
-extension MessageValue: CustomStringConvertible {
-  /// The value as a Swift literal where there is one: `[42, nil, "hello"]`.
-  public var description: String {
-    func list(_ values: some Sequence<MessageValue>) -> String {
-      values.map(\.description).joined(separator: ", ")
-    }
-    switch self {
-    case .null: return "nil"
-    case .bool(let value): return value.description
-    case .integer(let value): return value.description
-    case .bigInteger(let value): return value.description
-    case .double(let value): return value.description
-    case .string(let value): return value.debugDescription.escaped
-    case .bytes(let value):
-      let digits = value.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
-      return "<" + digits.joined(separator: " ") + ">"
-    case .array(let values): return "[" + list(values) + "]"
-    case .tuple(let values): return "(" + list(values) + (values.count == 1 ? ",)" : ")")
-    case .dictionary(let dictionary): return dictionary.description
-    case .set(let values): return "Set([" + list(values) + "])"
-    case .frozenSet(let values): return "FrozenSet([" + list(values) + "])"
-    case .complex(let real, let imaginary): return "(\(real) + \(imaginary)i)"
-    }
   }
 }

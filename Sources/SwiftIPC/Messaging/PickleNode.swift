@@ -54,28 +54,62 @@ struct PickleNode {
   static let latin1: UInt8 = 0xf1
 }
 
-/// A list, tuple, dictionary (keys and values in turn) or set: where its elements are.
+/// A list, tuple, dictionary (keys and values in turn) or set: where its elements are. Sixteen bytes,
+/// since a message can have one of these in each of its bytes.
 struct PickleContainer {
-  /// The first element in the tape's elements; meaningless while `head` names chunks.
+  /// The first element in the tape's elements; the number of its chain while it is chained.
   var start: UInt32
   var count: UInt32
-  /// The first and last chunk of a container whose batches did not arrive next to each other.
-  var head = Self.noChunk
-  var tail = Self.noChunk
   /// Where in the message it was made.
   var offset: UInt32
   var tag: UInt8
-  /// Made of another container's elements by REDUCE: nothing can be added to it.
-  var isFrozen = false
-  /// Fetched from the memo: it may occur more than once.
-  var isShared = false
+  private var flags: Flags = []
 
-  static let noChunk = UInt32.max
+  private struct Flags: OptionSet {
+    var rawValue: UInt8
+    static let frozen = Flags(rawValue: 1)
+    static let shared = Flags(rawValue: 2)
+    static let chained = Flags(rawValue: 4)
+  }
+
+  init(start: UInt32, count: UInt32, offset: UInt32, tag: UInt8, isFrozen: Bool = false) {
+    self.start = start
+    self.count = count
+    self.offset = offset
+    self.tag = tag
+    self.isFrozen = isFrozen
+  }
+
+  /// Made of another container's elements by REDUCE: nothing can be added to it.
+  var isFrozen: Bool {
+    get { flags.contains(.frozen) }
+    set { if newValue { flags.insert(.frozen) } else { flags.remove(.frozen) } }
+  }
+
+  /// Fetched from the memo: it may occur more than once.
+  var isShared: Bool {
+    @inline(__always) get { flags.contains(.shared) }
+    set { if newValue { flags.insert(.shared) } else { flags.remove(.shared) } }
+  }
+
+  /// Its batches did not arrive next to each other, and have not been put there yet.
+  var isChained: Bool {
+    get { flags.contains(.chained) }
+    set { if newValue { flags.insert(.chained) } else { flags.remove(.chained) } }
+  }
 }
 
 /// A batch of elements of a container, while reading.
 struct PickleChunk {
   var start: UInt32
   var count: UInt32
-  var next = PickleContainer.noChunk
+  var next = PickleChunk.none
+
+  static let none = UInt32.max
+}
+
+/// The first and last batch of a container, while reading.
+struct PickleChain {
+  var head: UInt32
+  var tail: UInt32
 }

@@ -13,6 +13,9 @@ struct PickleReader: ~Copyable {
   private var elements = PickleBuffer<PickleNode>(capacity: 32)
   private var containers = PickleBuffer<PickleContainer>(capacity: 8)
   private var chunks = PickleBuffer<PickleChunk>(capacity: 0)
+  private var chains = PickleBuffer<PickleChain>(capacity: 0)
+  /// Texts that were looked through for characters beyond Latin-1, by their offset.
+  private var latin1Texts: Set<Int> = []
   private var sawGlobal = false
   private var sharesContainers = false
   private var opcode: UInt8 = 0
@@ -35,25 +38,29 @@ struct PickleReader: ~Copyable {
       }
     }
     if let failure { throw failure }
+    // What only a part of the work needs is not to be in memory together with what the next makes.
+    clearStack()
     try checkShape(root, bytes, limits)
-    // What only reading needs is not to be in memory together with what is made of the message.
+    chunks.clear()
+    chains.clear()
+    return root
+  }
+
+  private mutating func clearStack() {
     stack.clear()
     marks.clear()
     memo.clear()
     if !sparseMemo.isEmpty { sparseMemo = [:] }
-    chunks.clear()
-    return root
+    if !latin1Texts.isEmpty { latin1Texts = [] }
   }
 
   /// Makes it ready for another message.
   mutating func clear() {
-    stack.clear()
-    marks.clear()
-    memo.clear()
-    if !sparseMemo.isEmpty { sparseMemo = [:] }
+    clearStack()
     elements.clear()
     containers.clear()
     chunks.clear()
+    chains.clear()
     sawGlobal = false
     sharesContainers = false
   }
@@ -112,7 +119,7 @@ struct PickleReader: ~Copyable {
         let length = unsafe Int(raw[position])
         try need(length, position + 1, end)
         if opcode == PickleOpcode.shortBinUnicode {
-          unsafe try checkUTF8(raw, position + 1, length)
+          unsafe try checkText(raw, position + 1, length)
         }
         stack.append(PickleNode(opcode, position))
         position += 1 + length
@@ -122,7 +129,7 @@ struct PickleReader: ~Copyable {
           raw.loadUnaligned(fromByteOffset: position, as: UInt32.self).littleEndian)
         // LONG4 has a signed length: a negative one is beyond any message here.
         try need(length, position + 4, end)
-        if opcode == PickleOpcode.binUnicode { unsafe try checkUTF8(raw, position + 4, length) }
+        if opcode == PickleOpcode.binUnicode { unsafe try checkText(raw, position + 4, length) }
         stack.append(PickleNode(opcode, position))
         position += 4 + length
       case PickleOpcode.binUnicode8, PickleOpcode.binBytes8, PickleOpcode.byteArray8:
@@ -131,7 +138,7 @@ struct PickleReader: ~Copyable {
           .littleEndian
         let length = Int(clamping: claimed)
         try need(length, position + 8, end)
-        if opcode == PickleOpcode.binUnicode8 { unsafe try checkUTF8(raw, position + 8, length) }
+        if opcode == PickleOpcode.binUnicode8 { unsafe try checkText(raw, position + 8, length) }
         stack.append(PickleNode(opcode, position))
         position += 8 + length
 
@@ -318,23 +325,25 @@ struct PickleReader: ~Copyable {
     takeElements(from: first)
     if containers[index].count == 0 {
       containers[index].start = start
-    } else if containers[index].head == PickleContainer.noChunk {
+    } else if !containers[index].isChained {
       if containers[index].start + containers[index].count != start {
-        containers[index].head = UInt32(chunks.count)
-        containers[index].tail = UInt32(chunks.count + 1)
+        let first = UInt32(chunks.count)
         chunks.append(
           PickleChunk(
-            start: containers[index].start, count: containers[index].count,
-            next: UInt32(chunks.count + 1)))
+            start: containers[index].start, count: containers[index].count, next: first + 1))
         chunks.append(PickleChunk(start: start, count: count))
+        containers[index].start = UInt32(chains.count)
+        containers[index].isChained = true
+        chains.append(PickleChain(head: first, tail: first + 1))
       }
     } else {
-      let tail = Int(containers[index].tail)
+      let chain = Int(containers[index].start)
+      let tail = Int(chains[chain].tail)
       if chunks[tail].start + chunks[tail].count == start {
         chunks[tail].count += count
       } else {
         chunks[tail].next = UInt32(chunks.count)
-        containers[index].tail = UInt32(chunks.count)
+        chains[chain].tail = UInt32(chunks.count)
         chunks.append(PickleChunk(start: start, count: count))
       }
     }
@@ -451,9 +460,12 @@ struct PickleReader: ~Copyable {
           unsafe String(
             decoding: raw[PickleTape.span(of: argument(1), in: raw).prefix(8)], as: UTF8.self))
       else { throw malformed("_codecs.encode is for text in Latin-1") }
-      let text = unsafe raw[PickleTape.span(of: argument(0), in: raw)]
-      if unsafe text.contains(where: { $0 > 0xc3 }) {
-        throw malformed("a character beyond Latin-1")
+      // Once for each text, which a message may name again and again.
+      if latin1Texts.insert(argument(0).payload).inserted {
+        let text = unsafe raw[PickleTape.span(of: argument(0), in: raw)]
+        if unsafe text.contains(where: { $0 > 0xc3 }) {
+          throw malformed("a character beyond Latin-1")
+        }
       }
       push(
         PickleContainer(
@@ -465,6 +477,19 @@ struct PickleReader: ~Copyable {
   }
 
   // MARK: Text
+
+  @inline(__always)
+  private mutating func checkText(
+    _ raw: UnsafeRawBufferPointer, _ start: Int, _ count: Int
+  ) throws(IPCError) {
+    unsafe try checkUTF8(raw, start, count)
+    if count > 2 * CombiningMarks.maximum,
+      unsafe CombiningMarks.isTooLong(
+        UnsafeRawBufferPointer(rebasing: raw[start..<start + count]))
+    {
+      throw malformed("text with more than \(CombiningMarks.maximum) combining characters in a row")
+    }
+  }
 
   private mutating func checkUTF8(
     _ raw: UnsafeRawBufferPointer, _ start: Int, _ count: Int
@@ -517,6 +542,8 @@ struct PickleReader: ~Copyable {
     var left: Int
     var size: Int
     var height: Int
+    /// Whether it, or a container that it is in, may occur more than once.
+    var isShared: Bool
   }
 
   /// Refuses cycles, depth, too many values once shared parts are written out, and names left over;
@@ -537,7 +564,7 @@ struct PickleReader: ~Copyable {
       && limits.values(byteCount: byteCount) >= byteCount
     {
       if chunks.count > 0 {
-        for index in 0..<containers.count where containers[index].head != PickleContainer.noChunk {
+        for index in 0..<containers.count where containers[index].isChained {
           try joinChunks(index)
         }
       }
@@ -553,14 +580,14 @@ struct PickleReader: ~Copyable {
 
     func begin(_ index: Int) -> Visit {
       let container = containers[index]
-      let isChunked = container.head != PickleContainer.noChunk
       let chunk =
-        isChunked
-        ? chunks[Int(container.head)] : PickleChunk(start: container.start, count: container.count)
+        container.isChained
+        ? chunks[Int(chains[Int(container.start)].head)]
+        : PickleChunk(start: container.start, count: container.count)
       return Visit(
-        container: index, chunk: isChunked ? chunk.next : PickleContainer.noChunk,
-        next: Int(chunk.start), leftInChunk: Int(chunk.count), left: Int(container.count), size: 1,
-        height: 1)
+        container: index, chunk: chunk.next, next: Int(chunk.start),
+        leftInChunk: Int(chunk.count), left: Int(container.count), size: 1, height: 1,
+        isShared: container.isShared || path.last?.isShared == true)
     }
 
     sizes[root.payload] = -1
@@ -581,6 +608,12 @@ struct PickleReader: ~Copyable {
         visited += 1
         if !node.isContainer {
           if node.tag == PickleOpcode.global { throw leftOver() }
+          // With its container it occurs more than once, and is to be made once.
+          if visit.isShared, !node.isShared {
+            var shared = node
+            shared.markShared()
+            elements[visit.next - 1] = shared
+          }
           visit.size += 1
           if node.tag == PickleOpcode.numbers {
             // No overflow: a message has fewer numbers than bytes, and no container as many elements.
@@ -623,7 +656,7 @@ struct PickleReader: ~Copyable {
         parent.height = max(parent.height, visit.height + 1)
         path.append(parent)
       }
-      if containers[visit.container].head != PickleContainer.noChunk {
+      if containers[visit.container].isChained {
         try joinChunks(visit.container)
       }
     }
@@ -635,7 +668,7 @@ struct PickleReader: ~Copyable {
       throw tooMany(Int(UInt32.max))
     }
     var left = Int(containers[index].count)
-    var next = containers[index].head
+    var next = chains[Int(containers[index].start)].head
     while left > 0 {
       let chunk = chunks[Int(next)]
       // The list that a set was made of may have grown since.
@@ -647,7 +680,7 @@ struct PickleReader: ~Copyable {
       next = chunk.next
     }
     containers[index].start = UInt32(start)
-    containers[index].head = PickleContainer.noChunk
+    containers[index].isChained = false
   }
 
   private mutating func leftOver() -> IPCError {
@@ -678,9 +711,10 @@ struct PickleLimits {
 
   func values(byteCount: Int) -> Int {
     // Without sharing there are never more values than bytes. 16,384 lets a short message say
-    // `[[0] * 100] * 100`.
+    // `[[0] * 100] * 100`. Twice the bytes, so that typed lists that are named again and again take no
+    // more memory for each byte than lists that are spelled out.
     //
     // Whatever a caller asks for, the sum of two numbers of values is an Int.
-    min(values ?? max(16_384, byteCount * 4), Int.max >> 3)
+    min(values ?? max(16_384, byteCount * 2), Int.max >> 3)
   }
 }

@@ -23,14 +23,28 @@ final class PickleTape {
   private var strings: [Int: String] = [:]
   private var byteArrays: [Int: [UInt8]] = [:]
   private var bigIntegers: [Int: BigInteger] = [:]
-  private var values: [Int: MessageValue] = [:]
+  private var values: [Int: (value: MessageValue, weight: Int)] = [:]
+  private var keyIndexes: [Int: PickleKeyIndex] = [:]
   private var hasMade = false
+
+  /// What may still be spent on hashing keys and on bytes read one by one, in values.
+  private var budget = 0
+  /// What was spent on when it went below zero.
+  private var maximum = 0
+  /// What it costs to hash all that `value` has made so far.
+  private var weight = 0
+  /// How much text or bytes is as much work as one value.
+  static let bytesPerValue = 16
 
   /// Reads a whole message.
   ///
   /// - Throws: `malformedMessage` with the opcode and the offset.
   func read(_ bytes: [UInt8], _ limits: PickleLimits) throws(IPCError) {
     self.bytes = bytes
+    maximum = max(
+      limits.values(byteCount: bytes.count), PickleLimits().values(byteCount: bytes.count))
+    budget = maximum
+    weight = 0
     root = unsafe try reader.read(bytes, limits)
   }
 
@@ -45,6 +59,84 @@ final class PickleTape {
     byteArrays = [:]
     bigIntegers = [:]
     values = [:]
+    keyIndexes = [:]
+  }
+
+  // MARK: Costs that the number of values does not show
+
+  /// Counts work that a short message can ask for again and again, by naming a part of itself: a long
+  /// text as a key of many dictionaries is hashed in each, and sets in sets in each level.
+  ///
+  /// - Throws: `malformedMessage` when it is more than is due to a message of this size.
+  @inline(__always)
+  func charge(_ values: Int) throws(IPCError) {
+    budget = budget &- values
+    if budget < 0 { throw tooMuchWork() }
+  }
+
+  /// Charges for hashing a scalar that the message may name again and again.
+  @inline(__always)
+  func charge(shared node: PickleNode) throws(IPCError) {
+    if node.isShared { try charge(scalarWeight(node)) }
+  }
+
+  /// The same where nothing can be thrown: the next container is refused.
+  func note(shared node: PickleNode) {
+    if node.isShared, budget >= 0 { budget = budget &- scalarWeight(node) }
+  }
+
+  /// Charges for hashing a value with everything in it.
+  func charge(hashing node: PickleNode) throws(IPCError) {
+    var left: [Range<Int>] = []
+    func look(_ node: PickleNode) throws(IPCError) {
+      try charge(1 + scalarWeight(node))
+      if node.isContainer { left.append(children(of: node)) }
+    }
+    try look(node)
+    while var range = left.popLast() {
+      guard let place = range.popFirst() else { continue }
+      left.append(range)
+      try look(element(place))
+    }
+  }
+
+  private func scalarWeight(_ node: PickleNode) -> Int {
+    switch node.tag {
+    case PickleOpcode.shortBinUnicode, PickleOpcode.binUnicode, PickleOpcode.binUnicode8,
+      PickleOpcode.shortBinBytes, PickleOpcode.binBytes, PickleOpcode.binBytes8,
+      PickleOpcode.byteArray8, PickleOpcode.long1, PickleOpcode.long4:
+      span(of: node).count / Self.bytesPerValue
+    case PickleOpcode.numbers: numbers(node)!.count
+    default: 0
+    }
+  }
+
+  private func tooMuchWork() -> IPCError {
+    IPCError(
+      .malformedMessage,
+      context:
+        "keys, sets in sets and bytes that the message names again and again are more work than "
+        + "\(maximum) values"
+    )
+  }
+
+  func tooDeep(_ node: PickleNode, _ path: MessageCodingPath?) -> IPCError {
+    IPCError(
+      .malformedMessage,
+      context:
+        "\(MessageCodingPath.describe(path)): nested too deep for the stack of this thread, at the "
+        + "value at offset \(offset(of: node))"
+    )
+  }
+
+  // MARK: Keys of large dictionaries
+
+  /// Where the keys of a dictionary are, from the fourth search on that would go through all of them.
+  func keyIndex(of container: Int) -> PickleKeyIndex? {
+    hasMade = true
+    keyIndexes[container, default: PickleKeyIndex()].prepare(container, self)
+    let index = keyIndexes[container]
+    return index?.isReady == true ? index : nil
   }
 
   @inline(__always)
@@ -254,7 +346,10 @@ final class PickleTape {
   func byteArray(_ node: PickleNode) -> [UInt8]? {
     guard isBytes(node) else { return nil }
     guard node.isShared || node.isContainer else { return Array(bytes[span(of: node)]) }
-    let key = offset(of: node)
+    // Of bytes spelled as text, by their text: a call costs a byte or two.
+    let key =
+      node.tag == PickleNode.latin1
+      ? children(of: node).first.map { offset(of: element($0)) } ?? 0 : offset(of: node)
     if let made = byteArrays[key] { return made }
     let array = makeBytes(node)
     byteArrays[key] = array
@@ -295,8 +390,10 @@ final class PickleTape {
 
   // MARK: Whole values
 
-  /// The value with everything in it. Recursive: the reader has bounded the depth.
+  /// The value with everything in it. Recursive: the reader has bounded the depth, and `content` looks
+  /// at the stack.
   func value(_ node: PickleNode) throws(IPCError) -> MessageValue {
+    weight = weight &+ 1 &+ scalarWeight(node)
     switch node.tag {
     case PickleOpcode.none: return .null
     case PickleOpcode.newTrue: return .bool(true)
@@ -316,10 +413,14 @@ final class PickleTape {
       if let bytes = byteArray(node) { return .bytes(bytes) }
     }
     let isShared = container(node.payload).isShared
-    if isShared, let made = values[node.payload] { return made }
+    if isShared, let made = values[node.payload] {
+      weight = weight &+ made.weight
+      return made.value
+    }
+    let before = weight
     let value = try content(node)
     if isShared {
-      values[node.payload] = value
+      values[node.payload] = (value, weight &- before)
       hasMade = true
     }
     return value
@@ -333,6 +434,7 @@ final class PickleTape {
   }
 
   private func content(_ node: PickleNode) throws(IPCError) -> MessageValue {
+    if CallStack.isLow { throw tooDeep(node, nil) }
     let children = children(of: node)
     switch node.tag {
     case PickleOpcode.emptyDictionary:
@@ -360,7 +462,9 @@ final class PickleTape {
 
   /// A key or an element of a set: Python has no lists, dictionaries or sets there.
   private func hashable(_ node: PickleNode) throws(IPCError) -> MessageValue {
+    let before = weight
     let value = try value(node)
+    try charge(weight &- before)
     guard value.isHashableInPython else {
       throw IPCError(
         .malformedMessage,

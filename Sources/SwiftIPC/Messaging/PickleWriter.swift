@@ -236,24 +236,26 @@
     hasNumbers = true
   }
 
-  /// Inserts what others wrote at the offsets given, which ascend.
-  func inserting(_ parts: [(offset: Int, bytes: [UInt8])]) -> [UInt8] {
-    var result: [UInt8] = []
-    result.reserveCapacity(parts.reduce(count) { $0 + $1.bytes.count })
+  /// Appends what was written from one offset on, up to another, to bytes.
+  func append(_ range: Range<Int>, to bytes: inout [UInt8]) {
     let own = unsafe UnsafeRawBufferPointer(start: base, count: count)
-    var done = 0
-    for part in parts {
-      unsafe result.append(contentsOf: own[done..<part.offset])
-      result.append(contentsOf: part.bytes)
-      done = part.offset
-    }
-    unsafe result.append(contentsOf: own[done...])
-    return result
+    unsafe bytes.append(contentsOf: own[range])
   }
 
   // MARK: Whole values
 
-  /// Writes a value with everything in it. Recursive, so the depth is bounded here.
+  /// Before each level of lists, dictionaries and the like, and of types that encode themselves.
+  static func checkDepth(_ depth: Int) throws(IPCError) {
+    guard depth < PickleLimits().depth else {
+      throw IPCError(.invalidArgument, context: "nested more than \(PickleLimits().depth) deep")
+    }
+    if CallStack.isLow {
+      throw IPCError(
+        .invalidArgument, context: "nested too deep for the stack of this thread, at \(depth) deep")
+    }
+  }
+
+  /// Writes a value with everything in it. Recursive, so the depth is bounded here, and by the stack.
   func value(_ value: MessageValue, depth: Int = 0) throws(IPCError) {
     func each(_ values: some Sequence<MessageValue>) throws(IPCError) {
       for value in values { try self.value(value, depth: depth + 1) }
@@ -262,15 +264,16 @@
       guard value.isHashableInPython else {
         throw IPCError(
           .invalidArgument,
-          context: "\(value) as a key or an element of a set: Python has none such")
+          context:
+            "\(MessageDescription.text(of: value, limit: 256)) as a key or an element of a set: "
+            + "Python has none such"
+        )
       }
       try self.value(value, depth: depth + 1)
     }
     switch value {
     case .array, .tuple, .dictionary, .set, .frozenSet, .complex:
-      guard depth < PickleLimits().depth else {
-        throw IPCError(.invalidArgument, context: "nested more than \(PickleLimits().depth) deep")
-      }
+      try Self.checkDepth(depth)
     default: break
     }
     switch value {

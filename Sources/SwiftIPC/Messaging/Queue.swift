@@ -42,9 +42,10 @@ internal import Synchronization
 /// It travels to another process as an argument of a child or in a message on a `Connection`; each
 /// process then has it. Any number of threads and tasks may use it.
 ///
-/// For processes that trust each other: a process that writes over the queue's locks crashes the
-/// others. Whatever else it writes there, they get wrong elements or errors: bytes that are not an
-/// element are `malformedMessage`. The corresponding C type is `cipc_ring_t`.
+/// For processes that trust each other, because of its two locks: a process that writes over their
+/// bytes can crash the others and make them write to memory of theirs, see `Lock`. Whatever else it
+/// writes there, they get wrong elements or errors: bytes that are not an element are
+/// `malformedMessage`. The corresponding C type is `cipc_ring_t`.
 @safe
 public final class Queue<Element: Codable & Sendable>: Sendable {
   /// Owned; the C functions serve any number of threads.
@@ -230,7 +231,9 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
       if records != 0 && fill.unfinished >= records { return true }
       let header =
         delivery == .atMostOnce ? UInt64(CIPC_RING_HEADER) : UInt64(CIPC_RING_LEASED_HEADER)
-      return unsafe fill.bytes + header > cipc_ring_capacity(ring)
+      // Of words that any process with the queue can write: no sum of them may trap.
+      let (bytes, overflow) = fill.bytes.addingReportingOverflow(header)
+      return unsafe overflow || bytes > cipc_ring_capacity(ring)
     }
   }
 

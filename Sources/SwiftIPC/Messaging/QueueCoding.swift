@@ -140,12 +140,18 @@ struct StringQueueCoding: QueueCoding {
     // A copy first: who validates in place has validated what another process may write over.
     let text = unsafe withUnsafeTemporaryAllocation(
       byteCount: bytes.count, alignment: 1
-    ) { copy in
+    ) { copy -> String? in
       unsafe copy.copyMemory(from: bytes)
+      if unsafe CombiningMarks.isTooLong(UnsafeRawBufferPointer(copy)) { return nil }
       return unsafe String(validating: copy, as: UTF8.self)
     }
     guard let text else {
-      throw IPCError(.malformedMessage, context: "element of a queue: text that is not valid UTF-8")
+      throw IPCError(
+        .malformedMessage,
+        context:
+          "element of a queue: text that is not valid UTF-8, or has more than "
+          + "\(CombiningMarks.maximum) combining characters in a row"
+      )
     }
     return .element(text)
   }

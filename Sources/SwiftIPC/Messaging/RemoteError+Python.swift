@@ -18,7 +18,12 @@ extension RemoteError {
     if arguments.count == 1, case .plain(.string(let text)) = arguments[0] {
       message = text
     } else {
-      message = arguments.map(\.description).joined(separator: ", ")
+      var text = MessageDescription()
+      for (place, argument) in arguments.enumerated() where !text.isFull {
+        if place > 0 { text.write(", ") }
+        text.write(argument.description)
+      }
+      message = text.cut()
     }
     self.init(
       typeName: name, message: message,
@@ -27,22 +32,35 @@ extension RemoteError {
 
   /// A Python exception that was sent as what Python prints of it.
   init(traceback: String) {
+    // By bytes: a single character of hostile text may be of any length, and costs as much to compare.
+    let lines = traceback.utf8.split(separator: 0x0a, omittingEmptySubsequences: false)
     // The last line that is not indented and not of a note's begins with the class.
-    let lines = traceback.split(separator: "\n", omittingEmptySubsequences: false)
     let last = lines.lastIndex { line in
-      guard let first = line.first, first.isLetter || first == "_" else { return false }
-      let name = line.prefix { $0 != ":" }
-      return name.allSatisfy { $0.isLetter || $0.isNumber || $0 == "_" || $0 == "." }
+      guard let first = line.first, !(0x30...0x39 ~= first), first != 0x2e else { return false }
+      return line.prefix { $0 != 0x3a }.allSatisfy(Self.isOfName)
+    }
+    func text(_ lines: some Collection<Substring.UTF8View>) -> [String] {
+      lines.map { String(Substring($0)) }
     }
     guard let last else {
-      self.init(typeName: "", message: traceback, trace: lines.map(String.init))
+      self.init(typeName: "", message: traceback, trace: text(lines))
       return
     }
-    let name = lines[last].prefix { $0 != ":" }
-    var message = lines[last...].joined(separator: "\n").dropFirst(name.count)
-    if message.hasPrefix(": ") { message = message.dropFirst(2) }
-    while message.last?.isNewline == true { message.removeLast() }
+    let name = lines[last].prefix { $0 != 0x3a }
+    // All behind the name, to the end: the message may have lines of its own.
+    var message = traceback.utf8[name.endIndex...]
+    if message.starts(with: [0x3a, 0x20]) { message = message.dropFirst(2) }
+    while let end = message.last, end == 0x0a || end == 0x0d { message = message.dropLast() }
     self.init(
-      typeName: String(name), message: String(message), trace: lines[..<last].map(String.init))
+      typeName: String(Substring(name)), message: String(Substring(message)),
+      trace: text(lines[..<last]))
+  }
+
+  /// Whether a byte can be of the name of a class, with its module: letters beyond ASCII are.
+  private static func isOfName(_ byte: UInt8) -> Bool {
+    switch byte {
+    case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2e, 0x5f, 0x80...: true
+    default: false
+    }
   }
 }

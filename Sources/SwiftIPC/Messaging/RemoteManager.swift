@@ -75,7 +75,7 @@ public final class RemoteManager: Sendable {
   private func created(_ typeName: String, _ answer: ManagerLink.Answer) throws -> RemoteObject {
     guard case .value(.tuple(let parts)) = answer, parts.count == 2,
       case .string(let identity) = parts[0], case .tuple(let names) = parts[1]
-    else { throw ManagerLink.malformed("no identity of an object: \(answer)") }
+    else { throw ManagerLink.malformed("no identity of an object: \(answer.excerpt)") }
     return RemoteObject(
       link, identity: identity, typeName: typeName,
       methods: names.compactMap { ManagerLink.string(.plain($0)) })
@@ -98,7 +98,7 @@ public final class RemoteManager: Sendable {
 
   private static func count(_ answer: ManagerLink.Answer) throws -> Int {
     guard case .value(.integer(let number)) = answer else {
-      throw ManagerLink.malformed("no number of objects: \(answer)")
+      throw ManagerLink.malformed("no number of objects: \(answer.excerpt)")
     }
     return Int(number)
   }

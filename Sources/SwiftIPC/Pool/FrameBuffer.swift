@@ -138,7 +138,7 @@
 
   mutating func text() throws(IPCError) -> String {
     let bytes = try unsafe counted()
-    return unsafe String(decoding: bytes, as: UTF8.self)
+    return unsafe String(copying: bytes)
   }
 
   mutating func remaining() -> UnsafeRawBufferPointer {

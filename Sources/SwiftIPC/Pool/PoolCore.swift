@@ -368,10 +368,10 @@ extension PoolCore: WorkerReceiver {
       case .threw:
         fail(element, of: job, try unsafe RemoteError(bytes, worker: name(of: worker)))
       case .notCoded:
-        let text = unsafe String(decoding: bytes, as: UTF8.self)
+        let text = unsafe String(copying: bytes)
         fail(element, of: job, IPCError(.malformedMessage, context: text))
       case .refused:
-        let text = unsafe String(decoding: bytes, as: UTF8.self)
+        let text = unsafe String(copying: bytes)
         fail(element, of: job, IPCError(.bootstrapFailed, context: text))
       }
     }

@@ -20,6 +20,6 @@ extension RemoteError {
     let trace = try reader.text()
     self.init(
       typeName: typeName, message: message,
-      trace: trace.split(separator: "\n").map(String.init), worker: worker)
+      trace: trace.utf8.split(separator: 0x0a).map { String(Substring($0)) }, worker: worker)
   }
 }

@@ -32,8 +32,8 @@ internal import CIPC
 /// mean nothing in another process: `Unmanaged`, `StaticString`, `ObjectIdentifier`, metatypes and
 /// C function pointers. Do not share these.
 ///
-/// For processes that trust each other: a process that writes over the lock's bytes crashes those
-/// that use the lock, and one that writes over the elements can leave a bit pattern that their type
+/// For processes that trust each other: a process that writes over the lock's bytes can crash those
+/// that use the lock and make them write to memory of theirs, see `Lock`, and one that writes over the elements can leave a bit pattern that their type
 /// does not have (`Bool`, enums and optionals have such patterns), which is undefined behaviour
 /// where it is read. Use numbers where that is a concern, and `Connection` towards processes you do
 /// not trust.

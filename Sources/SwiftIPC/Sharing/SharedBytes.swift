@@ -11,7 +11,8 @@ internal import CIPC
 /// ```
 ///
 /// A process killed during a change has changed nothing, and a reader never sees a part of a
-/// change. For processes that trust each other, because of the lock. For bytes that are changed in
+/// change. For processes that trust each other, because of the lock: a process that writes over its
+/// bytes can make the others write to memory of theirs, see `Lock`. For bytes that are changed in
 /// place, there are `SharedArray<UInt8>` and `SharedMemory`.
 ///
 /// Any number of threads and processes may use it. It travels to another process as an argument of

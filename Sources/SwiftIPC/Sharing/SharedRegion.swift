@@ -27,7 +27,8 @@ internal import CIPC
 /// also when the region itself is released. An object that is sent to another process travels as the
 /// region and its name, so the other process has all of the region.
 ///
-/// For processes that trust each other, because of the lock with which objects are made. Any number
+/// For processes that trust each other, because of the lock with which objects are made: a process
+/// that writes over its bytes can make the others write to memory of theirs, see `Lock`. Any number
 /// of threads and processes may use it. It travels to another process as an argument of a child or in
 /// a message on a `Connection`, and may have a name of its own, see `NamedObject`. The corresponding
 /// C type is `cipc_region_t`.

@@ -12,7 +12,8 @@ internal import CIPC
 ///
 /// A process killed during a change has changed nothing, and a reader never sees a part of a
 /// change. The bytes are UTF-8; where another process wrote something that is not, the reader gets
-/// replacement characters. For processes that trust each other, because of the lock.
+/// replacement characters. For processes that trust each other, because of the lock: a process that
+/// writes over its bytes can make the others write to memory of theirs, see `Lock`.
 ///
 /// Any number of threads and processes may use it. It travels to another process as an argument of
 /// a child or in a message on a `Connection`. The corresponding C type is `cipc_bytes_t`.
@@ -135,7 +136,7 @@ public final class SharedString: Sendable {
     until deadline: Int64, _ body: (inout String) throws -> R
   ) throws -> R {
     try unsafe storage.update(
-      until: deadline, parse: { unsafe String(decoding: $0, as: UTF8.self) },
+      until: deadline, parse: { unsafe String(copying: $0) },
       withBytes: { text, body in
         try text.withUTF8 { try unsafe body(UnsafeRawBufferPointer($0)) }
       }, body)

@@ -18,10 +18,11 @@ public import CIPC
 /// nothing in another process: `Unmanaged`, `StaticString`, `ObjectIdentifier`, metatypes and C
 /// function pointers. Do not share these.
 ///
-/// For processes that trust each other: a process that writes over the lock's bytes crashes the
-/// others, and one that writes over the value can leave a bit pattern that its type does not have
-/// (`Bool`, enums and optionals have such patterns), which is undefined behaviour where it is
-/// read. Use numbers where that is a concern, and `Connection` towards processes you do not trust.
+/// For processes that trust each other: a process that writes over the lock's bytes can crash the
+/// others and make them write to memory of theirs, see `Lock`, and one that writes over the value can
+/// leave a bit pattern that its type does not have (`Bool`, enums and optionals have such patterns),
+/// which is undefined behaviour where it is read. Send data over a `Connection` to processes that you
+/// do not trust, and `SharedAtomic` numbers, which have no lock.
 ///
 /// Any number of threads and processes may use it. It travels to another process as an argument of
 /// a child or in a message on a `Connection`. The corresponding C type is `cipc_cell_t`.

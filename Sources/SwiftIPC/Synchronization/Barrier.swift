@@ -28,7 +28,8 @@ internal import CIPC
 /// takes the place of one that has not arrived, so any of many may make up the number.
 ///
 /// Any number of threads and processes may use it. It travels to another process as an argument of a
-/// child or in a message on a `Connection`, and is for processes that trust each other.
+/// child or in a message on a `Connection`, and is for processes that trust each other, because of the
+/// lock in it, see `Lock`.
 ///
 /// The corresponding C type is `cipc_barrier_t`.
 @safe

@@ -32,7 +32,7 @@ internal import CIPC
 ///
 /// It holds a fixed number of waiters. Any number of threads and processes may use it; it travels to
 /// another process, with its lock, as an argument of a child or in a message on a `Connection`. It is
-/// for processes that trust each other. Keep it as long as the lock is held in which it was waited
+/// for processes that trust each other, because of that lock, see `Lock`. Keep it as long as the lock is held in which it was waited
 /// with: a lock that was received once more beside it is another mapping of the same memory.
 ///
 /// The corresponding C type is `cipc_condition_t`.

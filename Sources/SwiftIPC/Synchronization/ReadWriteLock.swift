@@ -32,8 +32,8 @@ public import CIPC
 ///
 /// Any number of threads and processes may use it; as many as the lock was made for read at a time,
 /// and further ones wait. It travels to another process as an argument of a child or in a message on a
-/// `Connection`, and is for processes that trust each other: one that writes over the lock's bytes
-/// crashes the others.
+/// `Connection`, and is for processes that trust each other: one that writes over the lock's bytes can
+/// crash the others and make them write to memory of theirs, see `Lock`.
 ///
 /// The corresponding C type is `cipc_rwlock_t`.
 @safe

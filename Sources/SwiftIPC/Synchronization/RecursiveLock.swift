@@ -20,7 +20,8 @@
 /// All forms block the calling thread, also in asynchronous code: there, keep what you do inside
 /// short. Any number of threads and processes may use it. It travels to another process
 /// as an argument of a child or in a message on a `Connection`, and is for processes that trust
-/// each other: a process that writes over the lock's bytes crashes the others.
+/// each other: a process that writes over the lock's bytes can crash the others and make them write
+/// to memory of theirs, see `Lock`.
 ///
 /// The corresponding C type is `cipc_mutex_t`.
 @safe

@@ -12,8 +12,9 @@
 ///
 /// Caveats:
 /// - For processes that trust each other. The C library links the mutexes that a
-///   thread holds through the shared page; a participant that scribbles over
-///   one crashes the next that unlocks it.
+///   thread holds through the shared page, by pointers; a participant that
+///   writes others there makes the next that locks or unlocks the mutex write
+///   where they lead, in memory of its own.
 /// - Never unmap, reuse or free the memory of a mutex that somebody holds or may
 ///   be unlocking.
 /// - glibc and musl do not agree on the contents: typed segments refuse the mix.
