@@ -16,6 +16,7 @@
 #include "descriptor.h"
 #include "fork_hooks.h"
 #include "frame.h"
+#include "guard.h"
 #include "interrupt.h"
 
 /// A receiver that had to wait the last time waits first; every so often it looks first all the
@@ -30,7 +31,7 @@
 /// One thread that waits for its turn; on its own stack.
 struct turn_waiter {
   struct turn_waiter *next;
-  pthread_cond_t granted;
+  uint32_t granted;  ///< what it sleeps on: 1 once it is to look
   bool has_turn;
 };
 
@@ -58,10 +59,10 @@ struct cipc_connection {
   // In the list of all, with its guard.
   cipc_connection_t *next, *previous;
 
-  pthread_mutex_t guard;  ///< for all up to the next comment; never held while waiting
-  bool is_alone;          ///< nobody else holds the description, unless there was a fork
-  unsigned made_at;       ///< `fork_moment` when it was made
-  bool closed;            ///< written under guard, also read without it
+  cipc_guard_t guard;  ///< for all up to the next comment; never held while waiting
+  bool is_alone;       ///< nobody else holds the description, unless there was a fork
+  unsigned made_at;    ///< `fork_moment` when it was made
+  bool closed;         ///< written under guard, also read without it
   bool freed;
   unsigned users;          ///< threads inside: the last one out closes and frees
   struct poller *pollers;  ///< of these, the ones that poll
@@ -76,7 +77,7 @@ struct cipc_connection {
 
   // Belongs to who has the receiving turn, and takes `stepping` for each step: a fork takes it,
   // too, and so finds the reader between two of them. Never held while waiting, or with the guard.
-  pthread_mutex_t stepping;
+  cipc_guard_t stepping;
   cipc_frame_reader_t reader;
   unsigned guess;  ///< above 0: wait before reading
 };
@@ -111,15 +112,6 @@ static int make(cipc_connection_t **made, int fd, int kind, unsigned flags, uint
   *made = NULL;
   cipc_connection_t *connection = calloc(1, sizeof *connection);
   if (connection == NULL) return CIPC_ENOMEM;
-  int error = pthread_mutex_init(&connection->guard, NULL);
-  if (error == 0) {
-    error = pthread_mutex_init(&connection->stepping, NULL);
-    if (error != 0) (void)pthread_mutex_destroy(&connection->guard);
-  }
-  if (error != 0) {
-    free(connection);
-    return -error;
-  }
   connection->fd = fd;
   connection->kind = kind;
   connection->flags = flags & (CIPC_CONNECTION_READABLE | CIPC_CONNECTION_WRITABLE);
@@ -211,9 +203,9 @@ int cipc_connection_adopt(cipc_connection_t **connection, int fd, unsigned flags
 void cipc_connection_own(cipc_connection_t *connection) { connection->is_alone = true; }
 
 void cipc_connection_refuse_descriptors(cipc_connection_t *connection, int refuses) {
-  (void)pthread_mutex_lock(&connection->stepping);
+  cipc_guard_lock(&connection->stepping);
   connection->reader.refuses = refuses != 0;
-  (void)pthread_mutex_unlock(&connection->stepping);
+  cipc_guard_unlock(&connection->stepping);
 }
 
 /// With the guard: closes the descriptor, without blocking. What a peer may have in store for that
@@ -244,8 +236,6 @@ static void discard(cipc_connection_t *connection) {
   delist(connection);
   // Not before, so that whoever waits elsewhere is told of the end.
   if (connection->ahead >= 0) (void)close(connection->ahead);
-  (void)pthread_mutex_destroy(&connection->stepping);
-  (void)pthread_mutex_destroy(&connection->guard);
   free(connection);
 }
 
@@ -256,7 +246,7 @@ static void release(cipc_connection_t *connection) {
   bool freed = connection->freed;
   // Under the guard, or somebody could free the connection while its descriptors are closed.
   if (last) end(connection);
-  (void)pthread_mutex_unlock(&connection->guard);
+  cipc_guard_unlock(&connection->guard);
   if (last && freed) {
     (void)pthread_mutex_lock(&list_guard);
     discard(connection);
@@ -291,9 +281,15 @@ static void level_ahead(cipc_connection_t *connection, bool is_something) {
   }
 }
 
+/// With the guard, without which the waiter does not return.
+static void grant(struct turn_waiter *waiter) {
+  __atomic_store_n(&waiter->granted, 1, __ATOMIC_RELEASE);
+  (void)cipc_futex_wake(&waiter->granted, 1);
+}
+
 static void wake_turn(struct turn *turn) {
   for (struct turn_waiter *waiter = turn->first; waiter != NULL; waiter = waiter->next) {
-    (void)pthread_cond_signal(&waiter->granted);
+    grant(waiter);
   }
 }
 
@@ -309,14 +305,14 @@ static void close_locked(cipc_connection_t *connection) {
 }
 
 void cipc_connection_close(cipc_connection_t *connection) {
-  (void)pthread_mutex_lock(&connection->guard);
+  cipc_guard_lock(&connection->guard);
   close_locked(connection);
   release(connection);
 }
 
 void cipc_connection_free(cipc_connection_t *connection) {
   if (connection == NULL) return;
-  (void)pthread_mutex_lock(&connection->guard);
+  cipc_guard_lock(&connection->guard);
   close_locked(connection);
   connection->freed = true;
   release(connection);
@@ -341,14 +337,7 @@ static int take_turn(cipc_connection_t *connection, struct turn *turn, cipc_dead
     return 0;
   }
   if (deadline <= CIPC_IMMEDIATELY) return CIPC_EBUSY;
-  struct turn_waiter self = {.next = NULL, .has_turn = false};
-  pthread_condattr_t attributes;
-  if (pthread_condattr_init(&attributes) != 0) return CIPC_ENOMEM;
-  (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-  int error = pthread_cond_init(&self.granted, &attributes);
-  (void)pthread_condattr_destroy(&attributes);
-  if (error != 0) return -error;
-
+  struct turn_waiter self = {.next = NULL, .granted = 0, .has_turn = false};
   struct turn_waiter **place = &turn->first;
   while (*place != NULL) place = &(*place)->next;
   *place = &self;
@@ -357,11 +346,10 @@ static int take_turn(cipc_connection_t *connection, struct turn *turn, cipc_dead
   cipc_interrupt_hold(&hold);
   while (status == 0 && !self.has_turn && !connection->closed) {
     cipc_deadline_t end = cipc_interrupt_step(&hold, deadline, deadline);
-    struct timespec until = cipc_clock_timespec(end);
-    error = end == CIPC_NO_DEADLINE
-                ? pthread_cond_wait(&self.granted, &connection->guard)
-                : pthread_cond_timedwait(&self.granted, &connection->guard, &until);
-    if (error != ETIMEDOUT || self.has_turn || connection->closed) continue;
+    cipc_guard_unlock(&connection->guard);
+    int waited = cipc_futex_wait_until(&self.granted, 0, end);
+    cipc_guard_lock(&connection->guard);
+    if (waited != CIPC_ETIMEDOUT || self.has_turn || connection->closed) continue;
     status = end == deadline ? CIPC_ETIMEDOUT : cipc_interrupt_held(&hold);
   }
   cipc_interrupt_let_go(&hold);
@@ -370,7 +358,6 @@ static int take_turn(cipc_connection_t *connection, struct turn *turn, cipc_dead
     for (place = &turn->first; *place != &self;) place = &(*place)->next;
     *place = self.next;
   }
-  (void)pthread_cond_destroy(&self.granted);
   return status;
 }
 
@@ -381,7 +368,7 @@ static void pass_turn(struct turn *turn) {
   if (next == NULL) return;
   turn->first = next->next;
   next->has_turn = true;
-  (void)pthread_cond_signal(&next->granted);
+  grant(next);
 }
 
 /// With the guard, which it releases; the connection may be gone afterwards.
@@ -393,7 +380,7 @@ static void leave_locked(cipc_connection_t *connection) {
 /// Makes the caller a user that has the turn.
 static int enter(cipc_connection_t *connection, struct turn *turn, unsigned direction,
                  cipc_deadline_t deadline) {
-  (void)pthread_mutex_lock(&connection->guard);
+  cipc_guard_lock(&connection->guard);
   connection->users++;
   int status = 0;
   if (connection->closed) {
@@ -406,7 +393,7 @@ static int enter(cipc_connection_t *connection, struct turn *turn, unsigned dire
   if (status < 0) {
     leave_locked(connection);
   } else {
-    (void)pthread_mutex_unlock(&connection->guard);
+    cipc_guard_unlock(&connection->guard);
   }
   return status;
 }
@@ -429,7 +416,7 @@ static void break_locked(cipc_connection_t *connection) {
 /// The eventfd that tells whoever waits inside of the end, made when it is first needed. -1: there
 /// is none to be had.
 static int wake_descriptor(cipc_connection_t *connection) {
-  (void)pthread_mutex_lock(&connection->guard);
+  cipc_guard_lock(&connection->guard);
   if (connection->wake >= 0 && connection->wake_fork != cipc_fork_count) {
     (void)close(connection->wake);
     connection->wake = -1;
@@ -439,7 +426,7 @@ static int wake_descriptor(cipc_connection_t *connection) {
     connection->wake = eventfd(connection->closed ? 1 : 0, EFD_CLOEXEC | EFD_NONBLOCK);
   }
   int wake = connection->wake;
-  (void)pthread_mutex_unlock(&connection->guard);
+  cipc_guard_unlock(&connection->guard);
   return wake;
 }
 
@@ -517,7 +504,7 @@ int cipc_connection_send(cipc_connection_t *connection, const void *bytes, size_
                                         : cipc_frame_writer_init(&writer, connection->kind, bytes,
                                                                  length, descriptors, count, 0);
   if (status == 0) status = send_until(connection, &writer, false, deadline);
-  (void)pthread_mutex_lock(&connection->guard);
+  cipc_guard_lock(&connection->guard);
   if (breaks(connection, status, writer.sent)) break_locked(connection);
   pass_turn(&connection->sending);
   leave_locked(connection);
@@ -529,7 +516,7 @@ static int enter_again(cipc_connection_t *connection, uint64_t progress, cipc_de
   if (progress == 0) {
     return enter(connection, &connection->sending, CIPC_CONNECTION_WRITABLE, deadline);
   }
-  (void)pthread_mutex_lock(&connection->guard);
+  cipc_guard_lock(&connection->guard);
   connection->users++;
   int status = connection->closed                ? CIPC_ECLOSED
                : progress != connection->partial ? CIPC_EINVAL
@@ -537,14 +524,14 @@ static int enter_again(cipc_connection_t *connection, uint64_t progress, cipc_de
   if (status < 0) {
     leave_locked(connection);
   } else {
-    (void)pthread_mutex_unlock(&connection->guard);
+    cipc_guard_unlock(&connection->guard);
   }
   return status;
 }
 
 /// Leaves a send that can be gone on with: it keeps the turn once something is out.
 static void leave_sending(cipc_connection_t *connection, int status, bool more, uint64_t progress) {
-  (void)pthread_mutex_lock(&connection->guard);
+  cipc_guard_lock(&connection->guard);
   if (!more && breaks(connection, status, progress)) break_locked(connection);
   connection->partial = more ? progress : 0;
   if (connection->partial == 0) pass_turn(&connection->sending);
@@ -588,7 +575,7 @@ int cipc_connection_send_step(cipc_connection_t *connection, const void *bytes, 
 
 void cipc_connection_abandon(cipc_connection_t *connection, uint64_t progress) {
   if (progress == 0) return;
-  (void)pthread_mutex_lock(&connection->guard);
+  cipc_guard_lock(&connection->guard);
   connection->users++;
   if (!connection->closed && connection->partial == progress) {
     break_locked(connection);
@@ -602,9 +589,9 @@ void cipc_connection_abandon(cipc_connection_t *connection, uint64_t progress) {
 
 /// With `stepping`, which it releases meanwhile: waits until there is something to read.
 static int wait_readable(cipc_connection_t *connection, cipc_deadline_t deadline) {
-  (void)pthread_mutex_unlock(&connection->stepping);
+  cipc_guard_unlock(&connection->stepping);
   int status = wait_ready(connection, connection->fd, POLLIN, deadline);
-  (void)pthread_mutex_lock(&connection->stepping);
+  cipc_guard_lock(&connection->stepping);
   return status;
 }
 
@@ -667,15 +654,15 @@ static bool is_fatal(int status) {
 /// Makes the caller a user that has the receiving turn, and `stepping`.
 static int enter_receiving(cipc_connection_t *connection, cipc_deadline_t deadline) {
   int status = enter(connection, &connection->receiving, CIPC_CONNECTION_READABLE, deadline);
-  if (status == 0) (void)pthread_mutex_lock(&connection->stepping);
+  if (status == 0) cipc_guard_lock(&connection->stepping);
   return status;
 }
 
 static void leave_receiving(cipc_connection_t *connection, int status) {
   // Read with the turn, before it is passed on.
   bool buffered = cipc_frame_reader_buffered(&connection->reader);
-  (void)pthread_mutex_unlock(&connection->stepping);
-  (void)pthread_mutex_lock(&connection->guard);
+  cipc_guard_unlock(&connection->stepping);
+  cipc_guard_lock(&connection->guard);
   if (is_fatal(status)) break_locked(connection);
   // Their message is no longer in the socket, where they look.
   if (buffered) wake_pollers(connection);
@@ -770,7 +757,7 @@ static int send_byte(cipc_connection_t *connection, uint8_t byte, const int *des
     if (status == CIPC_ETIMEDOUT && !is_full) status = 0;
     if (status < 0) break;
   }
-  (void)pthread_mutex_lock(&connection->guard);
+  cipc_guard_lock(&connection->guard);
   pass_turn(&connection->sending);
   leave_locked(connection);
   return status;
@@ -833,10 +820,10 @@ static int poll_locked(const cipc_connection_t *connection) {
 }
 
 int cipc_connection_poll(cipc_connection_t *connection, cipc_deadline_t deadline) {
-  (void)pthread_mutex_lock(&connection->guard);
+  cipc_guard_lock(&connection->guard);
   int status = poll_locked(connection);
   if (status != CIPC_EAGAIN) {
-    (void)pthread_mutex_unlock(&connection->guard);
+    cipc_guard_unlock(&connection->guard);
     return status;
   }
   connection->users++;
@@ -845,12 +832,12 @@ int cipc_connection_poll(cipc_connection_t *connection, cipc_deadline_t deadline
   // In the list before anybody can leave a message: from here on no wake-up is lost.
   connection->pollers = &self;
   while (status == CIPC_EAGAIN) {
-    (void)pthread_mutex_unlock(&connection->guard);
+    cipc_guard_unlock(&connection->guard);
     int waited = wait_either(connection->fd, POLLIN, self.wake, deadline);
     uint64_t drained;
     // Before the next look, so that what comes after it wakes again.
     if (self.wake >= 0 && read(self.wake, &drained, sizeof drained) < 0) drained = 0;
-    (void)pthread_mutex_lock(&connection->guard);
+    cipc_guard_lock(&connection->guard);
     status = poll_locked(connection);
     if (status == CIPC_EAGAIN) status = waited;
   }
@@ -871,16 +858,16 @@ static int duplicate_descriptor(int fd, int *copy) {
 
 int cipc_connection_descriptor(cipc_connection_t *connection, int *fd) {
   *fd = -1;
-  (void)pthread_mutex_lock(&connection->guard);
+  cipc_guard_lock(&connection->guard);
   int status = connection->closed ? CIPC_ECLOSED : duplicate_descriptor(connection->fd, fd);
   connection->is_alone = false;
-  (void)pthread_mutex_unlock(&connection->guard);
+  cipc_guard_unlock(&connection->guard);
   return status;
 }
 
 int cipc_connection_watch(cipc_connection_t *connection, int descriptors[2]) {
   descriptors[0] = descriptors[1] = -1;
-  (void)pthread_mutex_lock(&connection->guard);
+  cipc_guard_lock(&connection->guard);
   int status = poll_locked(connection);
   if (status == 0 || status == CIPC_EAGAIN) {
     bool is_something = status == 0;
@@ -900,14 +887,14 @@ int cipc_connection_watch(cipc_connection_t *connection, int descriptors[2]) {
     descriptors[0] = connection->fd;
     descriptors[1] = connection->ahead;
   }
-  (void)pthread_mutex_unlock(&connection->guard);
+  cipc_guard_unlock(&connection->guard);
   return status;
 }
 
 int cipc_connection_duplicate(cipc_connection_t *connection, cipc_connection_t **duplicate) {
   *duplicate = NULL;
   (void)pthread_mutex_lock(&list_guard);
-  (void)pthread_mutex_lock(&connection->guard);
+  cipc_guard_lock(&connection->guard);
   int status = 0;
   if (connection->closed) {
     status = CIPC_ECLOSED;
@@ -927,7 +914,7 @@ int cipc_connection_duplicate(cipc_connection_t *connection, cipc_connection_t *
     connection->is_alone = false;
     (*duplicate)->is_foreign = connection->is_foreign;
   }
-  (void)pthread_mutex_unlock(&connection->guard);
+  cipc_guard_unlock(&connection->guard);
   (void)pthread_mutex_unlock(&list_guard);
   return status;
 }
@@ -990,7 +977,7 @@ static int copy_reader(const cipc_frame_reader_t *reader, cipc_connection_state_
 int cipc_connection_export(cipc_connection_t *connection, cipc_connection_state_t *state) {
   memset(state, 0, sizeof *state);
   state->descriptor = -1;
-  (void)pthread_mutex_lock(&connection->guard);
+  cipc_guard_lock(&connection->guard);
   int status = 0;
   if (connection->closed) {
     status = CIPC_ECLOSED;
@@ -1004,7 +991,7 @@ int cipc_connection_export(cipc_connection_t *connection, cipc_connection_state_
     state->maximum = connection->maximum;
     connection->is_alone = false;
   }
-  (void)pthread_mutex_unlock(&connection->guard);
+  cipc_guard_unlock(&connection->guard);
   if (status < 0) cipc_connection_state_dispose(state);
   return status;
 }
@@ -1050,7 +1037,7 @@ int cipc_connection_credentials(cipc_connection_t *connection, cipc_credentials_
   memset(credentials, 0, sizeof *credentials);
   struct ucred found;
   socklen_t size = sizeof found;
-  (void)pthread_mutex_lock(&connection->guard);
+  cipc_guard_lock(&connection->guard);
   int status = connection->closed                    ? CIPC_ECLOSED
                : connection->kind != CIPC_FRAME_UNIX ? CIPC_EOPNOTSUPP
                                                      : 0;
@@ -1058,7 +1045,7 @@ int cipc_connection_credentials(cipc_connection_t *connection, cipc_credentials_
   if (status == 0 && getsockopt(connection->fd, SOL_SOCKET, SO_PEERCRED, &found, &size) < 0) {
     status = -errno;
   }
-  (void)pthread_mutex_unlock(&connection->guard);
+  cipc_guard_unlock(&connection->guard);
   if (status < 0) return status;
   credentials->process = found.pid;
   credentials->user = found.uid;
@@ -1069,13 +1056,13 @@ int cipc_connection_credentials(cipc_connection_t *connection, cipc_credentials_
 int cipc_connection_peer_address(cipc_connection_t *connection, cipc_address_t *address) {
   memset(address, 0, sizeof *address);
   socklen_t size = sizeof address->storage;
-  (void)pthread_mutex_lock(&connection->guard);
+  cipc_guard_lock(&connection->guard);
   int status = connection->closed ? CIPC_ECLOSED : 0;
   if (status == 0 &&
       getpeername(connection->fd, (struct sockaddr *)(void *)address->storage.bytes, &size) < 0) {
     status = errno == ENOTSOCK ? CIPC_EOPNOTSUPP : -errno;
   }
-  (void)pthread_mutex_unlock(&connection->guard);
+  cipc_guard_unlock(&connection->guard);
   if (status < 0) return status;
   address->length = (uint32_t)size;
   return cipc_address_kind(address) == 0 ? CIPC_EOPNOTSUPP : 0;
@@ -1086,15 +1073,15 @@ int cipc_connection_peer_address(cipc_connection_t *connection, cipc_address_t *
 static void fork_prepare(void) {
   (void)pthread_mutex_lock(&list_guard);
   for (cipc_connection_t *connection = all; connection != NULL; connection = connection->next) {
-    (void)pthread_mutex_lock(&connection->stepping);
-    (void)pthread_mutex_lock(&connection->guard);
+    cipc_guard_lock(&connection->stepping);
+    cipc_guard_lock(&connection->guard);
   }
 }
 
 static void fork_parent(void) {
   for (cipc_connection_t *connection = all; connection != NULL; connection = connection->next) {
-    (void)pthread_mutex_unlock(&connection->guard);
-    (void)pthread_mutex_unlock(&connection->stepping);
+    cipc_guard_unlock(&connection->guard);
+    cipc_guard_unlock(&connection->stepping);
   }
   fork_moment++;
   (void)pthread_mutex_unlock(&list_guard);
@@ -1125,8 +1112,8 @@ static void fork_child(void) {
     forget_users(connection);
     // What the parent's threads were to do as they leave.
     if (connection->closed) end(connection);
-    (void)pthread_mutex_unlock(&connection->guard);
-    (void)pthread_mutex_unlock(&connection->stepping);
+    cipc_guard_unlock(&connection->guard);
+    cipc_guard_unlock(&connection->stepping);
     if (connection->freed) discard(connection);
   }
   (void)pthread_mutex_unlock(&list_guard);

@@ -71,10 +71,11 @@ static void *serve(void *unused) {
   return NULL;
 }
 
-/// What never blocks, and is told without asking the file system, which may be the peer's: shared
-/// memory and pipes.
+int cipc_descriptor_is_memory(int descriptor) { return fcntl(descriptor, F_GET_SEALS) >= 0; }
+
+/// What never blocks: shared memory and pipes.
 static bool is_harmless(int descriptor) {
-  return fcntl(descriptor, F_GET_SEALS) >= 0 || fcntl(descriptor, F_GETPIPE_SZ) >= 0;
+  return cipc_descriptor_is_memory(descriptor) || fcntl(descriptor, F_GETPIPE_SZ) >= 0;
 }
 
 void cipc_descriptor_drop(int descriptor) {

@@ -388,7 +388,8 @@ static int take_control(cipc_frame_reader_t *reader, struct msghdr *message, siz
 }
 
 /// Shortens the vector to what can be read without receiving descriptors. The peek has no room for
-/// them, so that it says whether there are any, and nothing is received or closed by it.
+/// them, so that it says whether there are any, also behind what it reads; and nothing is received
+/// or closed by it.
 static int look_for_descriptors(int fd, struct iovec *vector) {
   struct msghdr message = {.msg_iov = vector};
   message.msg_iovlen = 1;

@@ -21,6 +21,7 @@
 #include "connection.h"
 #include "descriptor.h"
 #include "fork_hooks.h"
+#include "guard.h"
 #include "interrupt.h"
 
 /// How long to try for the lock of a directory, in nanoseconds: listeners hold it for microseconds,
@@ -41,13 +42,13 @@ struct cipc_listener {
   // In the list of all, with its guard.
   cipc_listener_t *next, *previous;
 
-  pthread_mutex_t guard;  ///< for all below; never held while waiting
-  bool is_alone;          ///< no other process has the socket, as far as this library knows
-  int fd;                 ///< -1 once the last one out of a closed listener has closed it
-  int wake;               ///< eventfd that says "closed"
-  int kept;               ///< eventfd that says "raised", or -1 until somebody watches
-  unsigned wake_fork;     ///< `cipc_fork_count` when these were made
-  bool closed;            ///< written under guard, also read without it
+  cipc_guard_t guard;  ///< for all below; never held while waiting
+  bool is_alone;       ///< no other process has the socket, as far as this library knows
+  int fd;              ///< -1 once the last one out of a closed listener has closed it
+  int wake;            ///< eventfd that says "closed"
+  int kept;            ///< eventfd that says "raised", or -1 until somebody watches
+  unsigned wake_fork;  ///< `cipc_fork_count` when these were made
+  bool closed;         ///< written under guard, also read without it
   bool raised;
   unsigned users;  ///< threads inside
 };
@@ -225,11 +226,6 @@ static int make(cipc_listener_t **made, const cipc_address_t *address) {
   listener->directory = listener->wake = listener->kept = listener->fd = -1;
   listener->made_in = listener->wake_fork = cipc_fork_count;
   listener->is_alone = true;
-  int error = pthread_mutex_init(&listener->guard, NULL);
-  if (error != 0) {
-    free(listener);
-    return -error;
-  }
   enlist(listener);
   *made = listener;
   return 0;
@@ -374,7 +370,7 @@ static void set_level(int descriptor, bool is_raised) {
 }
 
 void cipc_listener_close(cipc_listener_t *listener) {
-  (void)pthread_mutex_lock(&listener->guard);
+  cipc_guard_lock(&listener->guard);
   if (!listener->closed) {
     unlink_path(listener);
     __atomic_store_n(&listener->closed, true, __ATOMIC_RELEASE);
@@ -382,7 +378,7 @@ void cipc_listener_close(cipc_listener_t *listener) {
     if (listener->wake_fork == cipc_fork_count) set_level(listener->wake, true);
   }
   release(listener);
-  (void)pthread_mutex_unlock(&listener->guard);
+  cipc_guard_unlock(&listener->guard);
 }
 
 int cipc_listener_closed(const cipc_listener_t *listener) {
@@ -396,7 +392,6 @@ void cipc_listener_free(cipc_listener_t *listener) {
   if (listener->kept >= 0) (void)close(listener->kept);
   if (listener->directory >= 0) (void)close(listener->directory);
   delist(listener);
-  (void)pthread_mutex_destroy(&listener->guard);
   free(listener);
 }
 
@@ -405,17 +400,17 @@ void cipc_listener_address(const cipc_listener_t *listener, cipc_address_t *addr
 }
 
 void cipc_listener_raise(cipc_listener_t *listener, int is_raised) {
-  (void)pthread_mutex_lock(&listener->guard);
+  cipc_guard_lock(&listener->guard);
   if (listener->raised != (is_raised != 0)) {
     listener->raised = is_raised != 0;
     if (listener->wake_fork == cipc_fork_count) set_level(listener->kept, listener->raised);
   }
-  (void)pthread_mutex_unlock(&listener->guard);
+  cipc_guard_unlock(&listener->guard);
 }
 
 int cipc_listener_watch(cipc_listener_t *listener, int descriptors[3]) {
   descriptors[0] = descriptors[1] = descriptors[2] = -1;
-  (void)pthread_mutex_lock(&listener->guard);
+  cipc_guard_lock(&listener->guard);
   int status = listener->closed ? CIPC_ECLOSED : own_wake(listener);
   if (status == 0 && listener->kept < 0) {
     listener->kept = eventfd(listener->raised ? 1 : 0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -426,7 +421,7 @@ int cipc_listener_watch(cipc_listener_t *listener, int descriptors[3]) {
     descriptors[1] = listener->wake;
     descriptors[2] = listener->kept;
   }
-  (void)pthread_mutex_unlock(&listener->guard);
+  cipc_guard_unlock(&listener->guard);
   return status;
 }
 
@@ -486,24 +481,24 @@ static int wait_for_client(const cipc_listener_t *listener, cipc_deadline_t dead
 int cipc_listener_accept(cipc_listener_t *listener, cipc_connection_t **connection,
                          uint64_t maximum, cipc_deadline_t deadline) {
   *connection = NULL;
-  (void)pthread_mutex_lock(&listener->guard);
+  cipc_guard_lock(&listener->guard);
   int status = listener->closed ? CIPC_ECLOSED : own_wake(listener);
   if (status < 0) {
-    (void)pthread_mutex_unlock(&listener->guard);
+    cipc_guard_unlock(&listener->guard);
     return status;
   }
   listener->users++;
   // The socket is open until the last user has left. Accepting and adopting do not wait, and are
   // under the guard, so that a fork finds the client with a connection or not there at all.
   while ((status = accept_client(listener, connection, maximum)) == CIPC_EAGAIN) {
-    (void)pthread_mutex_unlock(&listener->guard);
+    cipc_guard_unlock(&listener->guard);
     status = wait_for_client(listener, deadline);
-    (void)pthread_mutex_lock(&listener->guard);
+    cipc_guard_lock(&listener->guard);
     if (status < 0) break;
   }
   listener->users--;
   release(listener);
-  (void)pthread_mutex_unlock(&listener->guard);
+  cipc_guard_unlock(&listener->guard);
   return status;
 }
 
@@ -512,7 +507,7 @@ int cipc_listener_accept(cipc_listener_t *listener, cipc_connection_t **connecti
 static void fork_prepare(void) {
   (void)pthread_mutex_lock(&list_guard);
   for (cipc_listener_t *listener = all; listener != NULL; listener = listener->next) {
-    (void)pthread_mutex_lock(&listener->guard);
+    cipc_guard_lock(&listener->guard);
   }
 }
 
@@ -524,7 +519,7 @@ static void leave(bool is_child) {
       // What the parent's threads were to do as they leave.
       release(listener);
     }
-    (void)pthread_mutex_unlock(&listener->guard);
+    cipc_guard_unlock(&listener->guard);
   }
   (void)pthread_mutex_unlock(&list_guard);
 }

@@ -121,8 +121,9 @@ static void sweep_at_start(void) { cipc_waiter_call_first(sweep); }
 
 int cipc_process_watch(cipc_process_t *process, cipc_process_callback_t callback, void *context) {
   if (process == NULL || callback == NULL) return CIPC_EINVAL;
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  (void)pthread_once(&once, sweep_at_start);
+  // Each time, since it changes nothing: a fork in the middle of a pthread_once may block its
+  // child.
+  sweep_at_start();
   bool has_ended = cipc_process_try_reap(process);
   bool may_await = !has_ended && may_use_waiter();
   (void)pthread_mutex_lock(&guard);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "cipc/descriptor.h"
 #include "interrupt.h"
 #include "mismatch.h"
 #include "segment.h"
@@ -194,7 +195,7 @@ int cipc_ring_open(cipc_ring_t **ring, int descriptor, const cipc_ring_options_t
   if (own < 0) return -errno;
   int status = cipc_segment_open(&segment, own, &(cipc_segment_options_t){.type = &type});
   if (status < 0) {
-    (void)close(own);
+    cipc_descriptor_drop(own);
     return status;
   }
   status = adopt_found(ring, segment, options->flags);

@@ -11,6 +11,7 @@
 
 #include "clock.h"
 #include "fork_hooks.h"
+#include "guard.h"
 
 // The owner and the wait under way, if there is one, have a reference each: the wait's callback
 // may come after the owner has closed it.
@@ -18,7 +19,7 @@ struct cipc_watch {
   // In the list of all, with its guard.
   cipc_watch_t *next, *previous;
 
-  pthread_mutex_t guard;
+  cipc_guard_t guard;
   cipc_watch_subject_t subject;
   int descriptor;
   // Under the guard.
@@ -36,7 +37,6 @@ static void discard(cipc_watch_t *watch) {
   *(watch->previous != NULL ? &watch->previous->next : &all) = watch->next;
   if (watch->next != NULL) watch->next->previous = watch->previous;
   if (watch->descriptor >= 0) (void)close(watch->descriptor);
-  (void)pthread_mutex_destroy(&watch->guard);
   free(watch);
 }
 
@@ -45,11 +45,7 @@ int cipc_watch_open(cipc_watch_t **watch, const cipc_watch_subject_t *subject) {
   if (made == NULL) return CIPC_ENOMEM;
   made->subject = *subject;
   made->references = 1;
-  int status = -pthread_mutex_init(&made->guard, NULL);
-  if (status < 0) {
-    free(made);
-    return status;
-  }
+  int status = 0;
   // Under the list's guard, so that a fork finds it in the list or not there at all.
   (void)pthread_mutex_lock(&list_guard);
   made->descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -67,7 +63,7 @@ int cipc_watch_open(cipc_watch_t **watch, const cipc_watch_subject_t *subject) {
 // Takes the guard held.
 static void drop(cipc_watch_t *watch) {
   bool is_last = --watch->references == 0;
-  (void)pthread_mutex_unlock(&watch->guard);
+  cipc_guard_unlock(&watch->guard);
   if (!is_last) return;
   (void)pthread_mutex_lock(&list_guard);
   discard(watch);
@@ -78,7 +74,7 @@ static void drop(cipc_watch_t *watch) {
 static void wait_ended(void *context, int status) {
   (void)status;
   cipc_watch_t *watch = context;
-  (void)pthread_mutex_lock(&watch->guard);
+  cipc_guard_lock(&watch->guard);
   watch->is_waiting = false;
   // Fails only if it says so already as often as it can be said.
   ssize_t written = write(watch->descriptor, &(uint64_t){1}, sizeof(uint64_t));
@@ -87,7 +83,7 @@ static void wait_ended(void *context, int status) {
 }
 
 int cipc_watch_look(cipc_watch_t *watch) {
-  (void)pthread_mutex_lock(&watch->guard);
+  cipc_guard_lock(&watch->guard);
   int status = 0;
   if (!watch->is_waiting) {
     // Before the look: what happens behind it is told anew.
@@ -106,7 +102,7 @@ int cipc_watch_look(cipc_watch_t *watch) {
     watch->is_waiting = status == 0;
     if (watch->is_waiting) watch->references++;
   }
-  (void)pthread_mutex_unlock(&watch->guard);
+  cipc_guard_unlock(&watch->guard);
   return status;
 }
 
@@ -114,7 +110,7 @@ int cipc_watch_descriptor(const cipc_watch_t *watch) { return watch->descriptor;
 
 void cipc_watch_close(cipc_watch_t *watch) {
   if (watch == NULL) return;
-  (void)pthread_mutex_lock(&watch->guard);
+  cipc_guard_lock(&watch->guard);
   // Where it comes too late, the callback drops the reference that is its.
   if (watch->is_waiting && cipc_wait_cancel(watch->ticket) == 0) {
     watch->is_waiting = false;
@@ -128,13 +124,13 @@ void cipc_watch_close(cipc_watch_t *watch) {
 static void fork_prepare(void) {
   (void)pthread_mutex_lock(&list_guard);
   for (cipc_watch_t *watch = all; watch != NULL; watch = watch->next) {
-    (void)pthread_mutex_lock(&watch->guard);
+    cipc_guard_lock(&watch->guard);
   }
 }
 
 static void fork_parent(void) {
   for (cipc_watch_t *watch = all; watch != NULL; watch = watch->next) {
-    (void)pthread_mutex_unlock(&watch->guard);
+    cipc_guard_unlock(&watch->guard);
   }
   (void)pthread_mutex_unlock(&list_guard);
 }
@@ -152,7 +148,7 @@ static void fork_child(void) {
       watch->descriptor = -1;
     }
     if (own >= 0) (void)close(own);
-    (void)pthread_mutex_unlock(&watch->guard);
+    cipc_guard_unlock(&watch->guard);
     if (watch->references == 0) discard(watch);
   }
   (void)pthread_mutex_unlock(&list_guard);

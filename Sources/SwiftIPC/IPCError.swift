@@ -129,10 +129,11 @@ public struct IPCError: Error, Hashable, Sendable {
 }
 
 extension IPCError: CustomStringConvertible {
-  /// The code, the context, the system's number and the element, in one line.
+  /// The code, the context, the system's number and the element, in one line: what a peer may have said
+  /// is escaped.
   public var description: String {
     var text = code.rawValue
-    if !context.isEmpty { text += ": " + context }
+    if !context.isEmpty { text += ": " + context.escaped }
     if let errno { text += " (errno \(errno))" }
     if let taskIndex { text += " (element \(taskIndex))" }
     return text
@@ -184,7 +185,7 @@ extension IPCError.Code {
       case CIPC_ENOTWRITABLE: .notWritable
       case CIPC_EMSGSIZE, CIPC_EFRAMETOOLONG: .messageTooLong
       case CIPC_ETRUNCATED, CIPC_EFRAMELENGTH: .malformedFrame
-      case CIPC_EDESCRIPTORSLOST, CIPC_EDESCRIPTORCOUNT: .descriptorsLost
+      case CIPC_EDESCRIPTORSLOST, CIPC_EDESCRIPTORCOUNT, CIPC_EDESCRIPTORSREFUSED: .descriptorsLost
       case CIPC_ENOSYS, CIPC_EOPNOTSUPP: .unsupported
       case CIPC_ENOBOOTSTRAP, CIPC_EBOOTSTRAP: .bootstrapFailed
       case CIPC_ETHREADS: .multipleThreads

@@ -58,36 +58,13 @@ extension RemoteError: CustomStringConvertible {
       let element = taskIndex.map { " for element \($0)" } ?? ""
       text += " (thrown in \(worker)\(element))"
     }
-    return Self.line(text)
-  }
-
-  static func line(_ text: String) -> String {
-    if text.unicodeScalars.allSatisfy({ !isControl($0) }) { return text }
-    var line = ""
-    for scalar in text.unicodeScalars {
-      if isControl(scalar) {
-        line += scalar.escaped(asASCII: true)
-      } else {
-        line.unicodeScalars.append(scalar)
-      }
-    }
-    return line
-  }
-
-  private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
-    switch scalar.properties.generalCategory {
-    // Directions, too, make a terminal show something else than there is.
-    case .control, .lineSeparator, .paragraphSeparator: true
-    case .format:
-      (0x202A...0x202E).contains(scalar.value) || (0x2066...0x2069).contains(scalar.value)
-    default: false
-    }
+    return text.escaped
   }
 }
 
 extension RemoteError: CustomDebugStringConvertible {
   /// The description, and the trace in the lines below it.
   public var debugDescription: String {
-    trace.reduce(description) { text, line in text + "\n  " + Self.line(line) }
+    trace.reduce(description) { text, line in text + "\n  " + line.escaped }
   }
 }

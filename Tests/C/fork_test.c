@@ -301,6 +301,29 @@ static void connections_that_are_closed_under_users(void) {
   fork_during(close_under_users, 2, a_new_pair_works);
 }
 
+/// All of their locks are taken at once: tools that count those of a thread have limits.
+static void forks_with_many_connections(void) {
+  enum { PAIRS = 200 };
+  cipc_connection_t *pairs[PAIRS][2];
+  for (int i = 0; i < PAIRS; i++) {
+    CHECK_EQUAL(cipc_connection_pair(&pairs[i][0], &pairs[i][1], 0), 0);
+  }
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    for (int i = 0; i < PAIRS; i++) {
+      cipc_connection_free(pairs[i][0]);
+      cipc_connection_free(pairs[i][1]);
+    }
+    _exit(0);
+  }
+  CHECK_EQUAL(child_join(child), 0);
+  for (int i = 0; i < PAIRS; i++) {
+    cipc_connection_free(pairs[i][0]);
+    cipc_connection_free(pairs[i][1]);
+  }
+}
+
 // MARK: Listeners
 
 static cipc_listener_t *listener;
@@ -408,10 +431,12 @@ static void listeners_that_are_opened_and_closed(void) {
 /// In memory without a segment: nothing but the wait itself prepares for forks.
 static cipc_event_t *event;
 
-static void *sleep_on_word(void *unused) {
-  (void)unused;
-  while (goes_on()) {
-    cipc_wait_t wait = {&event->word, __atomic_load_n(&event->word, __ATOMIC_RELAXED)};
+static void *sleep_on_word(void *number) {
+  uint32_t words[2] = {0, 0};
+  for (int i = 0; goes_on(); i++) {
+    // Another word each time: then the segment is looked up that it lies in. Most waits end at
+    // once.
+    cipc_wait_t wait = {&words[i & 1], number != NULL};
     int status = cipc_wait_sleep(&wait, cipc_clock_deadline(20000));
     CHECK(status == 0 || status == CIPC_ETIMEDOUT || status == CIPC_WAIT_LOOK);
   }
@@ -637,6 +662,8 @@ static void *drop_in_thread(void *unused) {
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
     cipc_descriptor_drop(ends[0]);
     cipc_descriptor_drop(ends[1]);
+    // Dropping is quicker than closing.
+    while (cipc_descriptor_is_dropping()) (void)sched_yield();
   }
   return NULL;
 }
@@ -702,6 +729,7 @@ int main(int argc, char **argv) {
   TEST(connections_that_are_made_and_freed);
   TEST(connections_that_are_used_in_steps);
   TEST(connections_that_are_closed_under_users);
+  TEST(forks_with_many_connections);
   TEST(listeners_that_are_accepted_at);
   TEST(listeners_that_are_waited_at);
   TEST(listeners_that_are_opened_and_closed);

@@ -416,17 +416,40 @@ static void one_takes_a_stale_path_over(void) {
   }
 }
 
-/// A directory that somebody has locked for other reasons costs a second and the take-over, and
-/// nothing else.
+static void make_stale(const cipc_address_t *address) {
+  int stale = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  CHECK(bind(stale, (const struct sockaddr *)(const void *)address->storage.bytes,
+             address->length) == 0);
+  CHECK(close(stale) == 0);
+}
+
+/// Any user can lock a directory that everybody may read, for as long as they like: a stale path is
+/// taken over all the same, and opening and closing wait for nobody.
 static void a_locked_directory_is_no_obstacle(void) {
-  char path[64];
-  cipc_address_t address = path_address(path);
   int directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   CHECK(directory >= 0 && flock(directory, LOCK_EX) == 0);
-  cipc_listener_t *listener = listening(&address);
+  for (int is_stale = 0; is_stale < 2; is_stale++) {
+    char path[64];
+    cipc_address_t address = path_address(path);
+    if (is_stale) make_stale(&address);
+    cipc_deadline_t before = cipc_clock_now();
+    cipc_listener_t *listener = listening(&address);
+    converse(listener);
+    CHECK_EQUAL(open_status(&address), CIPC_EADDRINUSE);
+    cipc_listener_free(listener);
+    // The lock used to be waited for, for a second each time.
+    CHECK(cipc_clock_now() - before < INT64_C(900000000));
+    CHECK(!is_there(path));
+  }
   CHECK(close(directory) == 0);
-  cipc_listener_free(listener);
-  CHECK(!is_there(path));
+}
+
+/// The take-over without the lock: what was moved aside and turns out to be alive comes back.
+static void one_takes_a_stale_path_over_without_the_lock(void) {
+  int directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  CHECK(directory >= 0 && flock(directory, LOCK_EX) == 0);
+  one_takes_a_stale_path_over();
+  CHECK(close(directory) == 0);
 }
 
 static void *accept_blocking(void *argument) {
@@ -535,7 +558,10 @@ static void no_descriptors_left(void) {
   cipc_listener_t *listener = listening(&address);
   int watched[3];
   CHECK_EQUAL(cipc_listener_watch(listener, watched), 0);
-  int fd;
+  int fd, known_fd;
+  cipc_connection_t *known;
+  CHECK_EQUAL(cipc_address_connect(&address, &known_fd, 0), 0);
+  CHECK_EQUAL(cipc_listener_accept(listener, &known, 0, CIPC_NO_DEADLINE), 0);
   CHECK_EQUAL(cipc_address_connect(&address, &fd, 0), 0);
   struct rlimit limit, none;
   CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
@@ -544,6 +570,12 @@ static void no_descriptors_left(void) {
   CHECK(lowest >= 0 && close(lowest) == 0);
   none.rlim_cur = (rlim_t)lowest;
   CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+  // Who somebody is can be told all the same, since it decides about whom to admit.
+  cipc_credentials_t credentials;
+  cipc_address_t from;
+  CHECK_EQUAL(cipc_connection_credentials(known, &credentials), 0);
+  CHECK(credentials.process == getpid() && credentials.user == geteuid());
+  CHECK_EQUAL(cipc_connection_peer_address(known, &from), CIPC_EOPNOTSUPP);
   cipc_connection_t *connection;
   for (int i = 0; i < 3; i++) {
     CHECK_EQUAL(cipc_listener_accept(listener, &connection, 0, CIPC_NO_DEADLINE), CIPC_EMFILE);
@@ -554,7 +586,8 @@ static void no_descriptors_left(void) {
   CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
   CHECK_EQUAL(cipc_listener_accept(listener, &connection, 0, CIPC_IMMEDIATELY), 0);
   cipc_connection_free(connection);
-  CHECK(close(fd) == 0);
+  cipc_connection_free(known);
+  CHECK(close(fd) == 0 && close(known_fd) == 0);
   cipc_listener_free(listener);
 }
 
@@ -588,6 +621,7 @@ int main(void) {
   TEST(a_forked_child_accepts);
   TEST(one_takes_a_stale_path_over);
   TEST(a_locked_directory_is_no_obstacle);
+  TEST(one_takes_a_stale_path_over_without_the_lock);
   TEST(closing_wakes_who_accepts);
   TEST(deadlines);
   TEST(watching);

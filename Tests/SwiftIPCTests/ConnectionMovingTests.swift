@@ -48,6 +48,30 @@ private struct ForgedTicket: Codable {
     #expect(code { try reader.receiveBytes() } == .peerClosed)
   }
 
+  /// What the carrying connection allows is what its owner wants to take from the peer.
+  @Test func aConnectionInAMessageHasTheLimitOfItsCarrier() async throws {
+    let (carrier, receiver) = try Connection.pair(maximumMessageSize: 5000)
+    let (_, large) = try Connection.pair(maximumMessageSize: 400 << 20)
+    let (_, small) = try Connection.pair(maximumMessageSize: 100)
+    try await carrier.send(Parcel(name: "two", connections: [large, small]))
+    let parcel = try await receiver.receive(Parcel.self)
+    #expect(parcel.connections.map(\.maximumMessageSize) == [5000, 100])
+    // What a child returns; and what it is given, which it takes from its own program.
+    let (_, given) = try Connection.pair(maximumMessageSize: 400 << 20)
+    let child = try ChildProcess.start(given) { given in
+      let (_, made) = try Connection.pair(maximumMessageSize: 300 << 20)
+      return Limited(seen: given.maximumMessageSize, made: made)
+    }
+    let limited = try await child.value
+    #expect(limited.seen == 400 << 20)
+    #expect(limited.made.maximumMessageSize == Connection.defaultMaximumMessageSize)
+  }
+
+  struct Limited: Codable, Sendable {
+    var seen: Int
+    var made: Connection
+  }
+
   @Test func descriptorsReadAheadMoveToo() throws {
     let (carrier, receiver) = try Connection.pair()
     let (a, b) = try Connection.pair()

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CTestSupport
 import Glibc
 import Synchronization
 import Testing
@@ -61,6 +62,24 @@ import Testing
     // What was asked of us is no answer of the other end's.
     let reflected = client.receive(step.replies[0])
     #expect(reason(reflected.outcome) != nil && reflected.replies == [Array("#FAILURE#".utf8)])
+  }
+
+  /// A false listener without the key, to which a client connects twice: it asks the one what the other
+  /// wants to know.
+  @Test func aChallengeOfOursIsNotAnswered() {
+    let strange = Array("#CHALLENGE#{sha256}".utf8) + [UInt8](repeating: 1, count: 40)
+    var first: Handshake? = Handshake(.client, .toy("k"))
+    _ = first?.receive(strange)
+    let challenge = first?.receive(Array("#WELCOME#".utf8)).replies[0] ?? []
+    #expect(challenge.count == 11 + 8 + 40)
+    var second = Handshake(.client, .toy("k"))
+    let step = second.receive(challenge)
+    #expect(reason(step.outcome)?.contains("challenge of our own") == true)
+    #expect(step.replies.isEmpty)
+    // Over with its handshake: nobody can answer it any more, so it may be answered.
+    first = nil
+    var third = Handshake(.client, .toy("k"))
+    #expect(third.receive(challenge).outcome == .goesOn)
   }
 
   @Test func challengesAreNeverTheSame() {
@@ -190,6 +209,49 @@ import Testing
     try shaking.join()
     try await other.send(1)
     #expect(try await raw.receive(Int.self) == 1)
+  }
+
+  /// Descriptors of somebody who has not proved anything: the client is dropped, none is opened, and
+  /// the next client does not notice.
+  @Test func descriptorsBeforeTheProofAreRefused() async throws {
+    let refused = Mutex<[IPCError]>([])
+    let listener = try listener { options in
+      options.refused = { _, error in refused.withLock { $0.append(error) } }
+    }
+    var ends: [Int32] = [-1, -1]
+    #expect(unsafe test_pipe(&ends) == 0)
+    defer { for end in ends { Glibc.close(end) } }
+    let inode = test_inode(ends[0])
+    let before = test_count_descriptors(inode)
+    let hostile = try await Connection.connect(to: folder.address())
+    _ = try await hostile.receiveBytes()
+    try await hostile.send(bytes: Array("anything".utf8), descriptors: [ends[0], ends[1]])
+    async let accepted = listener.accept()
+    let client = try await connect()
+    let server = try await accepted
+    #expect(refused.withLock { $0.map(\.code) } == [.authenticationFailed])
+    #expect(refused.withLock { $0[0].context.contains("descriptors") })
+    #expect(test_count_descriptors(inode) == before)
+    // Afterwards they are welcome.
+    try await client.send(bytes: [1], descriptors: [ends[0]])
+    let (_, received) = try await server.receiveBytesAndDescriptors()
+    #expect(received.count == 1)
+    for descriptor in received { Glibc.close(descriptor) }
+  }
+
+  /// A client is as wary of who listens.
+  @Test func descriptorsOfAFalseListenerAreRefused() async throws {
+    let listener = try Listener(at: folder.address())
+    let connecting = Task { try await connect() }
+    let server = try await listener.accept()
+    let challenge = Handshake(.listener, .toy("other")).begin()[0]
+    try await server.send(bytes: challenge, descriptors: [0])
+    do {
+      _ = try await connecting.value
+      Issue.record("connected")
+    } catch let error as IPCError {
+      #expect(error.code == .authenticationFailed && error.context.contains("descriptors"))
+    }
   }
 
   @Test func aStrangerIsPassedOver() async throws {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CTestSupport
 import Glibc
 import SwiftIPC
 import Synchronization
@@ -147,6 +148,80 @@ private func unlistenedPort() throws -> (socket: Int32, address: Connection.Addr
     for _ in 0..<3 { _ = try await listener.accept() }
     _ = try await connecting.value
     withExtendedLifetime(waiting) {}
+  }
+
+  /// Without a descriptor left the loop over clients waits, and goes on when there are some again.
+  @Test(.timeLimit(.minutes(60))) func acceptingSurvivesAShortageOfDescriptors() async throws {
+    let path = "\(folder.path)/short"
+    let child = try ChildProcess.start(path, options: .init(limits: .init(openFiles: 64))) { path in
+      try await ListenerTests.serveWithoutDescriptors(path)
+    }
+    #expect(try await child.value == 3)
+  }
+
+  private static func serveWithoutDescriptors(_ path: String) async throws -> Int {
+    let listener = try Listener(at: .unix(path))
+    let accepted = Mutex<[Connection]>([])
+    let serving = Task {
+      for try await connection in listener.connections {
+        accepted.withLock { $0.append(connection) }
+      }
+    }
+    // One that is accepted before, so that all is there that waiting needs.
+    let first = try await Connection.connect(to: .unix(path))
+    while accepted.withLock(\.count) < 1 { await Task.yield() }
+    let sockets = (0..<2).map { _ in
+      socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    }
+    var taken: [Int32] = []
+    while case let descriptor = dup(0), descriptor >= 0 { taken.append(descriptor) }
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
+    for socket in sockets {
+      let status = unsafe withUnsafePointer(to: &address) { address in
+        unsafe address.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
+          unsafe connect(socket, generic, socklen_t(MemoryLayout<sockaddr_un>.size))
+        }
+      }
+      if status != 0 { return -1 }
+    }
+    // Long enough for many looks, none of which ends it.
+    let (before, until) = (clock(), cipc_clock_now() + 500_000_000)
+    while cipc_clock_now() < until { usleep(10_000) }
+    // And it does not spin meanwhile.
+    if clock() - before > 300_000 { return -2 }
+    if accepted.withLock(\.count) != 1 { return -3 }
+    for descriptor in taken { Glibc.close(descriptor) }
+    while accepted.withLock(\.count) < 3 { await Task.yield() }
+    listener.close()
+    try await serving.value
+    for socket in sockets { Glibc.close(socket) }
+    withExtendedLifetime(first) {}
+    return accepted.withLock(\.count)
+  }
+
+  /// Those that connect all the time do not keep others from being accepted.
+  @Test func aClientThatIsNotAdmittedHoldsUpNobody() async throws {
+    var options = Listener.Options()
+    let seen = Mutex(0)
+    options.admits = { _ in
+      seen.withLock {
+        $0 += 1
+        return $0 > 40
+      }
+    }
+    let listener = try Listener(at: folder.address(), options: options)
+    let strangers = try (0..<40).map { _ in
+      try Connection.connect(to: folder.address(), timeout: .seconds(1))
+    }
+    async let accepted = listener.accept()
+    let client = try await Connection.connect(to: folder.address())
+    try await client.send(1)
+    #expect(try await accepted.receive(Int.self) == 1)
+    for stranger in strangers {
+      #expect(await code { try await stranger.receiveBytes() } == .peerClosed)
+    }
   }
 
   @Test func manyClientsAtOnce() async throws {

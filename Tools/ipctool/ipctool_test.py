@@ -316,6 +316,19 @@ def garbage_behind_a_header_is_an_error_and_not_a_crash(name):
     run("show", name)
 
 
+@test
+def names_do_nothing_to_a_terminal(name):
+    hostile = name + "\x1b[2J\nevil \u202e"
+    with open("/dev/shm" + hostile, "wb") as file:
+        file.write(b"x" * 100)
+    try:
+        for text in (run("ls", "--all"), run("show", hostile), run("rm", hostile, status=1)):
+            assert name + "\\u{1B}[2J\\u{A}" in text and "\\u{202E}" in text, text
+            assert "\x1b" not in text and "\u202e" not in text, text
+    finally:
+        os.unlink("/dev/shm" + hostile)
+
+
 def main():
     for function in TESTS:
         name = "/ipctool-test-%d" % os.getpid()

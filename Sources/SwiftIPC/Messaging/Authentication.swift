@@ -30,7 +30,11 @@
     /// Both ends prove that they know the key, by an HMAC of random bytes of the other's, before
     /// `accept` returns the connection. That says who was there at the beginning and no more: messages
     /// are neither encrypted nor protected against change, and somebody who can make a client connect
-    /// to them instead can relay the proof to the listener. Towards a network use TLS, or a tunnel.
+    /// to them instead can relay the proof to the listener. (A process answers no challenge that it has
+    /// issued itself over another connection in the same role; of other processes with the key it cannot
+    /// know.) Towards a network use TLS, or a tunnel.
+    ///
+    /// Until a peer has proved that it knows the key, no descriptors are taken from it.
     ///
     /// - Parameters:
     ///   - authenticationKey: Python's `authkey`, of any length.

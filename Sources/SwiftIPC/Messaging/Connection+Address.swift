@@ -24,13 +24,17 @@ extension Connection {
 }
 
 extension Connection.Address: CustomStringConvertible {
-  /// The path; the abstract name behind an `@`; or `host:port`.
+  /// The path; the abstract name behind an `@`; or `host:port`. On one line: a client's own path may
+  /// have any characters, and they are escaped here.
   public var description: String {
-    switch self {
-    case .unix(let path): path
-    case .abstract(let name): "@" + name
-    case .tcp(let host, let port): host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
-    }
+    let text =
+      switch self {
+      case .unix(let path): path
+      case .abstract(let name): "@" + name
+      case .tcp(let host, let port):
+        host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+      }
+    return text.escaped
   }
 }
 

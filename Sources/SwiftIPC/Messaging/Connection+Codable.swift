@@ -69,6 +69,10 @@ extension Connection: Codable {
 
   /// Receives a connection from another process: works inside a message alone.
   ///
+  /// Its `maximumMessageSize` is what the sender says, and at most that of the connection which carries
+  /// the message; in a child's or worker's result at most `defaultMaximumMessageSize`. What a child is
+  /// given by its parent is taken as it is.
+  ///
   /// - Throws: `IPCError` with `notTransferable` for another decoder, `malformedMessage` when what
   ///   came is not a connection.
   public convenience init(from decoder: any Decoder) throws {
@@ -79,11 +83,12 @@ extension Connection: Codable {
     }
     var state = unsafe cipc_connection_state_t()
     unsafe state.descriptor = -1
+    unsafe state.is_foreign = 1
     // Frees what the import did not take over: after success that is nothing.
     defer { unsafe cipc_connection_state_dispose(&state) }
     unsafe state.descriptor = try inbox.take(ticket.descriptor)
     unsafe state.flags = ticket.flags
-    unsafe state.maximum = ticket.maximum
+    unsafe state.maximum = min(ticket.maximum, inbox.maximumMessageSize)
     unsafe state.unread = Self.allocate(ticket.unread)
     unsafe state.unread_length = ticket.unread.count
     unsafe state.offsets = Self.allocate(ticket.offsets)

@@ -132,7 +132,7 @@ extension Connection {
   private func acknowledging(_ descriptors: [Int32], _ status: Int32) throws(IPCError) -> [Int32] {
     if status < 0 {
       close()
-      for descriptor in descriptors { closeDescriptor(descriptor) }
+      for descriptor in descriptors { cipc_descriptor_drop(descriptor) }
     }
     try check(status, wake: waitingToSend)
     return descriptors

@@ -115,7 +115,7 @@ extension Connection {
   )
   public func receive<T: Decodable>(_ type: T.Type, timeout: Duration? = nil) throws -> T {
     let (bytes, descriptors) = try receiveBytesAndDescriptors(timeout: timeout)
-    return try MessageDecoder().decode(type, from: bytes, inbox: DescriptorInbox(descriptors))
+    return try MessageDecoder().decode(type, from: bytes, inbox: inbox(descriptors))
   }
 
   /// Receives one message as a value of a type; suspends until there is one.
@@ -124,7 +124,11 @@ extension Connection {
   public func receive<T: Decodable>(_ type: T.Type, timeout: Duration? = nil) async throws -> T {
     let message = try await receive(withDescriptors: true, timeout)
     return try MessageDecoder().decode(
-      type, from: message.bytes, inbox: DescriptorInbox(message.descriptors))
+      type, from: message.bytes, inbox: inbox(message.descriptors))
+  }
+
+  fileprivate func inbox(_ descriptors: [Int32]) -> DescriptorInbox {
+    DescriptorInbox(descriptors, maximumMessageSize: maximumMessageSize)
   }
 
   /// Receives one message as mixed data. Blocks until there is one.
@@ -236,7 +240,7 @@ extension Connection {
         do {
           return .success(
             try MessageDecoder().decode(
-              Value.self, from: message.bytes, inbox: DescriptorInbox(message.descriptors)))
+              Value.self, from: message.bytes, inbox: connection.inbox(message.descriptors)))
         } catch {
           return .failure(error)
         }

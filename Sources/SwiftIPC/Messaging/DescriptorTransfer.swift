@@ -135,14 +135,21 @@ private final class OwnedDescriptor: Sendable {
 
 /// The descriptors that arrived with one message. Whatever nobody took is closed with it.
 package final class DescriptorInbox: Sendable {
+  /// The longest message, in bytes, of a connection in this one, whatever its sender says.
+  let maximumMessageSize: UInt64
   private let descriptors: Guarded<[Int32]>
   private let shared = Guarded<[Int: any Sendable & AnyObject]>([:])
 
   /// Takes over the descriptors given.
-  package init(_ descriptors: [Int32]) { self.descriptors = Guarded(descriptors) }
+  package init(
+    _ descriptors: [Int32], maximumMessageSize: Int = Connection.defaultMaximumMessageSize
+  ) {
+    self.descriptors = Guarded(descriptors)
+    self.maximumMessageSize = UInt64(maximumMessageSize)
+  }
 
   deinit {
-    descriptors.withLock { for descriptor in $0 where descriptor >= 0 { close(descriptor) } }
+    descriptors.withLock { for descriptor in $0 { cipc_descriptor_drop(descriptor) } }
   }
 
   /// Hands out the descriptor at an index that came from the message's bytes; the caller owns it.

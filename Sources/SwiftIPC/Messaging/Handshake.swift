@@ -57,7 +57,10 @@ struct Handshake {
   private let secret: Secret
   private var stage: Stage
   /// What we challenge with: the name of the digest that we prefer, and random bytes.
-  private let challenge: [UInt8]
+  private let issued: IssuedChallenge
+  private var challenge: [UInt8] { issued.message }
+  /// Whether the peer has proved that it knows the key. From then on it may send descriptors, too.
+  private(set) var hasProof = false
 
   private static let challengeMark = Array("#CHALLENGE#".utf8)
   private static let welcome = Array("#WELCOME#".utf8)
@@ -70,7 +73,7 @@ struct Handshake {
   init(_ role: Role, _ secret: Secret, nonce: [UInt8]) {
     self.role = role
     self.secret = secret
-    challenge = Array("{sha256}".utf8) + nonce
+    issued = IssuedChallenge(Array("{sha256}".utf8) + nonce, role)
     stage = role == .listener ? .response : .answer
   }
 
@@ -105,6 +108,9 @@ struct Handshake {
       return Self.failed("the peer sent no challenge")
     }
     let message = Array(message.dropFirst(Self.challengeMark.count))
+    if IssuedChallenge.isPending(message, role) {
+      return Self.failed("the peer sent a challenge of our own back")
+    }
     let digest: Digest
     if message.count == Self.bareChallengeLength {
       digest = .md5
@@ -158,6 +164,7 @@ struct Handshake {
     guard Self.areEqual(secret.authenticate(digest, challenge), code) else {
       return refused("the peer has another key")
     }
+    hasProof = true
     if role == .client { return Step(replies: [Self.welcome], outcome: .done) }
     stage = .answer
     return Step(replies: [Self.welcome])

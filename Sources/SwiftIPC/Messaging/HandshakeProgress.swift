@@ -24,6 +24,8 @@ struct HandshakeProgress {
     self.patience = patience
     self.limit = limit
     deadline = min(limit, Deadline.after(patience))
+    // Who has not proved anything yet opens no descriptors here.
+    unsafe cipc_connection_refuse_descriptors(connection.handle, 1)
     for message in handshake.begin() { try send(message) }
   }
 
@@ -34,6 +36,10 @@ struct HandshakeProgress {
   mutating func advance() throws(IPCError) -> Bool {
     while let message = try receive() {
       let step = handshake.receive(message)
+      if handshake.hasProof {
+        // Before the reply: the peer may go on at once when it has it.
+        unsafe cipc_connection_refuse_descriptors(connection.handle, 0)
+      }
       switch step.outcome {
       case .goesOn:
         for reply in step.replies { try send(reply) }
@@ -71,6 +77,11 @@ struct HandshakeProgress {
     if status == CIPC_EMSGSIZE.rawValue {
       throw IPCError(
         .authenticationFailed, context: "authentication: a message of \(length) bytes")
+    }
+    if status == CIPC_EDESCRIPTORSREFUSED.rawValue {
+      throw IPCError(
+        .authenticationFailed, context: "authentication: the peer sent descriptors before its proof"
+      )
     }
     try IPCError.check(status, "authentication")
     return bytes

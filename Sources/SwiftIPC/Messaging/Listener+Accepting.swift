@@ -66,8 +66,9 @@ extension Listener {
   /// }
   /// ```
   ///
-  /// The loop throws what `accept()` throws, but for `closed`, which ends it. Two loops share the
-  /// clients.
+  /// The loop throws what `accept()` throws, but for `closed`, which ends it, and for `resourceLimit` and
+  /// `outOfMemory`: while this process or the machine has no descriptor or memory for one more, clients
+  /// wait, and the loop looks again up to ten times a second. Two loops share the clients.
   public var connections: Connections { Connections(listener: self) }
 
   /// The clients of a listener as an asynchronous sequence.
@@ -83,12 +84,46 @@ extension Listener {
 
       /// The next client; `nil` once the listener is closed.
       public func next() async throws -> Connection? {
-        do throws(IPCError) {
-          return try await listener.accept()
-        } catch  where error.code == .closed {
-          return nil
-        }
+        try await listener.nextClient()
       }
     }
   }
+
+  /// The next client, however long there are no descriptors for one; `nil` once the listener is closed.
+  fileprivate func nextClient() async throws(IPCError) -> Connection? {
+    var pause: Int64 = 1_000_000
+    while true {
+      let failure: IPCError
+      do throws(IPCError) {
+        return try await accept()
+      } catch {
+        failure = error
+      }
+      switch failure.code {
+      case .closed: return nil
+      case .resourceLimit, .outOfMemory:
+        // Nothing tells when there are some again.
+        guard await Self.hasPassed(pause) else { throw failure }
+        pause = min(pause * 2, 100_000_000)
+      default: throw failure
+      }
+    }
+  }
+
+  /// Suspends for nanoseconds, or until the task is cancelled; `false` where it cannot. Takes no
+  /// descriptor.
+  private static func hasPassed(_ nanoseconds: Int64) async -> Bool {
+    let wait = unsafe cipc_wait_t(word: UnsafePointer(word), expected: 0)
+    let status = await Suspension().wait(
+      for: unsafe .init(word: wait, deadline: cipc_clock_deadline(nanoseconds)))
+    return status >= 0 || status == CIPC_ETIMEDOUT.rawValue
+      || status == CIPC_ECANCELED.rawValue
+  }
+
+  /// Never changes.
+  private nonisolated(unsafe) static let word: UnsafeMutablePointer<UInt32> = {
+    let word = UnsafeMutablePointer<UInt32>.allocate(capacity: 1)
+    unsafe word.initialize(to: 0)
+    return unsafe word
+  }()
 }

@@ -141,15 +141,10 @@ public final class Listener: Sendable {
   func look() throws(IPCError) -> Look {
     if isClosed { throw closedError }
     if let client = takeReady() ?? advance() { return .client(client) }
-    while let connection = try acceptOne() {
-      let client = Client(
-        credentials: try? connection.peerCredentials() ?? nil,
-        address: try? connection.peerAddress() ?? nil)
-      if let admits = options.admits, !admits(client) {
-        connection.close()
-        options.refused?(client, IPCError(.notPermitted, context: "the client was not admitted"))
-        continue
-      }
+    // So many in one look: those that come all the time must not keep others from going on.
+    for _ in 0..<Self.mostInOneLook {
+      guard let connection = try acceptOne() else { break }
+      guard let client = admit(connection) else { continue }
       guard let secret else { return .client(connection) }
       authenticate(connection, client, secret)
     }
@@ -160,6 +155,26 @@ public final class Listener: Sendable {
     // Those who came just now may have said something already.
     if let client = advance() { return .client(client) }
     return try pending()
+  }
+
+  private static let mostInOneLook = 16
+
+  /// The client, or `nil` where it is not admitted and was told so.
+  private func admit(_ connection: Connection) -> Client? {
+    var client = Client()
+    do throws(IPCError) {
+      // One whose name cannot be had is not decided about: it is refused.
+      client.credentials = try connection.peerCredentials()
+      client.address = try connection.peerAddress()
+      if let admits = options.admits, !admits(client) {
+        throw IPCError(.notPermitted, context: "the client was not admitted")
+      }
+      return client
+    } catch {
+      connection.close()
+      options.refused?(client, error)
+      return nil
+    }
   }
 
   private var closedError: IPCError {
@@ -224,7 +239,7 @@ public final class Listener: Sendable {
   /// Goes on with those who authenticate themselves, until one of them is done.
   private func advance() -> Connection? {
     if secret == nil { return nil }
-    var refused: [(Client, IPCError)] = []
+    var refused: [(client: Client, connection: Connection, error: IPCError)] = []
     let done = reception.withLock { reception -> Connection? in
       var index = 0
       while index < reception.authenticating.count {
@@ -237,13 +252,15 @@ public final class Listener: Sendable {
           index += 1
         } catch {
           reception.authenticating.remove(at: index)
-          entry.progress.connection.close()
-          refused.append((entry.client, error))
+          refused.append((entry.client, entry.progress.connection, error))
         }
       }
       return nil
     }
-    for (client, error) in refused { options.refused?(client, error) }
+    for entry in refused {
+      entry.connection.close()
+      options.refused?(entry.client, entry.error)
+    }
     return done
   }
 

@@ -32,7 +32,8 @@ extension Listener {
     /// The longest message of an accepted connection, in bytes.
     public var maximumMessageSize = Connection.defaultMaximumMessageSize
     /// Decides about each client, before it is authenticated; `nil` admits all. Called by whoever
-    /// accepts, so it should not block. A client that is not admitted finds its connection closed.
+    /// accepts, so it should not block. A client that is not admitted finds its connection closed; so
+    /// does one that the kernel does not name, since it is gone.
     public var admits: (@Sendable (Client) -> Bool)?
     /// How long a client may take for each message with which it authenticates itself: there are three.
     public var authenticationTimeout: Duration = HandshakeProgress.patience

@@ -44,9 +44,12 @@ final class MessageCodingPath {
 }
 
 extension String {
-  /// The text, or its beginning where it is long: for errors that quote what a peer sent. Counted in
-  /// bytes, since a single character may be of any length.
-  func excerpt(_ shown: Int = 64) -> String {
+  /// The beginning, escaped: for errors that quote what a peer sent.
+  func excerpt(_ shown: Int = 64) -> String { beginning(shown).escaped }
+
+  /// The text, or its beginning where it is long. Counted in bytes, since a single character may be of
+  /// any length.
+  func beginning(_ shown: Int) -> String {
     utf8.count <= shown ? self : String(decoding: utf8.prefix(shown), as: UTF8.self) + "…"
   }
 }

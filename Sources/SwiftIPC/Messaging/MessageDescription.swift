@@ -73,7 +73,7 @@ struct MessageDescription {
     case .integer(let value): text += value.description
     case .bigInteger(let value): text += value.description
     case .double(let value): text += value.description
-    case .string(let value): text += value.excerpt(limit).debugDescription
+    case .string(let value): text += value.beginning(limit).debugDescription.escaped
     case .bytes(let value): write(value)
     case .array(let values): open("[", .values(values), "]")
     case .tuple(let values): open("(", .values(values), values.count == 1 ? ",)" : ")")

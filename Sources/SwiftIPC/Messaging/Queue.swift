@@ -134,7 +134,7 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
     let coding = QueueFormat.coding(of: Element.self)
     let descriptor = try inbox.take(ticket.descriptor)
     guard let delivery = QueueDelivery(rawValue: ticket.delivery) else {
-      closeDescriptor(descriptor)
+      cipc_descriptor_drop(descriptor)
       throw IPCError(.malformedMessage, context: "\(Self.subject): delivery \(ticket.delivery)")
     }
     guard let whenAlone = QueueWhenAlone(rawValue: ticket.whenAlone) else {
@@ -145,7 +145,7 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
     var ring: OpaquePointer?
     let status = unsafe cipc_ring_open(&ring, descriptor, &options)
     guard status >= 0, let ring = unsafe ring else {
-      closeDescriptor(descriptor)
+      cipc_descriptor_drop(descriptor)
       throw IPCError(status: status, Self.subject)
     }
     // It counts as itself by now, and no longer as one that is to come.

@@ -66,7 +66,8 @@ internal import CIPC
   private func receiveOnSocket() -> ([UInt8], DescriptorInbox)? {
     var arrival = Connection.Arrival()
     guard ends.socket.take(&arrival, withDescriptors: true, until: .max) >= 0 else { return nil }
-    return (arrival.bytes, DescriptorInbox(arrival.descriptors))
+    // The pool's word counts.
+    return (arrival.bytes, DescriptorInbox(arrival.descriptors, maximumMessageSize: .max))
   }
 
   /// Begins a frame.

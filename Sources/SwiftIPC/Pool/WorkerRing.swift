@@ -96,7 +96,7 @@ extension WorkerRing: Codable {
     var ring: OpaquePointer?
     let status = unsafe cipc_ring_open(&ring, descriptor, &options)
     guard status >= 0, let ring = unsafe ring else {
-      closeDescriptor(descriptor)
+      cipc_descriptor_drop(descriptor)
       throw IPCError(status: status, "a ring to the pool")
     }
     unsafe self.init(owning: ring)

@@ -113,7 +113,8 @@ internal import CIPC
   ///
   /// - Throws: `peerClosed` when the other end is closed, and what a broken stream says.
   func receive() throws(IPCError) -> IncomingArguments {
-    let (status, message) = receive(.max)
+    // The parent's word counts.
+    let (status, message) = receive(.max, maximumMessageSize: .max)
     try IPCError.check(status, "the task")
     guard let message else { throw IPCError(.malformedFrame) }
     return IncomingArguments(bytes: message.bytes, inbox: message.inbox)
@@ -153,7 +154,7 @@ internal import CIPC
   }
 
   private func receive(
-    _ deadline: cipc_deadline_t
+    _ deadline: cipc_deadline_t, maximumMessageSize: Int = Connection.defaultMaximumMessageSize
   ) -> (Int32, (bytes: [UInt8], inbox: DescriptorInbox)?) {
     var bytes: UnsafeMutablePointer<UInt8>?
     var length = 0
@@ -167,7 +168,8 @@ internal import CIPC
       unsafe free(descriptors)
     }
     let inbox = unsafe DescriptorInbox(
-      Array(UnsafeBufferPointer(start: descriptors, count: count)))
+      Array(UnsafeBufferPointer(start: descriptors, count: count)),
+      maximumMessageSize: maximumMessageSize)
     return unsafe (status, (Array(UnsafeBufferPointer(start: bytes, count: length)), inbox))
   }
 }

@@ -16,6 +16,8 @@ enum RegionTable {
 
     init?(_ descriptor: Int32) {
       var status = stat()
+      // Before anything else is asked: it may be a peer's.
+      guard cipc_descriptor_is_memory(descriptor) == 1 else { return nil }
       guard unsafe fstat(descriptor, &status) == 0 else { return nil }
       device = UInt(status.st_dev)
       inode = UInt(status.st_ino)

@@ -130,7 +130,7 @@ final class Segment: @unchecked Sendable {
     var handle: OpaquePointer?
     let status = unsafe cipc_segment_open(&handle, descriptor, &options)
     guard status >= 0, let handle = unsafe handle else {
-      close(descriptor)
+      cipc_descriptor_drop(descriptor)
       if status == -EPERM || status == -EACCES {
         throw IPCError(
           .segmentMismatch, errno: -status,

@@ -96,10 +96,10 @@ CIPC_API unsigned cipc_connection_flags(const cipc_connection_t *connection);
 CIPC_API uint64_t cipc_connection_maximum(const cipc_connection_t *connection);
 
 /// Has the connection refuse descriptors, or no longer: for a peer that is not known
-/// yet. A message that has any is not received and none of them is opened here:
-/// CIPC_EDESCRIPTORSREFUSED, which ends the connection. Meanwhile nothing is read
-/// ahead, at the cost of a system call or two for each message. Between two
-/// messages, in one thread.
+/// yet. Once any have come, with a message or behind it, receiving says
+/// CIPC_EDESCRIPTORSREFUSED, which ends the connection, and none of them was opened
+/// here. Meanwhile nothing is read ahead, at the cost of system calls. Call it
+/// between two messages.
 CIPC_API void cipc_connection_refuse_descriptors(cipc_connection_t *connection, int refuses);
 
 /// 1 once closed or broken, otherwise 0.

@@ -19,6 +19,10 @@ CIPC_BEGIN_DECLS
 /// no thread can be started, the descriptor is closed when the next one is dropped.
 CIPC_API void cipc_descriptor_drop(int descriptor);
 
+/// 1 for shared memory, 0 for anything else: told without asking the file system, which may be the
+/// sender's and answer when it likes, as it would be by fstat(2). Any thread.
+CIPC_API int cipc_descriptor_is_memory(int descriptor);
+
 CIPC_END_DECLS
 
 #endif

@@ -23,20 +23,20 @@ struct Remove: ParsableCommand {
     for name in stale ? segments.filter(\.isStale).map(\.title) : names {
       guard let segment = segments.first(where: { $0.title == name || $0.title == "/" + name })
       else {
-        print("\(name): no such segment")
+        print("\(name.escaped): no such segment")
         refused = true
         continue
       }
       if let reason = refusal(segment) {
-        print("\(segment.title): kept: \(reason)")
+        print("\(segment.title): kept: \(reason)".escaped)
         refused = true
         continue
       }
       do {
         try remove(segment)
-        print("\(segment.title): removed")
+        print("\(segment.title): removed".escaped)
       } catch {
-        print("\(segment.title): \(error)")
+        print("\(segment.title): \(error)".escaped)
         refused = true
       }
     }

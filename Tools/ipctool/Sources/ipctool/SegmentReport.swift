@@ -84,9 +84,9 @@ struct SegmentReport: Encodable, CustomStringConvertible {
   }
 
   var description: String {
-    var lines = ["\(title): \(kind)\(type.map { " of \($0)" } ?? "")"]
+    var lines = ["\(title): \(kind)\(type.map { " of \($0)" } ?? "")".escaped]
     func add(_ key: String, _ value: String?) {
-      if let value { lines.append("  \(key): \(value)") }
+      if let value { lines.append("  \(key): \(value)".escaped) }
     }
     add("label", label)
     add("problem", problem)
