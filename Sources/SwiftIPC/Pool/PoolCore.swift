@@ -206,12 +206,16 @@ final class PoolCore: Sendable {
   private func dispatchOnce() {
     while true {
       let now = clock.now()
-      let (commands, next) = scheduler.withLock { scheduler in
+      let (commands, next, isLate) = scheduler.withLock { scheduler in
         scheduler.staff(now)
-        return (scheduler.takeCommands(), scheduler.assign(now))
+        return (scheduler.takeCommands(), scheduler.assign(now), scheduler.isDueBeforePlanned)
       }
       for command in commands { carryOut(command) }
-      guard let next else { return }
+      guard let next else {
+        // Somebody who drives sleeps longer than he may by now: no word of a worker may come.
+        if isLate { engine.interrupt() }
+        return
+      }
       send(next.1, isNew: next.isNew, to: next.worker)
     }
   }
@@ -284,7 +288,7 @@ final class PoolCore: Sendable {
 
   /// Waits for the engine and takes in what it says. By whoever drives.
   func step(until deadline: Int64) {
-    let next = min(deadline, scheduler.withLock { $0.nextDeadline }, reporter?.next ?? .max)
+    let next = min(deadline, scheduler.withLock { $0.planDeadline() }, reporter?.next ?? .max)
     engine.wait(until: next, telling: self)
     let now = clock.now()
     if scheduler.withLock({ $0.nextDeadline }) <= now {

@@ -123,6 +123,7 @@ struct PoolScheduler {
   private var initializerFailures = 0
   private var failedStarts = 0
   private var noStartBefore: Int64 = 0
+  private var plannedDeadline: Int64 = .max
   /// Since when no worker has been ready while tasks waited.
   private var unservedSince: Int64?
   private var isEnded = false
@@ -594,6 +595,15 @@ struct PoolScheduler {
       retire(place)
     }
   }
+
+  /// Until when the one who drives will sleep.
+  mutating func planDeadline() -> Int64 {
+    plannedDeadline = nextDeadline
+    return plannedDeadline
+  }
+
+  /// Whether `due` is to be called earlier than the one who drives knows.
+  var isDueBeforePlanned: Bool { nextDeadline < plannedDeadline }
 
   /// When a worker is to be looked at.
   private func dueTime(of worker: Worker, _ hasIdle: Bool) -> Int64 {
