@@ -176,10 +176,10 @@ import Testing
     let nested = message(
       [0x5d, 0x28, 0x5d, 0x94] + text(n / 2) + [0x61] + repeated([0x68, 0], n / 4) + [0x65])
     let texts = try #require(try outcome([[String]].self, nested))
-    let storages = unsafe Set(
+    let storages = Set(
       texts.map { text in
         unsafe text[0].utf8.withContiguousStorageIfAvailable {
-          unsafe Int(bitPattern: $0.baseAddress)
+          Int(bitPattern: $0.baseAddress)
         }
       })
     #expect(texts.count == n / 4 + 1)
@@ -214,9 +214,9 @@ import Testing
       + Array("latin1".utf8) + [0x86, 0x94, 0x30, 0x5d, 0x28]
       + repeated([0x68, 0, 0x68, 1, 0x52], n / 4) + [0x65]
     let arrays = try MessageDecoder().decode([[UInt8]].self, from: message(body))
-    let storages = unsafe Set(
+    let storages = Set(
       arrays.map { array in
-        unsafe array.withUnsafeBufferPointer { unsafe Int(bitPattern: $0.baseAddress) }
+        unsafe array.withUnsafeBufferPointer { Int(bitPattern: $0.baseAddress) }
       })
     #expect(arrays.count == n / 4)
     #expect(storages.count == 1)

@@ -68,7 +68,7 @@ final class OutputTail: Sendable {
       lines.last { $0.contains("Fatal error") || $0.contains("fatal error") }
       ?? lines.last { line in line.contains { !$0.isWhitespace } }
     guard let line else { return nil }
-    let text = RemoteError.line(line)
+    let text = line.escaped
     return text.count > longestLine ? text.prefix(longestLine) + "\u{2026}" : text
   }
 }

@@ -111,7 +111,7 @@ internal import CIPC
       var count = 0
       let status = unsafe bytes.withUnsafeBufferPointer { bytes in
         guard let first = bytes.baseAddress else { return Int32(0) }
-        return unsafe turn.withLock { _ in
+        return turn.withLock { _ in
           unsafe cipc_pipe_write(pipe, first + written, bytes.count - written, &count)
         }
       }

@@ -103,7 +103,7 @@ internal import CIPC
     }
     var status: Int32 = 0
     let bytes = unsafe [UInt8](unsafeUninitializedCapacity: room) { buffer, used in
-      status = unsafe turn.withLock { _ in
+      status = turn.withLock { _ in
         unsafe cipc_pipe_read(descriptor, buffer.baseAddress, buffer.count, &used)
       }
     }
