@@ -473,10 +473,9 @@ static int server_main(int connection) {
     memset(environ[0], 0, sizeof BIND_NOW);
     environ++;
   }
-  // A Ctrl-C is for the program; the server ends when that does.
-  (void)signal(SIGHUP, SIG_IGN);
-  (void)signal(SIGINT, SIG_IGN);
-  (void)signal(SIGQUIT, SIG_IGN);
+  // A Ctrl-C is for the program; the server ends when that does. A Ctrl-Z as well: a program that
+  // does not stop shall not find its server stopped. Each child gets what the caller has.
+  for (size_t i = 0; i < TERMINAL_SIGNALS; i++) (void)signal(terminal_signals[i], SIG_IGN);
   for (int i = 0; i < CIPC_START_LIMITS; i++) (void)!limit(i, NULL, own_limits[i]);
   // Two descriptors for each child; children get the caller's limit.
   uint64_t *files = own_limits[RLIMIT_NOFILE];

@@ -785,6 +785,25 @@ static void a_server_that_is_stopped_is_replaced(void) {
   CHECK(server_pid() != server);
 }
 
+static void signals_of_a_terminal_do_not_stop_the_server(void) {
+  pid_t server = server_pid();
+  const int signals[] = {SIGTSTP, SIGTTIN, SIGTTOU};
+  for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+    CHECK(kill(server, signals[i]) == 0);
+    CHECK_EQUAL(server_pid(), server);
+    // Its children have their default actions.
+    int connection;
+    cipc_process_t *process = start(FORK_SERVER, &connection, child_until_closed, NULL);
+    char byte;
+    CHECK(read(connection, &byte, 1) == 1);
+    CHECK_EQUAL(cipc_process_signal(process, signals[i]), CIPC_OK);
+    while (!has_stopped(cipc_process_pid(process))) (void)poll(NULL, 0, 1);
+    CHECK_EQUAL(cipc_process_signal(process, SIGCONT), CIPC_OK);
+    (void)close(connection);
+    finish_with(process, 0);
+  }
+}
+
 static bool trace(pid_t pid) {
   if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) < 0) return false;
   CHECK(ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) == 0);
@@ -1622,6 +1641,7 @@ int main(int argc, char **argv) {
   TEST(a_start_whose_child_is_stopped_has_a_deadline);
   TEST(a_deadline_that_is_kept_does_no_harm);
   TEST(a_server_that_is_stopped_is_replaced);
+  TEST(signals_of_a_terminal_do_not_stop_the_server);
   TEST(a_start_whose_server_is_held_has_a_deadline);
   TEST(a_fork_goes_on_in_both_with_all_it_has);
   TEST(a_fork_with_another_thread_is_refused);

@@ -152,27 +152,39 @@ import Testing
 
   // MARK: Refused
 
-  @Test func aClosureThatCapturesIsRefused() {
-    let captured = getpid()
+  @Test func aClosureThatCapturesMoreThanNumbersIsRefused() {
+    let text = "\(getpid())"
     let error = #expect(throws: IPCError.self) {
-      try ChildProcess.start { captured }
+      try ChildProcess.start { text }
     }
     #expect(error?.code == .notTransferable)
-    #expect(error?.context.contains("captures something") == true)
-    #expect(error?.context.contains("start(x) { square($0) }") == true)
+    #expect(error?.context.contains("captures a value of type Swift.String") == true)
+    #expect(error?.context.contains("start(x) { x in … }") == true)
+    let list = [getpid()]
+    let object = #expect(throws: IPCError.self) { try ChildProcess.start { list.count } }
+    #expect(object?.code == .notTransferable)
+    #expect(object?.context.contains("captures something") == true)
   }
 
-  @Test func aNamedFunctionWorksOrIsRefusedWithTheWayOut() async throws {
-    // Debug builds wrap a named function, and the wrapper has a context; release builds need not.
-    var child: ChildProcess<Int>?
-    do {
-      child = try ChildProcess.start(12, body: square)
-    } catch {
-      #expect(error.code == .notTransferable)
-      #expect(error.context.contains("start(x) { square($0) }"))
-    }
-    if let child { #expect(try await child.value == 144) }
+  @Test func aClosureMayCaptureNumbersAndFunctions() async throws {
+    let number = getpid()
+    let half = 0.5
+    let triple: @Sendable (Int32) -> Int32 = { $0 * 3 }
+    let child = try ChildProcess.start { Double(triple(number)) * half }
+    #expect(try await child.value == Double(number * 3) * 0.5)
+  }
+
+  @Test func aFunctionIsSentByItsName() async throws {
+    #expect(try await ChildProcess.start(12, body: square).value == 144)
     #expect(try await ChildProcess.start(12) { square($0) }.value == 144)
+  }
+
+  @Test func aClosureInAGenericFunctionIsSent() async throws {
+    func pair<A: Codable & Sendable>(_ value: A) async throws -> [A] {
+      try await ChildProcess.start(value) { [$0, $0] }.value
+    }
+    #expect(try await pair(1) == [1, 1])
+    #expect(try await pair([["a"]]) == [[["a"]], [["a"]]])
   }
 
   @Test func anArgumentThatCannotBeEncodedIsRefused() {

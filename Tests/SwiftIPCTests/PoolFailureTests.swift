@@ -115,11 +115,15 @@ import Testing
     await pool.terminate()
   }
 
-  @Test func aClosureThatCapturesIsRefused() async throws {
+  @Test func aClosureThatCapturesMoreThanNumbersIsRefused() async throws {
     let pool = try ProcessPool(workers: 1)
-    let captured = pool.workerCount
-    let error = await #expect(throws: IPCError.self) { try await pool.apply(1) { $0 + captured } }
+    let name = pool.name
+    let error = await #expect(throws: IPCError.self) {
+      try await pool.apply(1) { name + "\($0)" }
+    }
     #expect(error?.code == .notTransferable)
+    let workerCount = pool.workerCount
+    #expect(try await pool.apply(1) { $0 + workerCount } == 2)
     await pool.terminate()
   }
 

@@ -4,13 +4,20 @@ import Testing
 
 @testable import SwiftIPC
 
+extension PoolFunction {
+  static func named(_ names: PoolFunctionNames, _ identity: UInt64 = 1) -> PoolFunction {
+    PoolFunction(
+      identity, of: names, keepsName: false, takesState: false, .inherited(hasArguments: true),
+      returnsValue: true)
+  }
+}
+
 /// Who gets what, and what becomes of it, without any process and without time.
 @Suite struct PoolSchedulerTests {
   private struct Trial {
     let engine = FakeEngine()
     let core: PoolCore
-    let function = PoolFunction(
-      name: 1, takesState: false, .inherited(hasArguments: true), returnsValue: true)
+    let function = PoolFunction.named(PoolFunctionNames())
 
     init(
       workers: Int = 2, maxTasksPerWorker: Int? = nil, idleTime: Int64? = nil,
@@ -223,6 +230,29 @@ import Testing
     #expect(try job.values() == [0, 1, 2, 3])
   }
 
+  @Test func namesOfFunctionsThatAreGoneAreUsedAgain() {
+    let names = PoolFunctionNames()
+    let kept = PoolFunction.named(names)
+    for _ in 0..<10 { #expect(PoolFunction.named(names).name == 2) }
+    #expect(kept.name == 1)
+  }
+
+  @Test func aWorkerIsToldAnewWhenAnotherFunctionHasTheName() throws {
+    let trial = Trial(workers: 1)
+    let names = PoolFunctionNames()
+    for identity in 1...3 as ClosedRange<UInt64> {
+      let function = PoolFunction.named(names, identity)
+      #expect(function.name == 1)
+      let job = ListJob<Int>(function, .init(), ListInputs([1]), chunkSize: nil)
+      try trial.core.add(job)
+      trial.step()
+      #expect(trial.engine.orders[1]?.count { $0.kind == .define } == Int(identity))
+      trial.engine.results(1, [1])
+      trial.step()
+      #expect(try job.values() == [1])
+    }
+  }
+
   @Test func aWorkerTakesTheIndexOfOneThatHasEnded() throws {
     let trial = Trial(workers: 3)
     #expect(trial.engine.indices == [0, 1, 2])
@@ -245,7 +275,7 @@ import Testing
       log: { event in events.withLock { $0.append(event) } })
     core.dispatch()
     let job = ListJob<Int>(
-      PoolFunction(name: 1, takesState: false, .inherited(hasArguments: true), returnsValue: true),
+      PoolFunction.named(PoolFunctionNames()),
       .init(), ListInputs([1]), chunkSize: nil)
     try core.add(job)
     for worker in 1...3 {
@@ -268,7 +298,7 @@ import Testing
     let core = PoolCore(
       PoolScheduler.Settings(workers: 1, name: "fake", pause: 0), engine, stateType: nil, log: nil)
     let job = ListJob<Int>(
-      PoolFunction(name: 1, takesState: false, .inherited(hasArguments: true), returnsValue: true),
+      PoolFunction.named(PoolFunctionNames()),
       .init(), ListInputs([1]), chunkSize: nil)
     try core.add(job)
     for _ in 0..<20 { core.step(until: 0) }

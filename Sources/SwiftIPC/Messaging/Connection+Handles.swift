@@ -34,7 +34,11 @@ extension Connection {
   ///   missing, the connection is closed), `peerClosed`, `closed`, `unsupported` over anything but a
   ///   Unix socket, `descriptorsLost` for too many or none, `malformedMessage` for another answer, which
   ///   closes the connection, `system` for a descriptor that is not open.
-  @available(*, noasync, message: "use 'try await sendHandles(_:dialect:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await sendHandles(_:dialect:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func sendHandles(
     _ descriptors: [Int32], dialect: HandleDialect, timeout: Duration? = nil
   ) throws(IPCError) {
@@ -82,7 +86,11 @@ extension Connection {
   ///   came, a message for instance: that closes the connection; `invalidArgument` in the middle of a
   ///   message, after a receive that timed out; `descriptorsLost` for a count out of range;
   ///   `unsupported`, `peerClosed`, `closed`.
-  @available(*, noasync, message: "use 'try await receiveHandles(count:dialect:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await receiveHandles(count:dialect:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func receiveHandles(
     count: Int, dialect: HandleDialect, timeout: Duration? = nil
   ) throws(IPCError) -> [Int32] {

@@ -14,7 +14,11 @@ extension Connection {
   /// - Parameter timeout: how long to wait; zero or less does not wait.
   /// - Throws: what encoding the value throws, see `MessageEncoder`; otherwise as
   ///   `send(bytes:descriptors:timeout:)`. When it throws, nothing has moved.
-  @available(*, noasync, message: "use 'try await send(_:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await send(_:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func send<T: Encodable>(_ value: T, timeout: Duration? = nil) throws {
     try encoder.encode(value, makesOutbox: true, nil) { encoding in
       let outbox = encoding.context.outbox
@@ -33,7 +37,11 @@ extension Connection {
   ///
   /// As the blocking form; also throws `cancelled` when the task is cancelled: like a timeout, that
   /// closes the connection if part of the message was out.
-  public func send<T: Encodable>(_ value: T, timeout: Duration? = nil) async throws {
+  ///
+  /// The value is encoded where the caller runs: it may belong to the caller's actor.
+  public nonisolated(nonsending) func send<T: Encodable>(
+    _ value: T, timeout: Duration? = nil
+  ) async throws {
     let (bytes, outbox) = try encoder.encodeWithDescriptors(value)
     try outbox?.followOffers()
     try await send(bytes: bytes, descriptors: outbox?.descriptors ?? [], timeout: timeout)
@@ -100,7 +108,11 @@ extension Connection {
   /// - Throws: `IPCError` with `malformedMessage` when the message is not data or not of that type;
   ///   the message is gone then, and the connection goes on. Otherwise as `receiveBytes(timeout:)`,
   ///   and what the type's own `init(from:)` throws.
-  @available(*, noasync, message: "use 'try await receive(_:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await receive(_:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func receive<T: Decodable>(_ type: T.Type, timeout: Duration? = nil) throws -> T {
     let (bytes, descriptors) = try receiveBytesAndDescriptors(timeout: timeout)
     return try MessageDecoder().decode(type, from: bytes, inbox: DescriptorInbox(descriptors))
@@ -118,7 +130,11 @@ extension Connection {
   /// Receives one message as mixed data. Blocks until there is one.
   ///
   /// - Throws: as `receive(_:timeout:)`.
-  @available(*, noasync, message: "use 'try await receive()'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await receive()'; at top level: func run() async throws { … }; try await run()"
+  )
   public func receive(timeout: Duration? = nil) throws -> MessageValue {
     try receive(MessageValue.self, timeout: timeout)
   }

@@ -19,7 +19,11 @@ extension Connection {
   ///   `closed`; and, ending the connection, `malformedFrame` for bytes that are no message or one
   ///   that was cut off, `messageTooLong` for one beyond the maximum, `descriptorsLost` when this
   ///   process has no descriptors left for those that came.
-  @available(*, noasync, message: "use 'try await receiveBytes()'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await receiveBytes()'; at top level: func run() async throws { … }; try await run()"
+  )
   public func receiveBytes(timeout: Duration? = nil) throws(IPCError) -> [UInt8] {
     var message = Arrival()
     let status = take(&message, withDescriptors: false, until: Deadline.after(timeout))
@@ -40,7 +44,11 @@ extension Connection {
   /// Blocks until there is one. The descriptors are the caller's to close; they are close-on-exec.
   ///
   /// - Throws: as `receiveBytes(timeout:)`.
-  @available(*, noasync, message: "use 'try await receiveBytesAndDescriptors()'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await receiveBytesAndDescriptors()'; at top level: func run() async throws { … }; try await run()"
+  )
   public func receiveBytesAndDescriptors(
     timeout: Duration? = nil
   ) throws(IPCError) -> (bytes: [UInt8], descriptors: [Int32]) {
@@ -121,7 +129,10 @@ extension Connection {
   /// - Parameter timeout: how long to wait; zero or less does not wait.
   /// - Returns: whether there is something; `false` when the time is over.
   /// - Throws: `IPCError` with `closed` or `notReadable`.
-  @available(*, noasync, message: "use 'try await poll()'")
+  @available(
+    *, noasync,
+    message: "use 'try await poll()'; at top level: func run() async throws { … }; try await run()"
+  )
   public func poll(timeout: Duration? = nil) throws(IPCError) -> Bool {
     let status = unsafe cipc_connection_poll(handle, Deadline.after(timeout))
     if status == CIPC_ETIMEDOUT.rawValue { return false }

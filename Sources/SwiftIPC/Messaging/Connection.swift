@@ -5,10 +5,10 @@ internal import CIPC
 ///
 /// ```swift
 /// let (ours, theirs) = try Connection.pair()
-/// try ours.send(["temperature": 21.5])
-/// let reading = try theirs.receive([String: Double].self)
-/// try theirs.send(bytes: [1, 2, 3])
-/// let bytes = try ours.receiveBytes()
+/// try await ours.send(["temperature": 21.5])
+/// let reading = try await theirs.receive([String: Double].self)
+/// try await theirs.send(bytes: [1, 2, 3])
+/// let bytes = try await ours.receiveBytes()
 /// ```
 ///
 /// A message is a value that is `Codable`, a `MessageValue`, or plain bytes; Python's
@@ -129,7 +129,7 @@ public final class Connection: Sendable {
   /// ```swift
   /// // A Python started us with one end of its `multiprocessing.Pipe()` as descriptor 3.
   /// let python = try Connection(adopting: 3)
-  /// try python.send([42, nil, "hello"] as MessageValue)
+  /// try await python.send([42, nil, "hello"] as MessageValue)
   /// ```
   ///
   /// The descriptor is the connection's from then on, unless this throws. Its flags are left alone,

@@ -3,8 +3,8 @@
 /// A value of a message whose type is not known beforehand: what Python's plain data can be.
 ///
 /// ```swift
-/// try connection.send([42, nil, "hello"] as MessageValue)
-/// let answer = try connection.receive()
+/// try await connection.send([42, nil, "hello"] as MessageValue)
+/// let answer = try await connection.receive()
 /// if case .string(let text)? = answer["name"] { print(text) }
 /// print(answer)                         // ["name": "bob", "scores": [1, 2.5]]
 /// ```

@@ -17,7 +17,10 @@ extension Queue {
   ///   `alreadyLocked` inside `withElement` of this queue; `malformedMessage` when the bytes are not an
   ///   element, which is gone then; `segmentMismatch` where somebody has written over the queue. What
   ///   decoding the element throws.
-  @available(*, noasync, message: "use 'try await get()'")
+  @available(
+    *, noasync,
+    message: "use 'try await get()'; at top level: func run() async throws { … }; try await run()"
+  )
   @inlinable public func get() throws -> Element { try get(before: .max) }
 
   /// Takes an element if there is one within a time. Blocks until then.
@@ -25,7 +28,11 @@ extension Queue {
   /// - Parameter timeout: how long to wait; zero or less tries once.
   /// - Throws: `IPCError` with `timedOut` when there was none, and after a single try in any case;
   ///   otherwise as `get()`.
-  @available(*, noasync, message: "use 'try await get(timeout:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await get(timeout:)'; at top level: func run() async throws { … }; try await run()"
+  )
   @inlinable public func get(timeout: Duration) throws -> Element {
     try get(before: Self.deadline(after: timeout))
   }
@@ -34,7 +41,11 @@ extension Queue {
   ///
   /// - Parameter deadline: until when to wait; one in the past tries once.
   /// - Throws: `IPCError` with `timedOut` when there was none; otherwise as `get()`.
-  @available(*, noasync, message: "use 'try await get(until:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await get(until:)'; at top level: func run() async throws { … }; try await run()"
+  )
   @inlinable public func get(until deadline: SuspendingClock.Instant) throws -> Element {
     try get(before: Self.deadline(at: deadline))
   }

@@ -12,14 +12,22 @@ extension Queue {
   /// all of them along, or none.
   ///
   /// - Throws: as `get()`. Where one of them is not an element, all are gone.
-  @available(*, noasync, message: "use 'try await getMany(upTo:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await getMany(upTo:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func getMany(upTo most: Int) throws -> [Element] { try getMany(most, before: .max) }
 
   /// Takes as many elements as there are, up to a number, waiting for one for a time. Blocks until then.
   ///
   /// - Parameter timeout: how long to wait; zero or less tries once.
   /// - Throws: `IPCError` with `timedOut` when there was none; otherwise as `getMany(upTo:)`.
-  @available(*, noasync, message: "use 'try await getMany(upTo:timeout:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await getMany(upTo:timeout:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func getMany(upTo most: Int, timeout: Duration) throws -> [Element] {
     try getMany(most, before: Deadline.after(timeout))
   }

@@ -13,7 +13,10 @@ extension Queue {
   /// - Throws: `IPCError` with `unsupported` unless delivery is leased; `finished` when nothing is left,
   ///   also with those who could still hand it back; otherwise as `get()`. What is no element counts as
   ///   acknowledged.
-  @available(*, noasync, message: "use 'try await lease()'")
+  @available(
+    *, noasync,
+    message: "use 'try await lease()'; at top level: func run() async throws { … }; try await run()"
+  )
   public func lease(timeout: Duration? = nil) throws -> QueueLease<Element> {
     try checkLeased()
     let lease = try withExtendedLifetime(self) { () throws(IPCError) in
@@ -127,7 +130,10 @@ extension Queue {
   ///   takes.
   /// - Throws: `IPCError` with `timedOut`; `peersGone` when something is not done and nobody is left who
   ///   could do it (`QueueWhenAlone`); `unsupported` where delivery is at most once; `closed`.
-  @available(*, noasync, message: "use 'try await join()'")
+  @available(
+    *, noasync,
+    message: "use 'try await join()'; at top level: func run() async throws { … }; try await run()"
+  )
   public func join(timeout: Duration? = nil) throws(IPCError) {
     let status = withExtendedLifetime(self) {
       unsafe cipc_ring_join(ring, Deadline.after(timeout))

@@ -16,14 +16,21 @@ extension Queue {
   ///   `alreadyLocked` inside a closure that writes an element of this queue in place; `outOfMemory`;
   ///   `segmentMismatch` where somebody has written over the queue. What encoding the element throws.
   ///   Nothing was put then.
-  @available(*, noasync, message: "use 'try await put(_:)'")
+  @available(
+    *, noasync,
+    message: "use 'try await put(_:)'; at top level: func run() async throws { … }; try await run()"
+  )
   @inlinable public func put(_ element: Element) throws { try put(element, before: .max) }
 
   /// Puts an element if there is room within a time. Blocks until then.
   ///
   /// - Parameter timeout: how long to wait; zero or less tries once.
   /// - Throws: `IPCError` with `timedOut` when there was no room; otherwise as `put(_:)`.
-  @available(*, noasync, message: "use 'try await put(_:timeout:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await put(_:timeout:)'; at top level: func run() async throws { … }; try await run()"
+  )
   @inlinable public func put(_ element: Element, timeout: Duration) throws {
     try put(element, before: Self.deadline(after: timeout))
   }
@@ -32,7 +39,11 @@ extension Queue {
   ///
   /// - Parameter deadline: until when to wait; one in the past tries once.
   /// - Throws: `IPCError` with `timedOut` when there was no room; otherwise as `put(_:)`.
-  @available(*, noasync, message: "use 'try await put(_:until:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await put(_:until:)'; at top level: func run() async throws { … }; try await run()"
+  )
   @inlinable public func put(_ element: Element, until deadline: SuspendingClock.Instant) throws {
     try put(element, before: Self.deadline(at: deadline))
   }

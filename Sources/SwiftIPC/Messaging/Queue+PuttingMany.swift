@@ -15,7 +15,11 @@ extension Queue {
   ///
   /// - Throws: as `put(_:)`. Those before the one that could not be put are in the queue then; the
   ///   context says how many.
-  @available(*, noasync, message: "use 'try await putMany(_:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await putMany(_:)'; at top level: func run() async throws { … }; try await run()"
+  )
   @inlinable public func putMany(_ elements: some Sequence<Element>) throws {
     _ = try putMany(elements, before: .max)
   }
@@ -26,7 +30,11 @@ extension Queue {
   /// - Parameter timeout: how long to wait; zero or less does not wait.
   /// - Returns: how many were put: the first ones.
   /// - Throws: as `putMany(_:)`, and never `timedOut`.
-  @available(*, noasync, message: "use 'try await putMany(_:timeout:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await putMany(_:timeout:)'; at top level: func run() async throws { … }; try await run()"
+  )
   @inlinable public func putMany(_ elements: some Sequence<Element>, timeout: Duration) throws
     -> Int
   {

@@ -9,7 +9,11 @@ extension Queue {
   ///
   /// - Returns: the element; `nil` when the stream was finished and nothing is left.
   /// - Throws: as `get()`, `finished` aside.
-  @available(*, noasync, message: "use 'for try await element in queue'")
+  @available(
+    *, noasync,
+    message:
+      "use 'for try await element in queue'; at top level: func run() async throws { … }; try await run()"
+  )
   public func next() throws -> Element? {
     do {
       return try get()

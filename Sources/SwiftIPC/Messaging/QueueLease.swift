@@ -7,7 +7,7 @@ internal import Synchronization
 ///
 /// ```swift
 /// let jobs = try Queue<String>(delivery: .leased)
-/// let lease = try jobs.lease()
+/// let lease = try await jobs.lease()
 /// try work(on: lease.element)
 /// try lease.acknowledge()
 /// ```

@@ -44,7 +44,11 @@ public final class RemoteManager: Sendable {
   /// - Throws: `RemoteError` for what the manager raises, `KeyError` for a type that is not registered;
   ///   `IPCError` with `connectionRefused`, `authenticationFailed`, `peerClosed`, `timedOut`,
   ///   `malformedMessage`.
-  @available(*, noasync, message: "use 'try await create()'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await create()'; at top level: func run() async throws { … }; try await run()"
+  )
   public func create(
     _ typeName: String, _ arguments: [MessageValue] = [], keywords: [String: MessageValue] = [:],
     timeout: Duration? = nil
@@ -84,7 +88,11 @@ public final class RemoteManager: Sendable {
   // MARK: - The manager itself
 
   /// How many objects the manager has that somebody refers to. Blocks.
-  @available(*, noasync, message: "use 'try await objectCount()'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await objectCount()'; at top level: func run() async throws { … }; try await run()"
+  )
   public func objectCount(timeout: Duration? = nil) throws -> Int {
     try Self.count(
       link.ask(.init(method: "number_of_objects"), until: Deadline.after(timeout)))
@@ -104,7 +112,11 @@ public final class RemoteManager: Sendable {
   }
 
   /// Ends the manager's process, with all its objects. Blocks until it has agreed.
-  @available(*, noasync, message: "use 'try await shutDown()'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await shutDown()'; at top level: func run() async throws { … }; try await run()"
+  )
   public func shutDown(timeout: Duration? = nil) throws {
     _ = try link.ask(.init(method: "shutdown"), until: Deadline.after(timeout))
   }
@@ -126,7 +138,11 @@ public final class RemoteManager: Sendable {
     ///   - timeout: how long to wait; zero or less does not wait.
     ///   - maximumMessageSize: the longest result, in bytes.
     /// - Throws: `IPCError`, as `Connection.connect(to:authenticationKey:)` does.
-    @available(*, noasync, message: "use 'try await connect(to:authenticationKey:)'")
+    @available(
+      *, noasync,
+      message:
+        "use 'try await connect(to:authenticationKey:)'; at top level: func run() async throws { … }; try await run()"
+    )
     public static func connect(
       to address: Connection.Address, authenticationKey: [UInt8], allowsMD5: Bool = false,
       timeout: Duration? = nil, maximumMessageSize: Int = Connection.defaultMaximumMessageSize

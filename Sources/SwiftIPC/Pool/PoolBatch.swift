@@ -55,7 +55,10 @@ public final class PoolBatch<Output: Sendable>: Sendable {
   ///
   /// - Parameter timeout: how long; zero or less looks once, `nil` as long as it takes.
   /// - Returns: whether they have ended.
-  @available(*, noasync, message: "use 'await wait()'")
+  @available(
+    *, noasync,
+    message: "use 'await wait()'; at top level: func run() async throws { … }; try await run()"
+  )
   @discardableResult
   public func wait(timeout: Duration? = nil) -> Bool {
     core.wait(for: job.change, until: Deadline.after(timeout)) { job.isOver }
@@ -85,7 +88,11 @@ public final class PoolBatch<Output: Sendable>: Sendable {
   /// - Parameter timeout: how long to wait; zero or less looks once, `nil` as long as it takes.
   /// - Throws: `IPCError` with `timedOut` when they have not ended by then, which leaves them alone; the
   ///   error of a task that has failed, as soon as one has: its `taskIndex` says which. The others go on.
-  @available(*, noasync, message: "use 'await get(timeout:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'await get(timeout:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func get(timeout: Duration? = nil) throws -> [Output] {
     guard
       core.wait(
@@ -106,7 +113,11 @@ public final class PoolBatch<Output: Sendable>: Sendable {
   /// What became of each task, in the order of their inputs, once all have ended. Blocks.
   ///
   /// - Throws: `IPCError` with `timedOut` when they have not by then, which leaves them alone.
-  @available(*, noasync, message: "use 'await results(timeout:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'await results(timeout:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func results(timeout: Duration? = nil) throws(IPCError) -> [Result<Output, any Error>] {
     guard wait(timeout: timeout) else { throw Self.late }
     return job.results()

@@ -26,7 +26,7 @@ extension TaskHeader {
 
 /// A finalizer as it arrived in a worker.
 struct WorkerFinalizer {
-  private let location: ImageLocation
+  private let location: FunctionLocation
   let isAsync: Bool
 
   /// `nil` where the order has none.
@@ -54,11 +54,11 @@ struct WorkerFinalizer {
 }
 
 extension WorkerState {
-  func finish(at location: ImageLocation) throws {
+  func finish(at location: FunctionLocation) throws {
     try StateAction<Value>(at: location).body(&value)
   }
 
-  func asyncFinalizer(at location: ImageLocation) throws -> any AsyncStep {
+  func asyncFinalizer(at location: FunctionLocation) throws -> any AsyncStep {
     AsyncFinalizerCall(function: try AsyncStateAction<Value>(at: location), state: self)
   }
 }

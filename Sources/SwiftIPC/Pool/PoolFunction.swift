@@ -1,14 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Synchronization
 
 /// The function of tasks, as the pool names it to its workers.
 final class PoolFunction: Sendable {
-  /// What stands for it in orders to run, once a worker knows it.
+  /// What stands for it in orders to run, once a worker knows it. Another function may have it
+  /// after this one.
   let name: UInt32
+  /// What no other function of the pool has or will have.
+  let identity: UInt64
   /// What tells a worker what it is: the order to define it.
   let definition: [UInt8]
+  /// Who gave the name, where it is to be given back.
+  private let names: PoolFunctionNames?
 
-  init(name: UInt32, takesState: Bool, _ work: TaskHeader.Work, returnsValue: Bool) {
-    self.name = name
+  init(
+    _ identity: UInt64, of names: PoolFunctionNames, keepsName: Bool, takesState: Bool,
+    _ work: TaskHeader.Work, returnsValue: Bool
+  ) {
+    name = names.next()
+    self.identity = identity
+    self.names = keepsName ? nil : names
     let frame = FrameBuffer(capacity: 256)
     frame.append(WorkerOrder.define.rawValue)
     frame.append(name)
@@ -16,6 +27,24 @@ final class PoolFunction: Sendable {
     frame.append(TaskHeader(name: "", returnsValue: returnsValue, work: work).bytes)
     definition = unsafe Array(frame.bytes)
   }
+
+  deinit { names?.giveBack(name) }
+}
+
+/// The names of functions. Each worker keeps what it was told of each name, so that the names of
+/// functions that no job has any more are used again.
+final class PoolFunctionNames: Sendable {
+  private let state = Guarded<(free: [UInt32], last: UInt32)>(([], 0))  // 0 is the initializer's
+
+  func next() -> UInt32 {
+    state.withLock { state in
+      if let name = state.free.popLast() { return name }
+      state.last += 1
+      return state.last
+    }
+  }
+
+  func giveBack(_ name: UInt32) { state.withLock { $0.free.append(name) } }
 }
 
 /// What makes two functions the same to a worker.
@@ -28,21 +57,23 @@ enum FunctionKey: Hashable {
 /// The functions that a pool has been given. Naming one anew would cost some microseconds each time.
 final class PoolFunctions: Sendable {
   private let known = Guarded<[FunctionKey: PoolFunction]>([:])
+  private let names = PoolFunctionNames()
+  private let count = Atomic<UInt64>(0)
 
-  /// - Throws: `notTransferable` for a closure that captures something, and for a type that has no
-  ///   name.
+  /// - Throws: `notTransferable` for a closure that captures what cannot be sent, and for a type that
+  ///   has no name.
   func function(
     _ function: some SendableFunction, takesState: Bool = false, arguments: [any Any.Type],
     output: Any.Type?
   ) throws(IPCError) -> PoolFunction {
-    let key = try function.key()
-    if let known = known.withLock({ $0[key] }) { return known }
-    var names: [TypeName] = []
-    for argument in arguments { names.append(try TypeName(of: argument)) }
+    let key = function.key
+    if let key, let known = known.withLock({ $0[key] }) { return known }
+    var types: [TypeName] = []
+    for argument in arguments { types.append(try TypeName(of: argument)) }
     var outputName: TypeName?
     if let output { outputName = try TypeName(of: output) }
     let work = TaskHeader.Work.closure(
-      try function.location(), type(of: function).call, arguments: names, output: outputName)
+      try function.location(), type(of: function).call, arguments: types, output: outputName)
     return add(key, takesState, work, returnsValue: output != nil)
   }
 
@@ -52,16 +83,18 @@ final class PoolFunctions: Sendable {
     return add(key, false, .task(try TypeName(of: task)), returnsValue: T.Output.self != Void.self)
   }
 
+  /// - Parameter key: `nil` for a function that is of this call alone.
   private func add(
-    _ key: FunctionKey, _ takesState: Bool, _ work: TaskHeader.Work, returnsValue: Bool
+    _ key: FunctionKey?, _ takesState: Bool, _ work: TaskHeader.Work, returnsValue: Bool
   ) -> PoolFunction {
-    known.withLock { known in
+    let made = PoolFunction(
+      count.add(1, ordering: .relaxed).newValue, of: names, keepsName: key != nil,
+      takesState: takesState, work, returnsValue: returnsValue)
+    guard let key else { return made }
+    return known.withLock { known in
       if let found = known[key] { return found }
-      // 0 is the initializer's.
-      let function = PoolFunction(
-        name: UInt32(known.count + 1), takesState: takesState, work, returnsValue: returnsValue)
-      known[key] = function
-      return function
+      known[key] = made
+      return made
     }
   }
 }

@@ -40,7 +40,7 @@ struct PoolInitializer<each A: Codable & Sendable>: PoolInitializing {
 
 /// An initializer as it arrived in a worker.
 struct WorkerInitializer {
-  private let location: ImageLocation
+  private let location: FunctionLocation
   private let arguments: [SentType]
   private let state: Any.Type
   let isAsync: Bool

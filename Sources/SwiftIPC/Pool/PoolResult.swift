@@ -37,7 +37,10 @@ public final class PoolResult<Output: Sendable>: Sendable {
   ///
   /// - Parameter timeout: how long; zero or less looks once, `nil` as long as it takes.
   /// - Returns: whether it has ended.
-  @available(*, noasync, message: "use 'await wait()'")
+  @available(
+    *, noasync,
+    message: "use 'await wait()'; at top level: func run() async throws { … }; try await run()"
+  )
   @discardableResult
   public func wait(timeout: Duration? = nil) -> Bool {
     core.wait(for: job.change, until: Deadline.after(timeout)) { job.isOver }
@@ -61,7 +64,11 @@ public final class PoolResult<Output: Sendable>: Sendable {
   /// - Parameter timeout: how long to wait; zero or less looks once, `nil` as long as it takes.
   /// - Throws: `IPCError` with `timedOut` when it has not ended by then, which leaves it alone;
   ///   otherwise as `ProcessPool.apply`.
-  @available(*, noasync, message: "use 'await get(timeout:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'await get(timeout:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func get(timeout: Duration? = nil) throws -> Output {
     guard wait(timeout: timeout) else { throw Self.late }
     return try job.value()

@@ -134,7 +134,7 @@ where Inputs.Element: Sendable {
   /// The same with a number of elements that the progress of the pool counts on from the beginning.
   ///
   /// ```swift
-  /// let lines = pool.imap(file.lines, { try parse($0) }).expecting(total: 1_000_000)
+  /// let lines = pool.imap(logFile.lines, { try parse($0) }).expecting(total: 1_000_000)
   /// ```
   ///
   /// A collection says it by itself. Where other elements come, the total is corrected: upwards when

@@ -72,7 +72,7 @@ struct PoolScheduler {
     /// Why it gets no more, where that is not its number of tasks.
     var retirement: PoolEvent.Retirement?
     /// Functions that it knows.
-    var functions: Set<UInt32> = []
+    var functions: [UInt32: UInt64] = [:]
 
     var isIdle: Bool { phase == .ready && queue.isEmpty && verdict == nil }
   }
@@ -248,7 +248,10 @@ struct PoolScheduler {
         (busySince, idleSince, finishedBefore) = (now, nil, done + failed)
       }
       workers[place].queue.append(assignment)
-      let isNew = workers[place].functions.insert(job.function.name).inserted
+      let function = job.function
+      let isNew =
+        workers[place].functions.updateValue(function.identity, forKey: function.name)
+        != function.identity
       return (workers[place].number, assignment, isNew)
     }
     return nil

@@ -11,15 +11,20 @@ extension ProcessPool {
   /// let square = try pool.apply(12) { $0 * $0 }  // 144
   /// ```
   ///
-  /// The closure is written in place and captures nothing: what it needs are its arguments. They are
-  /// copied as `Codable` does, shared objects in them are the same in both processes, and a
-  /// `Connection` moves to the task.
+  /// **What can be sent.** The body is a closure, or a function by its name. What it needs are its
+  /// arguments: they are copied as `Codable` does, shared objects in them are the same in both
+  /// processes, and a `Connection` moves to the task. It may capture numbers, and functions that can
+  /// be sent themselves; everything else is passed as an argument, or is a property of a `ProcessTask`.
+  /// `ChildProcess.start` says it in full.
   ///
   /// - Throws: `RemoteError` when the task throws; `IPCError` with `workerDied` when its worker died over
   ///   it, `timedOut` where its options have a timeout, `malformedMessage` when an argument or
-  ///   the result cannot be decoded; `notTransferable` for a closure that captures something; `closed`
+  ///   the result cannot be decoded; `notTransferable` for a closure that captures what cannot be sent; `closed`
   ///   for a pool that is, `cancelled` when it is terminated, `poolFailed` when it has no workers.
-  @available(*, noasync, message: "use 'try await apply'")
+  @available(
+    *, noasync,
+    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
+  )
   public func apply<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
     body: @escaping @Sendable (repeat each A) throws -> Output
@@ -34,7 +39,10 @@ extension ProcessPool {
   }
 
   /// Runs one task that returns nothing. Blocks.
-  @available(*, noasync, message: "use 'try await apply'")
+  @available(
+    *, noasync,
+    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
+  )
   public func apply<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
     body: @escaping @Sendable (repeat each A) throws -> Void
@@ -49,7 +57,10 @@ extension ProcessPool {
   }
 
   /// Runs one task with a closure that can be suspended. Blocks.
-  @available(*, noasync, message: "use 'try await apply'")
+  @available(
+    *, noasync,
+    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   public func apply<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
@@ -65,7 +76,10 @@ extension ProcessPool {
   }
 
   /// Runs one task with a closure that can be suspended, and that returns nothing. Blocks.
-  @available(*, noasync, message: "use 'try await apply'")
+  @available(
+    *, noasync,
+    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   public func apply<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
@@ -81,7 +95,10 @@ extension ProcessPool {
   }
 
   /// Runs one task that is handed the state of its worker. Blocks.
-  @available(*, noasync, message: "use 'try await apply'")
+  @available(
+    *, noasync,
+    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
+  )
   public func apply<State, each A: Codable & Sendable, Output: Codable & Sendable>(
     _ arguments: repeat each A, state: State.Type, options: TaskOptions = .init(),
     body: @escaping @Sendable (inout State, repeat each A) throws -> Output
@@ -97,7 +114,10 @@ extension ProcessPool {
   }
 
   /// Runs one task that is handed the state of its worker, that returns nothing. Blocks.
-  @available(*, noasync, message: "use 'try await apply'")
+  @available(
+    *, noasync,
+    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
+  )
   public func apply<State, each A: Codable & Sendable>(
     _ arguments: repeat each A, state: State.Type, options: TaskOptions = .init(),
     body: @escaping @Sendable (inout State, repeat each A) throws -> Void
@@ -114,7 +134,10 @@ extension ProcessPool {
 
   /// Runs one task with a closure that can be suspended, that is handed the state of its worker.
   /// Blocks.
-  @available(*, noasync, message: "use 'try await apply'")
+  @available(
+    *, noasync,
+    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   public func apply<State, each A: Codable & Sendable, Output: Codable & Sendable>(
     _ arguments: repeat each A, state: State.Type, options: TaskOptions = .init(),
@@ -133,7 +156,10 @@ extension ProcessPool {
 
   /// Runs one task with a closure that can be suspended, that is handed the state of its worker, that returns nothing.
   /// Blocks.
-  @available(*, noasync, message: "use 'try await apply'")
+  @available(
+    *, noasync,
+    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   public func apply<State, each A: Codable & Sendable>(
     _ arguments: repeat each A, state: State.Type, options: TaskOptions = .init(),
@@ -150,7 +176,10 @@ extension ProcessPool {
   }
 
   /// Runs a task that is a type, and waits for what it returns. Blocks.
-  @available(*, noasync, message: "use 'try await apply'")
+  @available(
+    *, noasync,
+    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
+  )
   @discardableResult
   public func apply<T: ProcessTask>(
     task: T, options: TaskOptions = .init()

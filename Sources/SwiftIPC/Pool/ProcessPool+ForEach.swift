@@ -5,7 +5,10 @@ extension ProcessPool {
   /// Blocks.
   ///
   /// - Throws: as `map`.
-  @available(*, noasync, message: "use 'try await forEach'")
+  @available(
+    *, noasync,
+    message: "use 'try await forEach'; at top level: func run() async throws { … }; try await run()"
+  )
   public func forEach<A: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
@@ -20,7 +23,10 @@ extension ProcessPool {
   }
 
   /// The same with a closure that can be suspended.
-  @available(*, noasync, message: "use 'try await forEach'")
+  @available(
+    *, noasync,
+    message: "use 'try await forEach'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   public func forEach<A: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil,
@@ -36,7 +42,10 @@ extension ProcessPool {
   }
 
   /// The same with a closure that is handed the state of its worker.
-  @available(*, noasync, message: "use 'try await forEach'")
+  @available(
+    *, noasync,
+    message: "use 'try await forEach'; at top level: func run() async throws { … }; try await run()"
+  )
   public func forEach<State, A: Codable & Sendable>(
     _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
@@ -53,7 +62,10 @@ extension ProcessPool {
   }
 
   /// The same with a closure that can be suspended and that is handed the state of its worker.
-  @available(*, noasync, message: "use 'try await forEach'")
+  @available(
+    *, noasync,
+    message: "use 'try await forEach'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   public func forEach<State, A: Codable & Sendable>(
     _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,

@@ -8,13 +8,18 @@ extension ProcessPool {
   /// let squares = try pool.map(0..<10) { $0 * $0 }  // [0, 1, 4, …, 81]
   /// ```
   ///
-  /// The closure is as with `apply`. Elements go to workers in chunks. Where no size is given they
+  /// The closure may be a function by its name, and may capture numbers, and functions that can be sent
+  /// themselves; everything else that it needs is in the elements, or in the pool's state
+  /// (`ChildProcess.start` says what can be sent). Elements go to workers in chunks. Where no size is given they
   /// adapt to the time that elements take: the first go singly, later ones as many as half a millisecond is
   /// enough for.
   ///
   /// - Throws: the error of the first task that fails, as `apply` does; then those that have not begun do
   ///   not begin. `mapResults` goes on.
-  @available(*, noasync, message: "use 'try await map'")
+  @available(
+    *, noasync,
+    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
+  )
   public func map<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
@@ -29,7 +34,10 @@ extension ProcessPool {
   }
 
   /// The same with a closure that can be suspended.
-  @available(*, noasync, message: "use 'try await map'")
+  @available(
+    *, noasync,
+    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   public func map<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil,
@@ -45,7 +53,10 @@ extension ProcessPool {
   }
 
   /// The same with a closure that is handed the state of its worker.
-  @available(*, noasync, message: "use 'try await map'")
+  @available(
+    *, noasync,
+    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
+  )
   public func map<State, A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
@@ -62,7 +73,10 @@ extension ProcessPool {
   }
 
   /// The same with a closure that can be suspended and that is handed the state of its worker.
-  @available(*, noasync, message: "use 'try await map'")
+  @available(
+    *, noasync,
+    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   public func map<State, A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
@@ -80,7 +94,10 @@ extension ProcessPool {
   }
 
   /// The same with tasks that are a type. Blocks.
-  @available(*, noasync, message: "use 'try await map'")
+  @available(
+    *, noasync,
+    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
+  )
   public func map<T: ProcessTask>(
     tasks: some Sequence<T>, chunkSize: Int? = nil, options: TaskOptions = .init()
   ) throws -> [T.Output] {

@@ -13,7 +13,11 @@ extension ProcessPool {
   /// Otherwise as `map`.
   ///
   /// - Throws: what concerns all of them: `notTransferable`, `closed`.
-  @available(*, noasync, message: "use 'try await mapResults'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await mapResults'; at top level: func run() async throws { … }; try await run()"
+  )
   public func mapResults<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
@@ -28,7 +32,11 @@ extension ProcessPool {
   }
 
   /// The same with a closure that can be suspended.
-  @available(*, noasync, message: "use 'try await mapResults'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await mapResults'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   public func mapResults<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil,
@@ -44,7 +52,11 @@ extension ProcessPool {
   }
 
   /// The same with a closure that is handed the state of its worker.
-  @available(*, noasync, message: "use 'try await mapResults'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await mapResults'; at top level: func run() async throws { … }; try await run()"
+  )
   public func mapResults<State, A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
@@ -61,7 +73,11 @@ extension ProcessPool {
   }
 
   /// The same with a closure that can be suspended and that is handed the state of its worker.
-  @available(*, noasync, message: "use 'try await mapResults'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await mapResults'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   public func mapResults<State, A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
@@ -79,7 +95,11 @@ extension ProcessPool {
   }
 
   /// The same with tasks that are a type. Blocks.
-  @available(*, noasync, message: "use 'try await mapResults'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await mapResults'; at top level: func run() async throws { … }; try await run()"
+  )
   public func mapResults<T: ProcessTask>(
     tasks: some Sequence<T>, chunkSize: Int? = nil, options: TaskOptions = .init()
   ) throws -> [Result<T.Output, any Error>] {

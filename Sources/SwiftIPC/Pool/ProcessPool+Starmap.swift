@@ -9,7 +9,10 @@ extension ProcessPool {
   /// ```
   ///
   /// Otherwise as `map`.
-  @available(*, noasync, message: "use 'try await starmap'")
+  @available(
+    *, noasync,
+    message: "use 'try await starmap'; at top level: func run() async throws { … }; try await run()"
+  )
   public func starmap<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<(repeat each A)>, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
@@ -25,7 +28,10 @@ extension ProcessPool {
   }
 
   /// The same with a closure that can be suspended.
-  @available(*, noasync, message: "use 'try await starmap'")
+  @available(
+    *, noasync,
+    message: "use 'try await starmap'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   public func starmap<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<(repeat each A)>, chunkSize: Int? = nil,
@@ -42,7 +48,10 @@ extension ProcessPool {
   }
 
   /// The same with a closure that is handed the state of its worker.
-  @available(*, noasync, message: "use 'try await starmap'")
+  @available(
+    *, noasync,
+    message: "use 'try await starmap'; at top level: func run() async throws { … }; try await run()"
+  )
   public func starmap<State, each A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<(repeat each A)>, state: State.Type, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
@@ -59,7 +68,10 @@ extension ProcessPool {
   }
 
   /// The same with a closure that can be suspended and that is handed the state of its worker.
-  @available(*, noasync, message: "use 'try await starmap'")
+  @available(
+    *, noasync,
+    message: "use 'try await starmap'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   public func starmap<State, each A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<(repeat each A)>, state: State.Type, chunkSize: Int? = nil,

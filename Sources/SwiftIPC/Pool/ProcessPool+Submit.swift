@@ -10,7 +10,7 @@ extension ProcessPool {
   ///
   /// Does not block. The closure and its arguments are as with `apply`.
   ///
-  /// - Throws: `notTransferable` for a closure that captures something; `closed` for a pool that is,
+  /// - Throws: `notTransferable` for a closure that captures what cannot be sent; `closed` for a pool that is,
   ///   `poolFailed` when it has no workers, `cancelled` when it was terminated.
   @discardableResult
   public func submit<each A: Codable & Sendable, Output: Codable & Sendable>(

@@ -11,7 +11,7 @@ extension ProcessPool {
   /// Does not block. The closure is as with `apply`, chunks are as with `map`. Unlike there, a task that
   /// fails does not keep others from running: `PoolBatch.cancel()` does.
   ///
-  /// - Throws: `notTransferable` for a closure that captures something; `closed` for a pool that is,
+  /// - Throws: `notTransferable` for a closure that captures what cannot be sent; `closed` for a pool that is,
   ///   `poolFailed` when it has no workers, `cancelled` when it was terminated.
   public func submitMap<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),

@@ -12,8 +12,10 @@ internal import CIPC
 /// for try await page in pool.imap(names, { try read($0) }) { show(page) }
 /// ```
 ///
-/// A task is a closure that captures nothing, a function of its arguments, or a `ProcessTask`. Arguments
-/// and results are copied as `Codable` does; shared objects among them are the same in all processes.
+/// **What can be sent.** A task is a closure, a function by its name, or a `ProcessTask`. What it needs
+/// are its arguments: they and results are copied as `Codable` does, and shared objects among them are
+/// the same in all processes. A closure may capture numbers, and functions that can be sent themselves;
+/// `ChildProcess.start` says which, and what is to be done with the rest.
 ///
 /// **When something goes wrong.** A task that throws gives a `RemoteError`. A worker that crashes, is
 /// killed or exits gives the one task that it was in the error `workerDied`, whose `exitStatus` has the
@@ -100,11 +102,11 @@ public final class ProcessPool: Sendable {
   ///
   /// - Parameters:
   ///   - arguments: what the initializer is called with, sent to each worker.
-  ///   - initializer: captures nothing; runs in each worker, before its first task.
-  ///   - finalizer: captures nothing; runs in each worker behind its last task, with the state: after
-  ///     `close()`, and when a worker is retired. Not in one that is killed, as `terminate()` does.
-  /// - Throws: as without an initializer; `notTransferable` for one that captures something, and for a
-  ///   state whose type cannot be named.
+  ///   - initializer: runs in each worker, before its first task; captures only what a task may.
+  ///   - finalizer: runs in each worker behind its last task, with the state: after `close()`, and when a
+  ///     worker is retired. Not in one that is killed, as `terminate()` does. Captures as the initializer.
+  /// - Throws: as without an initializer; `notTransferable` for one that captures what cannot be sent,
+  ///   and for a state whose type cannot be named.
   public convenience init<each A: Codable & Sendable, State>(
     workers: Int? = nil, name: String = "pool", maxTasksPerWorker: Int? = nil,
     startMethod: StartMethod? = nil, memoryLimit: Int? = nil, progressBar: Bool = false,
@@ -241,7 +243,10 @@ public final class ProcessPool: Sendable {
   ///
   /// Blocks until the kernel has ended them: some milliseconds, and at most ten seconds. Terminating
   /// again does nothing.
-  @available(*, noasync, message: "use 'await terminate()'")
+  @available(
+    *, noasync,
+    message: "use 'await terminate()'; at top level: func run() async throws { … }; try await run()"
+  )
   public func terminate() {
     if !core.isOwner { return }
     core.fail(Self.terminated(name))
@@ -263,7 +268,10 @@ public final class ProcessPool: Sendable {
   ///
   /// - Returns: whether that is so; `false` after the timeout, where one is given.
   /// - Throws: `invalidArgument` for a pool that is open, `unsupported` in a forked child.
-  @available(*, noasync, message: "use 'await join()'")
+  @available(
+    *, noasync,
+    message: "use 'await join()'; at top level: func run() async throws { … }; try await run()"
+  )
   @discardableResult
   public func join(timeout: Duration? = nil) throws(IPCError) -> Bool {
     try checkClosed()
@@ -313,13 +321,14 @@ public final class ProcessPool: Sendable {
 /// }
 /// ```
 ///
-/// What was submitted and not waited for is given up: leaving takes no longer than ending the workers.
+/// The closure runs where the caller does: on its actor, whose state it may use. What was submitted and
+/// not waited for is given up: leaving takes no longer than ending the workers.
 ///
 /// - Throws: what making a `ProcessPool` throws, and what the closure does.
-public func withProcessPool<R>(
+public nonisolated(nonsending) func withProcessPool<R>(
   workers: Int? = nil, name: String = "pool", maxTasksPerWorker: Int? = nil,
   startMethod: StartMethod? = nil, memoryLimit: Int? = nil, progressBar: Bool = false,
-  _ body: (ProcessPool) async throws -> R
+  _ body: nonisolated(nonsending) (ProcessPool) async throws -> R
 ) async throws -> R {
   let pool = try ProcessPool(
     workers: workers, name: name, maxTasksPerWorker: maxTasksPerWorker, startMethod: startMethod,
@@ -331,8 +340,8 @@ public func withProcessPool<R>(
 /// with an initializer, or other options.
 ///
 /// - Throws: what the closure does.
-public func withProcessPool<R>(
-  _ pool: ProcessPool, _ body: (ProcessPool) async throws -> R
+public nonisolated(nonsending) func withProcessPool<R>(
+  _ pool: ProcessPool, _ body: nonisolated(nonsending) (ProcessPool) async throws -> R
 ) async throws -> R {
   do {
     let result = try await body(pool)
@@ -347,7 +356,12 @@ public func withProcessPool<R>(
 /// Makes a pool for the time of a closure, and terminates it behind: also when that throws. Blocks.
 ///
 /// All else as in the asynchronous form.
-@available(*, noasync, message: "use 'try await withProcessPool { }'")
+@_disfavoredOverload  // or asynchronous code whose closure has no `await` in it would get this one
+@available(
+  *, noasync,
+  message:
+    "use 'try await withProcessPool { }'; at top level: func run() async throws { … }; try await run()"
+)
 public func withProcessPool<R>(
   workers: Int? = nil, name: String = "pool", maxTasksPerWorker: Int? = nil,
   startMethod: StartMethod? = nil, memoryLimit: Int? = nil, progressBar: Bool = false,

@@ -87,7 +87,7 @@ extension WorkerFunction {
 }
 
 private struct TaskSignature {
-  var location: ImageLocation
+  var location: FunctionLocation
   var call: FunctionCall
   var output: SentType?
   var state: (any WorkerStateHolder)?

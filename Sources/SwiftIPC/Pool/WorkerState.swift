@@ -9,26 +9,26 @@ final class WorkerState<Value>: @unchecked Sendable {
 /// The state of any type, from which a function that takes it can be put together.
 protocol WorkerStateHolder {
   func action<each A: Codable>(
-    _ location: ImageLocation, isAsync: Bool, _ arguments: repeat (each A).Type
+    _ location: FunctionLocation, isAsync: Bool, _ arguments: repeat (each A).Type
   ) throws -> WorkerFunction
   func function<each A: Codable, Output: Codable>(
-    _ location: ImageLocation, isAsync: Bool, returning: Output.Type,
+    _ location: FunctionLocation, isAsync: Bool, returning: Output.Type,
     _ arguments: repeat (each A).Type
   ) throws -> WorkerFunction
   func unary<A: Codable, Output>(
-    _ location: ImageLocation, isAsync: Bool, _ argument: A.Type, returning: Output.Type
+    _ location: FunctionLocation, isAsync: Bool, _ argument: A.Type, returning: Output.Type
   ) throws -> WorkerFunction
   func unaryAction<A: Codable>(
-    _ location: ImageLocation, isAsync: Bool, _ argument: A.Type
+    _ location: FunctionLocation, isAsync: Bool, _ argument: A.Type
   ) throws -> WorkerFunction
   /// Runs a finalizer.
-  func finish(at location: ImageLocation) throws
-  func asyncFinalizer(at location: ImageLocation) throws -> any AsyncStep
+  func finish(at location: FunctionLocation) throws
+  func asyncFinalizer(at location: FunctionLocation) throws -> any AsyncStep
 }
 
 extension WorkerState: WorkerStateHolder {
   func action<each A: Codable>(
-    _ location: ImageLocation, isAsync: Bool, _ arguments: repeat (each A).Type
+    _ location: FunctionLocation, isAsync: Bool, _ arguments: repeat (each A).Type
   ) throws -> WorkerFunction {
     if isAsync {
       let function = try AsyncStatefulActionFunction<Value, repeat each A>(at: location)
@@ -39,7 +39,7 @@ extension WorkerState: WorkerStateHolder {
   }
 
   func function<each A: Codable, Output: Codable>(
-    _ location: ImageLocation, isAsync: Bool, returning: Output.Type,
+    _ location: FunctionLocation, isAsync: Bool, returning: Output.Type,
     _ arguments: repeat (each A).Type
   ) throws -> WorkerFunction {
     if isAsync {
@@ -51,7 +51,7 @@ extension WorkerState: WorkerStateHolder {
   }
 
   func unary<A: Codable, Output>(
-    _ location: ImageLocation, isAsync: Bool, _ argument: A.Type, returning: Output.Type
+    _ location: FunctionLocation, isAsync: Bool, _ argument: A.Type, returning: Output.Type
   ) throws -> WorkerFunction {
     if isAsync {
       let function = try AsyncStatefulUnaryFunction<Value, A, Output>(at: location)
@@ -62,7 +62,7 @@ extension WorkerState: WorkerStateHolder {
   }
 
   func unaryAction<A: Codable>(
-    _ location: ImageLocation, isAsync: Bool, _ argument: A.Type
+    _ location: FunctionLocation, isAsync: Bool, _ argument: A.Type
   ) throws -> WorkerFunction {
     if isAsync {
       let function = try AsyncStatefulUnaryAction<Value, A>(at: location)

@@ -13,10 +13,18 @@ extension ChildProcess where Output == Void {
   /// }
   /// ```
   ///
-  /// The closure is written in place and captures nothing, unless the start method is `fork`: what it
-  /// needs are its arguments. They are
-  /// copied as `Codable` does, but shared objects are the same in both processes, and a
-  /// `Connection` moves to the child. The child runs the closure on its main thread.
+  /// **What can be sent.** The body is a closure, or a function by its name. What it needs are its
+  /// arguments: they are copied as `Codable` does, but shared objects are the same in both processes,
+  /// and a `Connection` moves to the child. It may capture numbers (`Int`, `Double`, `Bool`, and
+  /// structs and tuples of nothing but numbers) and functions that can be sent themselves. Texts,
+  /// arrays, enums, optionals, objects, and so `self`, are no captures that can be sent: they are passed as
+  /// arguments, or are properties of a `ProcessTask`. In generic functions closures can be sent where
+  /// their types have names in another process, which those that are private or local in a generic
+  /// context have not. A key path in place of a function is written as a closure, `{ $0.count }`. All
+  /// this is the same in debug and in release builds. With the start method `fork` a closure may
+  /// capture anything.
+  ///
+  /// The child runs the closure on its main thread.
   ///
   /// Blocks until the arguments are with the kernel: about a millisecond, and as long as the child takes
   /// to begin where they are larger than 200 kB. A fork server that is stopped (SIGSTOP) is replaced,
@@ -41,8 +49,8 @@ extension ChildProcess where Output == Void {
   /// - Parameter timeout: how long the start may take; `nil` for as long as it takes. When it is over
   ///   the child, if there is one by then, is killed. The time in which the kernel begins to execute the
   ///   program's file is not counted.
-  /// - Throws: `timedOut`; `notTransferable` for a closure that captures something and for an argument that
-  ///   cannot be sent; `bootstrapFailed` where the start-up hook did not run in this program, or
+  /// - Throws: `timedOut`; `notTransferable` for a closure that captures what cannot be sent and for
+  ///   an argument that cannot; `bootstrapFailed` where the start-up hook did not run in this program, or
   ///   the child ended before it took its task; `multipleThreads` for a fork in a process that has
   ///   more than one thread; `resourceLimit`, `outOfMemory` and what
   ///   `posix_spawn` says.

@@ -55,7 +55,7 @@ public final class ChildProcess<Output: Sendable>: Sendable {
   ///
   /// ```swift
   /// try child.kill()
-  /// print(try child.join())  // was killed by signal 9 (SIGKILL)
+  /// print(try await child.join())  // was killed by signal 9 (SIGKILL)
   /// ```
   ///
   /// - Throws: `notOwner` when the child runs as another user by now.
@@ -95,7 +95,10 @@ public final class ChildProcess<Output: Sendable>: Sendable {
   // MARK: - Join
 
   /// Waits until the child has ended, and says how. Blocks; a task that threw does not throw here.
-  @available(*, noasync, message: "use 'await join()'")
+  @available(
+    *, noasync,
+    message: "use 'await join()'; at top level: func run() async throws { … }; try await run()"
+  )
   @discardableResult
   public func join() throws(IPCError) -> ExitStatus {
     _ = try handle.wait(for: .exit, until: Deadline.after(nil))
@@ -109,7 +112,11 @@ public final class ChildProcess<Output: Sendable>: Sendable {
   /// ```
   ///
   /// A timeout of zero or less looks once.
-  @available(*, noasync, message: "use 'await join(timeout:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'await join(timeout:)'; at top level: func run() async throws { … }; try await run()"
+  )
   @discardableResult
   public func join(timeout: Duration) throws(IPCError) -> ExitStatus? {
     _ = try handle.wait(for: .exit, until: Deadline.after(timeout))
@@ -170,7 +177,10 @@ public final class ChildProcess<Output: Sendable>: Sendable {
   /// takes. Blocks.
   ///
   /// - Throws: `timedOut`, and as the asynchronous `value` does.
-  @available(*, noasync, message: "use 'await value'")
+  @available(
+    *, noasync,
+    message: "use 'await value'; at top level: func run() async throws { … }; try await run()"
+  )
   public func value(timeout: Duration?) throws -> Output {
     guard try handle.wait(for: .outcome, until: Deadline.after(timeout)) else {
       throw IPCError(.timedOut, context: "the value of \(handle)")

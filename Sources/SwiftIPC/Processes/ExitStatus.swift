@@ -8,7 +8,7 @@
 /// How a child process ended.
 ///
 /// ```swift
-/// let status = try child.join()
+/// let status = try await child.join()
 /// if !status.isSuccess { print("the child \(status)") }  // the child was killed by signal 9 (SIGKILL)
 /// ```
 public enum ExitStatus: Hashable, Sendable {

@@ -19,7 +19,7 @@ extension ChildProcess where Output == Void {
   ///   CurrentProcess.leave(0)
   /// case .parent(let child):
   ///   print("I am the parent of \(child.pid)")
-  ///   try child.join()
+  ///   try await child.join()
   /// }
   /// ```
   ///

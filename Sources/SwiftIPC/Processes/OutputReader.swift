@@ -32,7 +32,10 @@ internal import CIPC
   ///
   /// - Parameter count: the most bytes to return. Memory is taken for what is there, not for this
   ///   number. Less than 1 returns nothing at once.
-  @available(*, noasync, message: "use 'await read(upTo:)'")
+  @available(
+    *, noasync,
+    message: "use 'await read(upTo:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func read(upTo count: Int = 65536) throws(IPCError) -> [UInt8] {
     while true {
       if let bytes = try readNow(count) { return bytes }
@@ -55,7 +58,10 @@ internal import CIPC
   }
 
   /// All that comes until the end. Blocks.
-  @available(*, noasync, message: "use 'await readToEnd()'")
+  @available(
+    *, noasync,
+    message: "use 'await readToEnd()'; at top level: func run() async throws { … }; try await run()"
+  )
   public func readToEnd() throws(IPCError) -> [UInt8] {
     var all: [UInt8] = []
     while true {

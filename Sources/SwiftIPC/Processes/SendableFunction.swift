@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// A closure literal that captures nothing, stored in a generic struct, is two words: its function
-// and a null context. The function's place in its image names it to another process, and there a
-// closure is put together again from the two words. `ClosureLayoutTests` checks the layout.
+// A closure, stored in a generic struct, is two words: its function and its context, which is null
+// where it captures nothing. The function's place in its image names it to another process, and there
+// a closure is put together again from the two words. `ClosureLayoutTests` checks the layout, and
+// `FunctionContext` says what of contexts can be sent.
 //
 // There is one struct for each way of calling, since the compiler passes results and arguments
 // differently in each; the closure must have been written for exactly the struct's own signature,
@@ -62,12 +63,6 @@ struct AsyncStatefulValueFunction<State, each A, Output>: SendableFunction {
   static var call: FunctionCall { .asyncFunction }
 }
 
-/// The two words of a closure.
-@safe private struct ClosureWords {
-  var function: UnsafeRawPointer?
-  var context: UnsafeRawPointer?
-}
-
 // And for those of one argument each: a pack of one is passed differently.
 
 struct UnaryFunction<A, Output>: SendableFunction {
@@ -113,39 +108,33 @@ struct AsyncStatefulUnaryAction<State, A>: SendableFunction {
 }
 
 extension SendableFunction {
-  /// Where the function is.
+  /// Where the function is, and what it takes along.
   ///
-  /// - Throws: `notTransferable` when the closure has a context.
-  func location() throws(IPCError) -> ImageLocation {
-    try unsafe ImageLocation(of: address(), "the closure")
+  /// - Throws: `notTransferable` for a closure that captures what cannot be sent.
+  func location() throws(IPCError) -> FunctionLocation {
+    try FunctionLocation(of: words)
   }
 
-  /// What tells the function from others in this process.
-  ///
-  /// - Throws: `notTransferable` when the closure has a context.
-  func key() throws(IPCError) -> FunctionKey {
-    .closure(UInt(bitPattern: try unsafe address()), ObjectIdentifier(Self.self))
+  /// What tells the function from others in this process; `nil` when it has a context, which others
+  /// with the same code need not have.
+  var key: FunctionKey? {
+    guard unsafe words.context == nil else { return nil }
+    return .closure(UInt(bitPattern: unsafe words.function), ObjectIdentifier(Self.self))
   }
 
-  private func address() throws(IPCError) -> UnsafeRawPointer {
+  private var words: ClosureWords {
     precondition(MemoryLayout<Self>.size == MemoryLayout<ClosureWords>.size)
-    let words = unsafe unsafeBitCast(self, to: ClosureWords.self)
-    guard let function = unsafe words.function, unsafe words.context == nil else {
-      throw IPCError(
-        .notTransferable,
-        context: """
-          the closure captures something, and a capture cannot be sent to another process: pass \
-          what it needs as an argument, as in start(x) { x in … }, or use a ProcessTask; a function \
-          that is passed by its name is written as a closure, as in start(x) { square($0) }
-          """)
-    }
-    return unsafe function
+    return unsafe unsafeBitCast(self, to: ClosureWords.self)
   }
 
   /// The function at a location that `location()` told a process of the same program.
-  init(at location: ImageLocation) throws(IPCError) {
+  init(at location: FunctionLocation) throws(IPCError) {
     precondition(MemoryLayout<Self>.size == MemoryLayout<ClosureWords>.size)
-    let function = try unsafe location.resolve("the closure")
-    self = unsafe unsafeBitCast(ClosureWords(function: function, context: nil), to: Self.self)
+    let words = try location.resolve()
+    // Loading takes a reference of its own.
+    self = unsafe withUnsafeBytes(of: words) { unsafe $0.load(as: Self.self) }
+    if let context = unsafe words.context {
+      unsafe Unmanaged<AnyObject>.fromOpaque(context).release()
+    }
   }
 }

@@ -13,7 +13,7 @@ struct TaskHeader: Sendable {
 
   enum Work: Sendable {
     /// A closure: where it is, how it is called, and the types in its signature.
-    case closure(ImageLocation, FunctionCall, arguments: [TypeName], output: TypeName?)
+    case closure(FunctionLocation, FunctionCall, arguments: [TypeName], output: TypeName?)
     /// A `ProcessTask` of this type, which is the one argument.
     case task(TypeName)
     /// What a forked child has in its memory, this header included: it is not sent.
@@ -46,7 +46,7 @@ extension TaskHeader {
     switch work {
     case .closure(let location, let call, let arguments, let output):
       writer.write(call.rawValue)
-      writer.write(location)
+      writer.write(function: location)
       writer.write(UInt32(arguments.count))
       for argument in arguments { writer.write(argument) }
       if let output { writer.write(output) }
@@ -73,7 +73,7 @@ extension TaskHeader {
       return
     }
     guard let call = FunctionCall(rawValue: call) else { throw reader.malformed("call") }
-    let location = try reader.location()
+    let location = try reader.function()
     var arguments: [TypeName] = []
     for _ in 0..<(try reader.integer(UInt32.self)) { arguments.append(try reader.typeName()) }
     let output = returnsValue ? try reader.typeName() : nil
@@ -100,6 +100,47 @@ private struct HeaderWriter {
     write(UInt8(location.id.count))
     bytes.append(contentsOf: location.id)
     if !location.isProgram { write(location.library) }
+  }
+
+  mutating func write(function: FunctionLocation) {
+    write(function.code)
+    guard let context = function.context else {
+      write(0 as UInt8)
+      return
+    }
+    write(1 as UInt8)
+    write(context.metadata)
+    write(UInt32(context.bindings.count))
+    for binding in context.bindings {
+      switch binding {
+      case .type(let name):
+        write(0 as UInt8)
+        write(name)
+      case .table(let location):
+        write(1 as UInt8)
+        write(location)
+      case .conformance(let name, let proto):
+        write(2 as UInt8)
+        write(name)
+        write(proto)
+      }
+    }
+    write(UInt32(context.captures.count))
+    for capture in context.captures {
+      switch capture {
+      case .number(let number, let alignment):
+        write(0 as UInt8)
+        write(UInt8(alignment))
+        write(UInt32(number.count))
+        bytes += number
+      case .type(let name):
+        write(1 as UInt8)
+        write(name)
+      case .function(let function):
+        write(2 as UInt8)
+        write(function: function)
+      }
+    }
   }
 
   mutating func write(_ type: TypeName) {
@@ -149,6 +190,33 @@ private struct HeaderReader {
     let id = Array(try next(Int(try integer(UInt8.self))))
     let library = isProgram ? "" : try text()
     return ImageLocation(offset: offset, isProgram: isProgram, id: id, library: library)
+  }
+
+  mutating func function(_ depth: Int = 0) throws(IPCError) -> FunctionLocation {
+    let code = try location()
+    guard try integer(UInt8.self) != 0 else { return FunctionLocation(code: code, context: nil) }
+    guard depth <= FunctionContext.depthLimit else { throw malformed("depth of functions") }
+    var context = FunctionContext(metadata: try location())
+    for _ in 0..<(try integer(UInt32.self)) {
+      switch try integer(UInt8.self) {
+      case 0: context.bindings.append(.type(try typeName()))
+      case 1: context.bindings.append(.table(try location()))
+      case 2: context.bindings.append(.conformance(try typeName(), try location()))
+      default: throw malformed("kind of binding")
+      }
+    }
+    for _ in 0..<(try integer(UInt32.self)) {
+      switch try integer(UInt8.self) {
+      case 0:
+        let alignment = Int(try integer(UInt8.self))
+        let number = Array(try next(Int(try integer(UInt32.self))))
+        context.captures.append(.number(number, alignment: alignment))
+      case 1: context.captures.append(.type(try typeName()))
+      case 2: context.captures.append(.function(try function(depth + 1)))
+      default: throw malformed("kind of capture")
+      }
+    }
+    return FunctionLocation(code: code, context: context)
   }
 
   mutating func typeName() throws(IPCError) -> TypeName {

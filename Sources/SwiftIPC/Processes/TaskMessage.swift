@@ -108,7 +108,7 @@ final class ArgumentList {
 }
 
 private struct FunctionSignature {
-  var location: ImageLocation
+  var location: FunctionLocation
   var call: FunctionCall
   var output: SentType?
 }

@@ -95,6 +95,31 @@ enum TypeName: Hashable, Sendable {
     }
   }
 
+  /// What a generic type is made of, and what that is made of: those that are types.
+  static func arguments(of type: Any.Type, _ depth: Int = 0) -> [Any.Type] {
+    let metadata = unsafe unsafeBitCast(type, to: UnsafeRawPointer.self)
+    switch unsafe metadata.load(as: Int.self) {
+    case MetadataKind.struct, MetadataKind.enum, MetadataKind.optional: break
+    default: return []
+    }
+    guard depth < 16, let descriptor = unsafe descriptor(of: type) else { return [] }
+    let flags = unsafe descriptor.load(as: UInt32.self)
+    guard flags & 0x80 != 0 else { return [] }
+    // Behind the 28 bytes of a struct's or enum's descriptor: 8 bytes for instances, the number of
+    // parameters and of requirements, and that of arguments in the metadata.
+    let count = Int(unsafe descriptor.load(fromByteOffset: 28 + 12, as: UInt16.self))
+    var found: [Any.Type] = []
+    for index in 0..<count {
+      let word = unsafe metadata.load(fromByteOffset: 16 + index * 8, as: UInt.self)
+      guard word > 0xffff, word % 8 == 0, let address = unsafe UnsafeRawPointer(bitPattern: word),
+        unsafe address.load(as: UInt.self) < 0x800
+      else { continue }
+      let argument = unsafe unsafeBitCast(address, to: Any.Type.self)
+      found += [argument] + arguments(of: argument, depth + 1)
+    }
+    return found
+  }
+
   /// Takes a request (0 for complete metadata) and returns the metadata and its state in two
   /// registers, of which C sees the first.
   private typealias Accessor = @convention(c) (Int) -> UnsafeRawPointer?

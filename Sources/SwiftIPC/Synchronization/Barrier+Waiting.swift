@@ -8,7 +8,10 @@ extension Barrier {
   ///
   /// - Returns: the order of arrival: 0 for one of the parties, `parties` - 1 for the last.
   /// - Throws: `IPCError` with `broken` when the barrier is broken or reset, before or meanwhile.
-  @available(*, noasync, message: "use 'try await wait'")
+  @available(
+    *, noasync,
+    message: "use 'try await wait'; at top level: func run() async throws { … }; try await run()"
+  )
   @discardableResult public func wait() throws(IPCError) -> Int {
     try passing(until: .max)
   }
@@ -21,7 +24,10 @@ extension Barrier {
   /// - Returns: as `wait()`.
   /// - Throws: `IPCError` with `timedOut` when the time was over: this has broken the barrier;
   ///   otherwise as `wait()`.
-  @available(*, noasync, message: "use 'try await wait'")
+  @available(
+    *, noasync,
+    message: "use 'try await wait'; at top level: func run() async throws { … }; try await run()"
+  )
   @discardableResult public func wait(timeout: Duration) throws(IPCError) -> Int {
     try passing(until: Deadline.after(timeout))
   }
@@ -33,7 +39,10 @@ extension Barrier {
   /// - Parameter deadline: on the clock that stands still while the machine sleeps.
   /// - Returns: as `wait()`.
   /// - Throws: as `wait(timeout:)`.
-  @available(*, noasync, message: "use 'try await wait'")
+  @available(
+    *, noasync,
+    message: "use 'try await wait'; at top level: func run() async throws { … }; try await run()"
+  )
   @discardableResult public func wait(
     until deadline: SuspendingClock.Instant
   ) throws(IPCError) -> Int {
@@ -49,7 +58,10 @@ extension Barrier {
   ///   barrier is broken.
   /// - Returns: as `wait()`.
   /// - Throws: what the action throws; otherwise as `wait()`.
-  @available(*, noasync, message: "use 'try await wait'")
+  @available(
+    *, noasync,
+    message: "use 'try await wait'; at top level: func run() async throws { … }; try await run()"
+  )
   @discardableResult public func wait(action: () throws -> Void) throws -> Int {
     try passing(until: .max, action)
   }
@@ -58,7 +70,10 @@ extension Barrier {
   /// before any goes on.
   ///
   /// - Throws: what the action throws; otherwise as `wait(timeout:)`.
-  @available(*, noasync, message: "use 'try await wait'")
+  @available(
+    *, noasync,
+    message: "use 'try await wait'; at top level: func run() async throws { … }; try await run()"
+  )
   @discardableResult public func wait(timeout: Duration, action: () throws -> Void) throws -> Int {
     try passing(until: Deadline.after(timeout), action)
   }
@@ -67,7 +82,10 @@ extension Barrier {
   /// action before any goes on.
   ///
   /// - Throws: what the action throws; otherwise as `wait(timeout:)`.
-  @available(*, noasync, message: "use 'try await wait'")
+  @available(
+    *, noasync,
+    message: "use 'try await wait'; at top level: func run() async throws { … }; try await run()"
+  )
   @discardableResult public func wait(
     until deadline: SuspendingClock.Instant, action: () throws -> Void
   ) throws -> Int {

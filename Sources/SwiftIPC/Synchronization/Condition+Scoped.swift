@@ -11,7 +11,11 @@ extension Condition {
   ///   lock died and nobody has repaired yet: the body did not run, and the next is told as well;
   ///   `alreadyLocked` when this thread holds the lock; `capacityExceeded` when there are too many
   ///   waiters.
-  @available(*, noasync, message: "use 'try await withLock(when:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await withLock(when:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func withLock<R: ~Copyable>(
     when predicate: () throws -> Bool, _ body: () throws -> R
   ) throws -> R {
@@ -25,7 +29,11 @@ extension Condition {
   ///
   /// - Returns: what the body returns.
   /// - Throws: what the repair, the predicate or the body throws; otherwise as `withLock(when:_:)`.
-  @available(*, noasync, message: "use 'try await withLock(when:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await withLock(when:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func withLock<R: ~Copyable>(
     when predicate: () throws -> Bool, _ body: () throws -> R, recovering repair: () throws -> Void
   ) throws -> R {
@@ -37,7 +45,11 @@ extension Condition {
   /// - Parameter timeout: how long to wait; zero or less looks once, or twice with others in between.
   /// - Throws: `IPCError` with `timedOut` when the predicate did not hold in the end, or the lock was
   ///   held all the time; otherwise as `withLock(when:_:)`.
-  @available(*, noasync, message: "use 'try await withLock(when:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await withLock(when:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func withLock<R: ~Copyable>(
     timeout: Duration, when predicate: () throws -> Bool, _ body: () throws -> R
   ) throws -> R {
@@ -48,7 +60,11 @@ extension Condition {
   /// for a time, and runs the body.
   ///
   /// - Throws: as `withLock(timeout:when:_:)`, and what the repair throws.
-  @available(*, noasync, message: "use 'try await withLock(when:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await withLock(when:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func withLock<R: ~Copyable>(
     timeout: Duration, when predicate: () throws -> Bool, _ body: () throws -> R,
     recovering repair: () throws -> Void
@@ -60,7 +76,11 @@ extension Condition {
   ///
   /// - Parameter deadline: on the clock that stands still while the machine sleeps.
   /// - Throws: as `withLock(timeout:when:_:)`.
-  @available(*, noasync, message: "use 'try await withLock(when:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await withLock(when:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func withLock<R: ~Copyable>(
     until deadline: SuspendingClock.Instant, when predicate: () throws -> Bool,
     _ body: () throws -> R
@@ -73,7 +93,11 @@ extension Condition {
   ///
   /// - Parameter deadline: on the clock that stands still while the machine sleeps.
   /// - Throws: as `withLock(timeout:when:_:)`, and what the repair throws.
-  @available(*, noasync, message: "use 'try await withLock(when:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await withLock(when:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func withLock<R: ~Copyable>(
     until deadline: SuspendingClock.Instant, when predicate: () throws -> Bool,
     _ body: () throws -> R, recovering repair: () throws -> Void

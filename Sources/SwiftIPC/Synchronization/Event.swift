@@ -91,14 +91,21 @@ public final class Event: Sendable {
   // MARK: Blocking
 
   /// Waits until the event is set; at once when it is. Blocks.
-  @available(*, noasync, message: "use 'try await wait()'")
+  @available(
+    *, noasync,
+    message: "use 'try await wait()'; at top level: func run() async throws { … }; try await run()"
+  )
   @inlinable public func wait() throws(IPCError) { try block(until: .max) }
 
   /// Waits until the event is set, for a time. Blocks.
   ///
   /// - Parameter timeout: how long to wait; zero or less looks once.
   /// - Throws: `IPCError` with `timedOut` when it was not set.
-  @available(*, noasync, message: "use 'try await wait(timeout:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await wait(timeout:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func wait(timeout: Duration) throws(IPCError) {
     try block(until: Deadline.after(timeout))
   }
@@ -107,7 +114,11 @@ public final class Event: Sendable {
   ///
   /// - Parameter deadline: until when to wait; one in the past looks once.
   /// - Throws: `IPCError` with `timedOut` when it was not set.
-  @available(*, noasync, message: "use 'try await wait(until:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await wait(until:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func wait(until deadline: SuspendingClock.Instant) throws(IPCError) {
     try block(until: Deadline.at(deadline))
   }

@@ -6,7 +6,7 @@ internal import Synchronization
 ///
 /// ```swift
 /// let semaphore = try SharedSemaphore(value: 4)
-/// let permit = try semaphore.acquire()
+/// let permit = try await semaphore.acquire()
 /// let child = try ChildProcess.start(permit) { permit in
 ///   print("goes on under the parent's permit")
 ///   try permit.release()

@@ -13,7 +13,11 @@ extension ReadWriteLock {
   /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and nobody has
   ///   repaired yet: the body did not run, and the next caller is told as well; `alreadyLocked` when
   ///   this thread writes.
-  @available(*, noasync, message: "use 'try await withReadLock'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await withReadLock'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   @inlinable public func withReadLock<R: ~Copyable>(_ body: () throws -> R) throws -> R {
     try reading(until: .max, body)
@@ -23,7 +27,11 @@ extension ReadWriteLock {
   ///
   /// - Parameter timeout: how long to wait; zero or less tries once.
   /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withReadLock(_:)`.
-  @available(*, noasync, message: "use 'try await withReadLock'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await withReadLock'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   @inlinable public func withReadLock<R: ~Copyable>(
     timeout: Duration, _ body: () throws -> R
@@ -36,7 +44,11 @@ extension ReadWriteLock {
   /// - Parameter deadline: on the clock that stands still while the machine sleeps; one in the past
   ///   tries once.
   /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withReadLock(_:)`.
-  @available(*, noasync, message: "use 'try await withReadLock'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await withReadLock'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   @inlinable public func withReadLock<R: ~Copyable>(
     until deadline: SuspendingClock.Instant, _ body: () throws -> R

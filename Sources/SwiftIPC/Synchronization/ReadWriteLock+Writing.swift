@@ -11,7 +11,11 @@ extension ReadWriteLock {
   /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and nobody has
   ///   repaired yet: the body did not run, and the next caller is told as well; `alreadyLocked` when
   ///   this thread reads or writes.
-  @available(*, noasync, message: "use 'try await withWriteLock'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await withWriteLock'; at top level: func run() async throws { … }; try await run()"
+  )
   @inlinable public func withWriteLock<R: ~Copyable>(_ body: () throws -> R) throws -> R {
     try writing(until: .max) { status in try told(status, body) }
   }
@@ -24,7 +28,11 @@ extension ReadWriteLock {
   /// - Returns: what the body returns.
   /// - Throws: what `repair` or the body throws; `IPCError` with `alreadyLocked` when this thread
   ///   reads or writes.
-  @available(*, noasync, message: "use 'try await withWriteLock'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await withWriteLock'; at top level: func run() async throws { … }; try await run()"
+  )
   @inlinable public func withWriteLock<R: ~Copyable>(
     _ body: () throws -> R, recovering repair: () throws -> Void
   ) throws -> R {
@@ -35,7 +43,11 @@ extension ReadWriteLock {
   ///
   /// - Parameter timeout: how long to wait; zero or less tries once.
   /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withWriteLock(_:)`.
-  @available(*, noasync, message: "use 'try await withWriteLock'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await withWriteLock'; at top level: func run() async throws { … }; try await run()"
+  )
   @inlinable public func withWriteLock<R: ~Copyable>(
     timeout: Duration, _ body: () throws -> R
   ) throws -> R {
@@ -47,7 +59,11 @@ extension ReadWriteLock {
   ///
   /// - Parameter timeout: how long to wait; zero or less tries once.
   /// - Throws: `IPCError` with `timedOut`. Otherwise as `withWriteLock(_:recovering:)`.
-  @available(*, noasync, message: "use 'try await withWriteLock'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await withWriteLock'; at top level: func run() async throws { … }; try await run()"
+  )
   @inlinable public func withWriteLock<R: ~Copyable>(
     timeout: Duration, _ body: () throws -> R, recovering repair: () throws -> Void
   ) throws -> R {
@@ -61,7 +77,11 @@ extension ReadWriteLock {
   /// - Parameter deadline: on the clock that stands still while the machine sleeps; one in the past
   ///   tries once.
   /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withWriteLock(_:)`.
-  @available(*, noasync, message: "use 'try await withWriteLock'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await withWriteLock'; at top level: func run() async throws { … }; try await run()"
+  )
   @inlinable public func withWriteLock<R: ~Copyable>(
     until deadline: SuspendingClock.Instant, _ body: () throws -> R
   ) throws -> R {
@@ -74,7 +94,11 @@ extension ReadWriteLock {
   /// - Parameter deadline: on the clock that stands still while the machine sleeps; one in the past
   ///   tries once.
   /// - Throws: `IPCError` with `timedOut`. Otherwise as `withWriteLock(_:recovering:)`.
-  @available(*, noasync, message: "use 'try await withWriteLock'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await withWriteLock'; at top level: func run() async throws { … }; try await run()"
+  )
   @inlinable public func withWriteLock<R: ~Copyable>(
     until deadline: SuspendingClock.Instant,
     _ body: () throws -> R, recovering repair: () throws -> Void

@@ -5,9 +5,9 @@ public import CIPC
 ///
 /// ```swift
 /// let lock = try ReadWriteLock()
-/// try lock.withReadLock { print("together with other readers") }
-/// try lock.withWriteLock { print("alone") }
-/// try lock.withWriteLock { print("alone again") } recovering: { print("a writer was killed") }
+/// try await lock.withReadLock { print("together with other readers") }
+/// try await lock.withWriteLock { print("alone") }
+/// try await lock.withWriteLock { print("alone again") } recovering: { print("a writer was killed") }
 /// ```
 ///
 /// Neither side starves: a writer that waits holds new readers back, and whoever waits to read is let

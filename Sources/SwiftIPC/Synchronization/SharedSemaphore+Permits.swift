@@ -6,14 +6,22 @@ extension SharedSemaphore {
   /// Takes a permit to keep. Blocks until one is free.
   ///
   /// - Throws: `IPCError` with `system` where /proc is not mounted.
-  @available(*, noasync, message: "use 'try await acquire()'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await acquire()'; at top level: func run() async throws { … }; try await run()"
+  )
   public func acquire() throws(IPCError) -> Permit { try take(until: .max) }
 
   /// Takes a permit to keep if one is free within a time. Blocks until then.
   ///
   /// - Parameter timeout: how long to wait; zero or less tries once.
   /// - Throws: `IPCError` with `timedOut` when no permit was free.
-  @available(*, noasync, message: "use 'try await acquire(timeout:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await acquire(timeout:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func acquire(timeout: Duration) throws(IPCError) -> Permit {
     try take(until: Deadline.after(timeout))
   }
@@ -22,7 +30,11 @@ extension SharedSemaphore {
   ///
   /// - Parameter deadline: until when to wait; one in the past tries once.
   /// - Throws: `IPCError` with `timedOut` when no permit was free.
-  @available(*, noasync, message: "use 'try await acquire(until:)'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await acquire(until:)'; at top level: func run() async throws { … }; try await run()"
+  )
   public func acquire(until deadline: SuspendingClock.Instant) throws(IPCError) -> Permit {
     try take(until: Deadline.at(deadline))
   }

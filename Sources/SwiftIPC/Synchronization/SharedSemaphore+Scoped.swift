@@ -14,7 +14,11 @@ extension SharedSemaphore {
   ///
   /// - Returns: what the body returns.
   /// - Throws: what the body throws.
-  @available(*, noasync, message: "use 'try await withPermit { }'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await withPermit { }'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   @inlinable public func withPermit<R: ~Copyable>(_ body: () throws -> R) throws -> R {
     try blocking(until: .max, body)
@@ -25,7 +29,11 @@ extension SharedSemaphore {
   /// - Parameter timeout: how long to wait; zero or less tries once.
   /// - Throws: `IPCError` with `timedOut` when no permit was free; the body did not run. What the
   ///   body throws.
-  @available(*, noasync, message: "use 'try await withPermit(timeout:) { }'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await withPermit(timeout:) { }'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   @inlinable public func withPermit<R: ~Copyable>(
     timeout: Duration, _ body: () throws -> R
@@ -37,7 +45,11 @@ extension SharedSemaphore {
   ///
   /// - Parameter deadline: until when to wait; one in the past tries once.
   /// - Throws: as `withPermit(timeout:_:)`.
-  @available(*, noasync, message: "use 'try await withPermit(until:) { }'")
+  @available(
+    *, noasync,
+    message:
+      "use 'try await withPermit(until:) { }'; at top level: func run() async throws { … }; try await run()"
+  )
   @_disfavoredOverload
   @inlinable public func withPermit<R: ~Copyable>(
     until deadline: SuspendingClock.Instant, _ body: () throws -> R

@@ -117,14 +117,22 @@ extension SharedSemaphore {
     // MARK: Blocking
 
     /// Takes a permit. Blocks until there is one.
-    @available(*, noasync, message: "use 'try await acquire()'")
+    @available(
+      *, noasync,
+      message:
+        "use 'try await acquire()'; at top level: func run() async throws { … }; try await run()"
+    )
     @inlinable public func acquire() throws(IPCError) { try take(until: .max) }
 
     /// Takes a permit if there is one within a time. Blocks until then.
     ///
     /// - Parameter timeout: how long to wait; zero or less tries once.
     /// - Throws: `IPCError` with `timedOut` when there was none.
-    @available(*, noasync, message: "use 'try await acquire(timeout:)'")
+    @available(
+      *, noasync,
+      message:
+        "use 'try await acquire(timeout:)'; at top level: func run() async throws { … }; try await run()"
+    )
     public func acquire(timeout: Duration) throws(IPCError) {
       try take(until: Deadline.after(timeout))
     }
@@ -133,7 +141,11 @@ extension SharedSemaphore {
     ///
     /// - Parameter deadline: until when to wait; one in the past tries once.
     /// - Throws: `IPCError` with `timedOut` when there was none.
-    @available(*, noasync, message: "use 'try await acquire(until:)'")
+    @available(
+      *, noasync,
+      message:
+        "use 'try await acquire(until:)'; at top level: func run() async throws { … }; try await run()"
+    )
     public func acquire(until deadline: SuspendingClock.Instant) throws(IPCError) {
       try take(until: Deadline.at(deadline))
     }

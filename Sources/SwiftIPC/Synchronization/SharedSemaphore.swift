@@ -5,8 +5,8 @@ public import CIPC
 ///
 /// ```swift
 /// let semaphore = try SharedSemaphore(value: 2)
-/// try semaphore.withPermit { print("at most two at a time") }
-/// let permit = try semaphore.acquire()
+/// try await semaphore.withPermit { print("at most two at a time") }
+/// let permit = try await semaphore.acquire()
 /// print(semaphore.value)  // 1
 /// try permit.release()
 /// ```

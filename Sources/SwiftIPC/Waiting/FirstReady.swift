@@ -62,7 +62,11 @@ public func firstReady(
 /// Waits until at least one of the things given is ready, and says which are, by their places. Blocks.
 ///
 /// All else as in the asynchronous form.
-@available(*, noasync, message: "use 'try await firstReady()'")
+@available(
+  *, noasync,
+  message:
+    "use 'try await firstReady()'; at top level: func run() async throws { … }; try await run()"
+)
 public func firstReady(
   _ things: any Waitable..., timeout: Duration? = nil
 ) throws(IPCError) -> [Int] {
@@ -73,7 +77,11 @@ public func firstReady(
 /// Blocks.
 ///
 /// All else as in the asynchronous form.
-@available(*, noasync, message: "use 'try await firstReady()'")
+@available(
+  *, noasync,
+  message:
+    "use 'try await firstReady()'; at top level: func run() async throws { … }; try await run()"
+)
 public func firstReady(
   _ things: [any Waitable], timeout: Duration? = nil
 ) throws(IPCError) -> [Int] {

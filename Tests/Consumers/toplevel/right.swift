@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// The same by the remedy that the messages name.
+import SwiftIPC
+
+func run() async throws {
+  let pool = try ProcessPool(workers: 1)
+  print(try await pool.map(0..<5) { $0 + 1 })
+  print(try await pool.apply(1) { $0 + 1 })
+  let queue = try Queue<Int>()
+  try await queue.put(1)
+  print(try await queue.get())
+  let child = try ChildProcess.start { 12 }
+  print(try await child.join())
+  let (ours, theirs) = try Connection.pair()
+  try await ours.send("hello")
+  print(try await theirs.receive(String.self))
+  let event = try Event()
+  event.set()
+  try await event.wait()
+}
+
+try await run()
