@@ -119,7 +119,7 @@ import Testing
       switch shape {
       case .lists, .tuples, .dictionaries, .keys:
         #expect(deepest >= (kibibytes == 64 ? 4 : kibibytes == 8192 ? 500 : 16))
-      case .sets, .objects: #expect(deepest >= (kibibytes < 256 ? 4 : 16))
+      case .sets, .objects: #expect(deepest >= (kibibytes == 64 ? 1 : kibibytes < 256 ? 4 : 16))
       case .nodes: #expect(deepest >= (kibibytes == 8192 ? 200 : 1))
       }
     }
