@@ -223,10 +223,11 @@ import Testing
     defer { for end in ends { Glibc.close(end) } }
     let inode = test_inode(ends[0])
     let before = test_count_descriptors(inode)
+    // Somebody has to accept for it to be challenged.
+    async let accepted = listener.accept()
     let hostile = try await Connection.connect(to: folder.address())
     _ = try await hostile.receiveBytes()
     try await hostile.send(bytes: Array("anything".utf8), descriptors: [ends[0], ends[1]])
-    async let accepted = listener.accept()
     let client = try await connect()
     let server = try await accepted
     #expect(refused.withLock { $0.map(\.code) } == [.authenticationFailed])
