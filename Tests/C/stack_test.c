@@ -77,8 +77,8 @@ static void another_stack_is_unknown(void) {
 }
 
 int main(void) {
-  threads_have_what_they_asked_for();
-  the_main_thread_has_its_limit();
-  another_stack_is_unknown();
-  return 0;
+  TEST(threads_have_what_they_asked_for);
+  TEST(the_main_thread_has_its_limit);
+  TEST(another_stack_is_unknown);
+  return check_finish();
 }

@@ -88,7 +88,7 @@ import Testing
     #expect(
       line("a.swift:1: Fatal error: Index out of range\n*** Signal 4\nThread 0\n")
         == "a.swift:1: Fatal error: Index out of range")
-    #expect(line("\u{7}x\ty") == "\\u{07}x\\ty")
+    #expect(line("\u{7}x\ty") == "\\u{7}x\\ty")
     #expect(line(String(repeating: "z", count: 10_000))?.count == 401)
     let tail = OutputTail()
     for number in 0..<10_000 { tail.note(Array("line \(number)\n".utf8)) }

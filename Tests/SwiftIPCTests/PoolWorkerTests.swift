@@ -217,12 +217,12 @@ extension PoolWorkerTests {
   }
 
   @Test func aFinalizerThatCapturesIsRefused() throws {
-    let captured = CurrentProcess.pid
+    let captured = CurrentProcess.name
     let error = #expect(throws: IPCError.self) {
       try ProcessPool(workers: 1, arguments: 1) {
         $0
       } finalizer: { (number: inout Int) in
-        number += Int(captured)
+        number += captured.utf8.count
       }
     }
     #expect(error?.code == .notTransferable)
