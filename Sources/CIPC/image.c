@@ -127,6 +127,36 @@ int cipc_image_locate(const void *address, cipc_image_location_t *location) {
   return search.status;
 }
 
+typedef struct {
+  uintptr_t address;
+  int status;
+} constant_t;
+
+static int visit_for_constant(struct dl_phdr_info *info, size_t size, void *context) {
+  (void)size;
+  constant_t *asked = context;
+  uint64_t offset = asked->address - info->dlpi_addr;
+  if (!image_holds(info, offset)) return 0;
+  asked->status = 0;
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+    if (offset < header->p_vaddr || offset - header->p_vaddr >= header->p_memsz) continue;
+    // The loader makes the second kind unwritable when it has filled it in.
+    if ((header->p_type == PT_LOAD && !(header->p_flags & PF_W)) ||
+        header->p_type == PT_GNU_RELRO) {
+      asked->status = 1;
+    }
+  }
+  return 1;
+}
+
+int cipc_image_is_constant(const void *address) {
+  if (address == NULL) return CIPC_EINVAL;
+  constant_t asked = {(uintptr_t)address, CIPC_ENOENT};
+  (void)dl_iterate_phdr(visit_for_constant, &asked);
+  return asked.status;
+}
+
 int cipc_image_resolve(const cipc_image_location_t *location, const void **address) {
   if (location == NULL || address == NULL || location->id_size > CIPC_IMAGE_ID_MAX) {
     return CIPC_EINVAL;

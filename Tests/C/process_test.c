@@ -506,6 +506,14 @@ static void bad_arguments_are_errors(void) {
   cipc_image_location_t location;
   CHECK_EQUAL(cipc_image_locate(&on_stack, &location), CIPC_ENOENT);
   CHECK_EQUAL(cipc_image_locate(NULL, &location), CIPC_EINVAL);
+  static int variable;
+  static const char *const text = "constant";
+  CHECK_EQUAL(cipc_image_is_constant((const void *)(uintptr_t)cipc_image_locate), 1);
+  CHECK_EQUAL(cipc_image_is_constant(&text), 1);
+  CHECK_EQUAL(cipc_image_is_constant(text), 1);
+  CHECK_EQUAL(cipc_image_is_constant(&variable), 0);
+  CHECK_EQUAL(cipc_image_is_constant(&on_stack), CIPC_ENOENT);
+  CHECK_EQUAL(cipc_image_is_constant(NULL), CIPC_EINVAL);
 }
 
 static void an_entry_of_another_version_is_not_run(void) {

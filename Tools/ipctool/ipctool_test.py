@@ -199,7 +199,7 @@ def a_queue_is_shown_with_its_depth(name):
         assert header.split()[4] == "DEPTH" and line.split()[4] == "7", line
         assert "finished" in line, line
         text = run("show", name)
-        assert "queue of Int" in text and "elements: 7" in text and "finished" in text, text
+        assert "queue of int64" in text and "elements: 7" in text and "finished" in text, text
     finally:
         end(pid)
 

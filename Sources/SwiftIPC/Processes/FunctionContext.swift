@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CIPC
 @_spi(Reflection) internal import Swift
 
 // What a closure takes along is in an object: a header of two words (its metadata, its references),
@@ -99,16 +100,17 @@ extension FunctionContext.Binding {
     guard let conformance = unsafe UnsafeRawPointer(bitPattern: first), first % 4 == 0,
       let proto = unsafe Self.proto(of: conformance)
     else { throw FunctionContext.genericRefusal }
-    if let table = try? unsafe ImageLocation(of: address, "a conformance") {
-      self = .table(table)
-      return
-    }
     for type in types where unsafe conformanceTable(type, proto) == address {
       do {
         self = .conformance(
           try TypeName(of: type), try unsafe ImageLocation(of: proto, "a protocol"))
         return
       } catch { break }
+    }
+    // The runtime makes tables in variables of its library, too, which are empty in the child.
+    if unsafe cipc_image_is_constant(address) == 1 {
+      self = .table(try unsafe ImageLocation(of: address, "a conformance"))
+      return
     }
     throw FunctionContext.genericRefusal
   }
@@ -154,16 +156,7 @@ extension FunctionContext.Capture {
       self = .type(try TypeName(of: type))
       return
     }
-    guard let type = environment.type(name) else {
-      throw FunctionContext.refusal(of: "something")
-    }
-    guard NumberType.isNumber(type) else {
-      throw FunctionContext.refusal(of: "a value of type \(String(reflecting: type))")
-    }
-    func layout<T>(_ type: T.Type) -> (size: Int, alignment: Int) {
-      (MemoryLayout<T>.size, MemoryLayout<T>.alignment)
-    }
-    let (size, alignment) = _openExistential(type, do: layout)
+    let (size, alignment) = try NumberType.layout(name, environment)
     let bytes = unsafe UnsafeRawBufferPointer(start: place(size, alignment), count: size)
     self = .number(unsafe Array(bytes), alignment: alignment)
   }
@@ -402,7 +395,36 @@ private struct GenericEnvironment {
 
 /// Numbers, and structs and tuples of nothing but numbers: their bytes mean the same in any process.
 private enum NumberType {
-  static func isNumber(_ type: Any.Type, _ depth: Int = 0) -> Bool {
+  /// - Throws: `notTransferable` for another type.
+  static func layout(
+    _ name: MangledName, _ environment: GenericEnvironment, _ depth: Int = 0
+  ) throws(IPCError) -> (size: Int, alignment: Int) {
+    if let type = environment.type(name) {
+      guard isNumber(type) else {
+        throw FunctionContext.refusal(of: "a value of type \(String(reflecting: type))")
+      }
+      func layout<T>(_ type: T.Type) -> (size: Int, alignment: Int) {
+        (MemoryLayout<T>.size, MemoryLayout<T>.alignment)
+      }
+      return _openExistential(type, do: layout)
+    }
+    guard depth < 16, let nominal = NominalType(name) else {
+      throw FunctionContext.refusal(of: "something")
+    }
+    guard let fields = nominal.fields else {
+      throw FunctionContext.refusal(of: "a value of type \(nominal.name)")
+    }
+    // One field behind the other, each where its alignment lets it begin.
+    var (size, alignment) = (0, 1)
+    for field in fields {
+      let of = try layout(field, environment, depth + 1)
+      size = (size + of.alignment - 1) / of.alignment * of.alignment + of.size
+      alignment = max(alignment, of.alignment)
+    }
+    return (size, alignment)
+  }
+
+  private static func isNumber(_ type: Any.Type, _ depth: Int = 0) -> Bool {
     // The text is somewhere else in another process.
     if type == StaticString.self || depth > 16 { return false }
     let kind = unsafe unsafeBitCast(type, to: UnsafeRawPointer.self).load(as: Int.self)
@@ -414,5 +436,76 @@ private enum NumberType {
       return isNumber
     }
     return isWhole && isNumber
+  }
+}
+
+/// A type of the program's as its descriptor tells it, for those that have no metadata: a release build
+/// makes none of a type that is nowhere used by it.
+@safe private struct NominalType {
+  private let descriptor: UnsafeRawPointer
+
+  /// `nil` where the name is not that of a single type, or of a generic one.
+  init?(_ name: MangledName) {
+    guard name.count == 5 else { return nil }
+    let field = unsafe name.start + 1
+    let address = unsafe field + Int(field.loadUnaligned(as: Int32.self))
+    switch unsafe name.start.load(as: UInt8.self) {
+    case 1: unsafe descriptor = unsafe address
+    case 2: unsafe descriptor = unsafe address.load(as: UnsafeRawPointer.self)
+    default: return nil
+    }
+    if unsafe Self.flags(descriptor) & 0x80 != 0 { return nil }
+  }
+
+  private static func flags(_ descriptor: UnsafeRawPointer) -> UInt32 {
+    unsafe descriptor.load(as: UInt32.self)
+  }
+
+  /// What a relative reference leads to; `nil` for none.
+  private static func target(_ field: UnsafeRawPointer) -> UnsafeRawPointer? {
+    let distance = Int(unsafe field.load(as: Int32.self))
+    return unsafe distance == 0 ? nil : field + distance
+  }
+
+  /// What a type or a module is in. The lowest bit marks an indirect reference.
+  private static func parent(_ descriptor: UnsafeRawPointer) -> UnsafeRawPointer? {
+    let field = unsafe descriptor + 4
+    let distance = Int(unsafe field.load(as: Int32.self))
+    if distance == 0 { return nil }
+    let address = unsafe field + (distance & ~1)
+    return unsafe distance & 1 == 0 ? address : address.load(as: UnsafeRawPointer?.self)
+  }
+
+  /// The types of the fields of a structure; `nil` for another type, and for one without that list.
+  var fields: [MangledName]? {
+    guard unsafe Self.flags(descriptor) & 0x1f == 17, let list = unsafe Self.target(descriptor + 16)
+    else { return nil }
+    let size = Int(unsafe list.load(fromByteOffset: 10, as: UInt16.self))
+    let count = Int(unsafe list.load(fromByteOffset: 12, as: UInt32.self))
+    var fields: [MangledName] = []
+    for index in 0..<count {
+      let record = unsafe list + 16 + index * size
+      guard let type = unsafe Self.target(record + 4) else { return nil }
+      fields.append(unsafe MangledName(type))
+    }
+    return fields
+  }
+
+  /// As `String(reflecting:)` has it.
+  var name: String {
+    var parts: [String] = []
+    var next: UnsafeRawPointer? = unsafe descriptor
+    while let context = unsafe next, parts.count < 32 {
+      switch unsafe Self.flags(context) & 0x1f {
+      case 0, 16, 17, 18:  // a module, a class, a structure, an enumeration
+        guard let text = unsafe Self.target(context + 8) else { return "?" }
+        parts.append(unsafe String(cString: text.assumingMemoryBound(to: CChar.self)))
+      case 2:  // a function, or a file where the type is private
+        parts.append("(unknown context at $\(String(UInt(bitPattern: context), radix: 16)))")
+      default: break
+      }
+      unsafe next = unsafe Self.parent(context)
+    }
+    return parts.reversed().joined(separator: ".")
   }
 }

@@ -41,6 +41,13 @@ typedef struct cipc_image_location {
 /// CIPC_EINVAL for NULL arguments.
 CIPC_API CIPC_CHECKED int cipc_image_locate(const void *address, cipc_image_location_t *location);
 
+/// Whether what lies at `address` is as its image's file says, in every process that has loaded it:
+/// 1 where the program cannot write it (code, constants, and tables that only the loader fills in),
+/// 0 elsewhere. The runtimes of languages make tables of their own in an image's variables.
+///
+/// Returns CIPC_ENOENT when no loaded image holds the address; CIPC_EINVAL for NULL.
+CIPC_API CIPC_CHECKED int cipc_image_is_constant(const void *address);
+
 /// The address of a location in this process. Only the image and the bounds are
 /// checked: what lies there is for the caller to know, so take locations from a
 /// process that you trust.
