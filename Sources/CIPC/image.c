@@ -6,8 +6,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "start.h"
@@ -204,40 +206,69 @@ static bool read_at(int file, void *bytes, size_t size, uint64_t offset) {
   return offset <= INT64_MAX && pread(file, bytes, size, (off_t)offset) == (ssize_t)size;
 }
 
-/// Whether a part of a file has the text in it.
-static int range_has(int file, uint64_t offset, uint64_t size, const char *text) {
-  char bytes[16384];
-  size_t length = strlen(text), kept = 0;
-  while (size > 0) {
-    size_t wanted = sizeof bytes - kept < size ? sizeof bytes - kept : (size_t)size;
-    if (!read_at(file, bytes + kept, wanted, offset)) return CIPC_ENOENT;
-    if (memmem(bytes, kept + wanted, text, length) != NULL) return 1;
-    offset += wanted;
-    size -= wanted;
-    // What may be the beginning of it.
-    size_t end = kept + wanted;
-    kept = end < length - 1 ? end : length - 1;
-    memmove(bytes, bytes + end - kept, kept);
-  }
-  return 0;
+/// All of a section, with a 0 byte behind it; NULL where it cannot be had.
+static char *section_read(int file, const ElfW(Shdr) * section) {
+  struct stat about;
+  if (fstat(file, &about) != 0 || section->sh_size > (uint64_t)about.st_size) return NULL;
+  char *bytes = malloc((size_t)section->sh_size + 1);
+  if (bytes == NULL) return NULL;
+  bytes[section->sh_size] = '\0';
+  if (read_at(file, bytes, (size_t)section->sh_size, section->sh_offset)) return bytes;
+  free(bytes);
+  return NULL;
 }
 
-int cipc_image_file_has_symbol(const char *path, const char *part) {
-  if (path == NULL || part == NULL || part[0] == '\0' || strlen(part) > 256) return CIPC_EINVAL;
+static bool section_at(int file, const ElfW(Ehdr) * head, uint64_t index, ElfW(Shdr) * section) {
+  return index < head->e_shnum &&
+         read_at(file, section, sizeof *section, head->e_shoff + index * sizeof *section);
+}
+
+/// The names of the table's variables that lie in a section without bytes in the file.
+static int zeroed_list(int file, const ElfW(Ehdr) * head, const ElfW(Shdr) * table,
+                       const char *prefix, char *names, size_t room, size_t *length) {
+  ElfW(Shdr) texts;
+  if (!section_at(file, head, table->sh_link, &texts)) return CIPC_ENOENT;
+  char *symbols = section_read(file, table), *text = section_read(file, &texts);
+  int status = symbols != NULL && text != NULL ? CIPC_OK : CIPC_ENOENT;
+  uint64_t count = status == CIPC_OK ? table->sh_size / sizeof(ElfW(Sym)) : 0;
+  for (uint64_t i = 0; i < count; i++) {
+    ElfW(Sym) symbol;
+    ElfW(Shdr) section;
+    memcpy(&symbol, symbols + i * sizeof symbol, sizeof symbol);
+    if ((symbol.st_info & 0xf) != STT_OBJECT || symbol.st_name >= texts.sh_size) continue;
+    const char *name = text + symbol.st_name;
+    if (strncmp(name, prefix, strlen(prefix)) != 0) continue;
+    if (!section_at(file, head, symbol.st_shndx, &section)) continue;
+    if (section.sh_type != SHT_NOBITS) continue;
+    size_t size = strlen(name) + 1;
+    if (size > room - *length) {
+      status = CIPC_ENOSPC;
+      break;
+    }
+    memcpy(names + *length, name, size);
+    *length += size;
+  }
+  free(symbols);
+  free(text);
+  return status;
+}
+
+int cipc_image_file_list_zeroed(const char *path, const char *prefix, char *names, size_t room,
+                                size_t *length) {
+  if (path == NULL || prefix == NULL || names == NULL || length == NULL) return CIPC_EINVAL;
+  *length = 0;
   int file = open(path, O_RDONLY | O_CLOEXEC);
   if (file < 0) return -errno;
   int status = CIPC_ENOENT;
   ElfW(Ehdr) head;
+  ElfW(Shdr) section;
   if (!read_at(file, &head, sizeof head, 0) || memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 ||
-      head.e_shentsize != sizeof(ElfW(Shdr))) {
+      head.e_shentsize != sizeof section) {
     goto out;
   }
-  for (unsigned i = 0; i < head.e_shnum; i++) {
-    ElfW(Shdr) section, names;
-    if (!read_at(file, &section, sizeof section, head.e_shoff + i * sizeof section)) break;
-    if (section.sh_type != SHT_SYMTAB || section.sh_link >= head.e_shnum) continue;
-    if (!read_at(file, &names, sizeof names, head.e_shoff + section.sh_link * sizeof names)) break;
-    status = range_has(file, names.sh_offset, names.sh_size, part);
+  for (unsigned i = 0; section_at(file, &head, i, &section); i++) {
+    if (section.sh_type != SHT_SYMTAB) continue;
+    status = zeroed_list(file, &head, &section, prefix, names, room, length);
     break;
   }
 out:

@@ -110,8 +110,11 @@ static void wrong_arguments_are_refused(void) {
   CHECK_EQUAL(cipc_death_unread(-1, word, 1, &length), CIPC_EINVAL);
   CHECK_EQUAL(cipc_death_unread(0, NULL, 1, &length), CIPC_EINVAL);
   CHECK_EQUAL(cipc_death_unread(0, word, 1, NULL), CIPC_EINVAL);
-  CHECK_EQUAL(cipc_image_file_has_symbol(NULL, "a"), CIPC_EINVAL);
-  CHECK_EQUAL(cipc_image_file_has_symbol("/proc/self/exe", ""), CIPC_EINVAL);
+  const char *own = "/proc/self/exe";
+  CHECK_EQUAL(cipc_image_file_list_zeroed(NULL, "a", word, 1, &length), CIPC_EINVAL);
+  CHECK_EQUAL(cipc_image_file_list_zeroed(own, NULL, word, 1, &length), CIPC_EINVAL);
+  CHECK_EQUAL(cipc_image_file_list_zeroed(own, "a", NULL, 1, &length), CIPC_EINVAL);
+  CHECK_EQUAL(cipc_image_file_list_zeroed(own, "a", word, 1, NULL), CIPC_EINVAL);
 }
 
 static void what_nobody_has_read_stays(void) {
@@ -138,18 +141,27 @@ static void what_nobody_has_read_stays(void) {
   CHECK_EQUAL(open_descriptors(), before);
 }
 
-// Not static: so it is in the table.
-void death_test_of_a_long_name_that_is_looked_for(void);
-void death_test_of_a_long_name_that_is_looked_for(void) {}
+// Not static: so they are in the table.
+extern int death_test_zero_one, death_test_zero_two, death_test_zero_not;
+int death_test_zero_one, death_test_zero_two, death_test_zero_not = 1;
 
-static void a_symbol_is_found_in_the_table(void) {
-  const char *own = "/proc/self/exe";
-  CHECK_EQUAL(cipc_image_file_has_symbol(own, "long_name_that_is_looked"), 1);
-  // Spelled in a way in which it does not stand anywhere.
-  CHECK_EQUAL(cipc_image_file_has_symbol(own, "long_name_that_was_looked"), 0);
-  CHECK_EQUAL(cipc_image_file_has_symbol("/dev/null", "main"), CIPC_ENOENT);
-  CHECK_EQUAL(cipc_image_file_has_symbol("/proc/self/maps", "main"), CIPC_ENOENT);
-  CHECK_EQUAL(cipc_image_file_has_symbol("/nothing", "main"), -ENOENT);
+static void variables_that_are_zero_are_listed(void) {
+  const char *own = "/proc/self/exe", *prefix = "death_test_zero_";
+  char names[64];
+  size_t length = 9;
+  CHECK_EQUAL(cipc_image_file_list_zeroed(own, prefix, names, sizeof names, &length), CIPC_OK);
+  CHECK_EQUAL(length, 40);
+  CHECK(memmem(names, length, "death_test_zero_one", 20) != NULL);
+  CHECK(memmem(names, length, "death_test_zero_two", 20) != NULL);
+  CHECK_EQUAL(cipc_image_file_list_zeroed(own, prefix, names, 40, &length), CIPC_OK);
+  CHECK_EQUAL(cipc_image_file_list_zeroed(own, prefix, names, 39, &length), CIPC_ENOSPC);
+  CHECK_EQUAL(cipc_image_file_list_zeroed(own, "death_test_none_", names, 0, &length), CIPC_OK);
+  CHECK_EQUAL(length, 0);
+  for (int i = 0; i < 2; i++) {
+    const char *path = i == 0 ? "/dev/null" : "/proc/self/maps";
+    CHECK_EQUAL(cipc_image_file_list_zeroed(path, "m", names, 1, &length), CIPC_ENOENT);
+  }
+  CHECK_EQUAL(cipc_image_file_list_zeroed("/nothing", "m", names, 1, &length), -ENOENT);
 }
 
 /// A child with a child of its own of this name.
@@ -193,7 +205,7 @@ int main(void) {
   TEST(handlers_of_before_are_called);
   TEST(wrong_arguments_are_refused);
   TEST(what_nobody_has_read_stays);
-  TEST(a_symbol_is_found_in_the_table);
+  TEST(variables_that_are_zero_are_listed);
   TEST(a_backtracer_ends_and_nothing_else);
   return check_finish();
 }

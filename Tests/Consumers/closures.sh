@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # What closures and functions can be sent: one verdict in debug and in release. And the names of the
-# library's types, beside those of other modules.
+# library's types, beside those of other modules. And what is said of a worker's death.
 #
 # Leaves the debug build in build/consumers-closures/build, for the scripts that compile examples.
 set -euo pipefail
@@ -36,6 +36,20 @@ for configuration in debug release; do
     echo "that was in $configuration"
     exit 1
   fi
+  # A death is laid to top-level variables only where there are such.
+  for program in marked scripted; do
+    build -c "$configuration" --product "$program"
+    timeout 120 "$scratch/$configuration/$program" > "$work/output" 2>&1 || true
+    blamed=marked
+    if grep -q 'top-level variable of main.swift, that is why' "$work/output"; then
+      blamed=scripted
+    fi
+    if [ "$blamed" != "$program" ] || ! grep -q ' was killed by signal ' "$work/output"; then
+      echo "$program in $configuration says:"
+      cat "$work/output"
+      exit 1
+    fi
+  done
 done
 
 # A name that another module has too is refused where it stands for a type.

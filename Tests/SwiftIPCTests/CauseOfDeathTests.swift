@@ -21,8 +21,8 @@ import Testing
 
   @Test func aProgramWithoutAMainFileIsNotToldOfOne() async throws {
     // This test's program has a type marked @main.
-    #expect(!CauseOfDeath.hasTopLevelCode)
-    #expect(!CauseOfDeath.hasTopLevelCode(at: "/dev/null"))
+    #expect(!CauseOfDeath.hasTopLevelVariables)
+    #expect(!CauseOfDeath.hasTopLevelVariables(at: "/dev/null"))
     let pool = try ProcessPool(
       workers: 1, options: .init(environment: Self.quiet, standardError: .null))
     let error = try await trap(pool)
@@ -79,6 +79,42 @@ import Testing
       let text = String(decoding: try await child.standardError!.readToEnd(), as: UTF8.self)
       #expect(text.hasPrefix("before\n"))
     }
+  }
+
+  @Test(arguments: [
+    "Prog4nameSSvp", "Prog4listSaySiGvp", "Prog3mapSDySSSiGvp", "Prog3setShySiGvp",
+    "Prog1kAA1KCvp", "Prog2kk33_9305A85F516CB7C90D3E06BD25973A7ELLAA1KCvp",
+  ]) func onlyVariablesOfAMainFileAreBlamed(_ variable: String) {
+    func areBlamed(_ names: String...) -> Bool {
+      CauseOfDeath.hasTopLevelVariables(zeroed: names.map { "$s4" + $0 })
+    }
+    #expect(areBlamed(variable))
+    #expect(areBlamed("Prog5emptySaySiGvp", variable, "Prog5empty_Wz"))
+    let other = "Prog2pp33_6FF44715C3CDCFAB5400DF874981609ALL"
+    #expect(areBlamed(variable, other + "_Wz"))
+    // A release build of a program with an @main type has no more than these tokens to show.
+    var token = variable[...]
+    for type in ["SSvp", "SaySiGvp", "SDySSSiGvp", "ShySiGvp", "AA1KCvp"] {
+      if variable.hasSuffix(type) { token = variable.dropLast(type.count) }
+    }
+    #expect(!areBlamed(variable, token + "_Wz"))
+    #expect(!areBlamed(other + "SaySSGvp", other + "_Wz"))
+    // Several variables with one token, of which the second is not in front.
+    #expect(!areBlamed("Prog2aaSSvp", variable, "Prog2aa_2bb_Wz"))
+    #expect(!areBlamed(variable, "Prog01fA5Thing_9progOther_2hh_Wz"))
+    #expect(!areBlamed(variable, other + "_2bb_Wz"))
+    // A static property's.
+    #expect(areBlamed(variable, "Prog1PV1s_Wz"))
+    // Zeros may be the value of these.
+    #expect(!areBlamed())
+    for type in ["Sivp", "AA1ZVvp", "AA1KCSgvp", "SaySiGSgvp", "SSSgvp", "SaySiG_SStvp"] {
+      #expect(!areBlamed("Prog4zero" + type))
+    }
+    // Static, abbreviated, broken.
+    for name in ["Prog1PV1sSaySiGvpZ", "Prog01fA5ThingSaySSGvp", "Prog99aSSvp", "Prog", "", "x"] {
+      #expect(!areBlamed(name))
+    }
+    #expect(!CauseOfDeath.hasTopLevelVariables(zeroed: ["$ss4nameSSvp", "$s", "name"]))
   }
 
   @Test func linesAreChosenAndCut() {

@@ -17,6 +17,15 @@ let package = Package(
       name: "program",
       dependencies: ["Helpers", .product(name: "SwiftIPC", package: "swift-ipc")],
       path: "Program"),
+    // What is said of deaths, by whether there is a main.swift.
+    .executableTarget(
+      name: "marked",
+      dependencies: ["Helpers", .product(name: "SwiftIPC", package: "swift-ipc")],
+      path: "Marked"),
+    .executableTarget(
+      name: "scripted",
+      dependencies: ["Helpers", .product(name: "SwiftIPC", package: "swift-ipc")],
+      path: "Scripted"),
     // The names of all public types, beside other modules.
     .target(
       name: "Names",

@@ -63,13 +63,15 @@ CIPC_API CIPC_CHECKED int cipc_image_resolve(const cipc_image_location_t *locati
 /// Returns CIPC_OK; CIPC_ENOENT when no loaded image holds the address; CIPC_EINVAL for no room.
 CIPC_API CIPC_CHECKED int cipc_image_name(const void *address, char *name, size_t room);
 
-/// Whether the symbol table of a program's file has a name with this part in it: 1, or 0. Reads the
-/// table, which may be megabytes.
+/// Lists the variables that hold zeros in a program's file (those of .bss) and whose names begin
+/// so: writes the names one after another, each with a 0 byte behind it, and the length of all.
+/// Reads the symbol table, which may be megabytes, and allocates room for it.
 ///
-/// Returns CIPC_ENOENT for a file without a symbol table, as a stripped one is, and for one that is
-/// no program of this machine's kind; CIPC_EINVAL for NULL, an empty part and one of more than 256
-/// bytes; what open(2) says.
-CIPC_API CIPC_CHECKED int cipc_image_file_has_symbol(const char *path, const char *part);
+/// Returns CIPC_OK; CIPC_ENOENT for a file without a symbol table, as a stripped one is, and for
+/// one that is no program of this machine's kind; CIPC_ENOSPC for more names than there is room
+/// for; CIPC_EINVAL for NULL arguments; what open(2) says.
+CIPC_API CIPC_CHECKED int cipc_image_file_list_zeroed(const char *path, const char *prefix,
+                                                      char *names, size_t room, size_t *length);
 
 CIPC_END_DECLS
 
