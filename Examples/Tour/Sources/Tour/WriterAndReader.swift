@@ -12,7 +12,8 @@ enum WriterAndReader: Stop {
         try queue.put(letter)
       }
     }
-    let shown = try Queue<String>()
+    // Without this the parent would wait for another writer, which it might yet start.
+    let shown = try Queue<String>(whenAlone: .fail)
     let reader = try ChildProcess.start(queue, shown) { queue, shown in
       while true {
         try shown.put("reader: got \(try queue.get())")
