@@ -26,11 +26,13 @@ sanitize-swift:
 	@Scripts/sections sanitize-swift-address sanitize-swift-thread
 
 .PHONY: sanitize-c-address sanitize-c-thread sanitize-swift-address sanitize-swift-thread
+# A fork takes many times as long here, for the memory that a sanitizer keeps beside the program's.
+SANITIZED_FORKS := 40
 sanitize-c-address: $(C_TESTS_asan)
-	@Scripts/run-programs $^
+	@FORKS=$(SANITIZED_FORKS) Scripts/run-programs $^
 # The waiter's test starts a thread in a forked child, which ThreadSanitizer refuses unless told.
 sanitize-c-thread: $(C_TESTS_tsan)
-	@TSAN_OPTIONS=die_after_fork=0 Scripts/run-programs $^
+	@FORKS=$(SANITIZED_FORKS) TSAN_OPTIONS=die_after_fork=0 Scripts/run-programs $^
 # A kill is a new worker, whose start takes many times as long here.
 SANITIZED_KILLS := 50
 # UBSan does not exist for Swift on Linux; the C core has it in its own tests. Suppressions of
