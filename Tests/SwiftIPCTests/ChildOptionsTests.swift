@@ -269,7 +269,7 @@ private func text(_ reader: OutputReader?) async throws -> String {
 private func echoBytes() {
   var byte: UInt8 = 0
   var entry = pollfd(fd: 0, events: Int16(POLLIN), revents: 0)
-  while unsafe poll(&entry, 1, 120_000) > 0, unsafe read(0, &byte, 1) == 1 {
+  while unsafe poll(&entry, 1, 900_000) > 0, unsafe read(0, &byte, 1) == 1 {
     _ = unsafe write(1, &byte, 1)
   }
 }

@@ -97,6 +97,8 @@ import Testing
     #expect(error?.code == .cancelled)
     #expect(calls.withLock { $0 } >= 1)
     await pool.terminate()
+    // The hook has the result, and the result the pool with its hook.
+    result.withLock { $0 = nil }
   }
 
   @Test func workersHaveAProcessMemoryAndATimeInTheirTask() async throws {
