@@ -27,7 +27,7 @@ protocol ProgressDisplay: Sendable {
   private let relay: OutputRelay?
   /// Whether anybody wants to know how much memory workers use.
   private let measures: Bool
-  private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+  private let mutex: UnsafeMutablePointer<pthread_mutex_t>
   private var jobs = 0
   /// Whether a display is in a call.
   private var isShowing = false
@@ -44,6 +44,8 @@ protocol ProgressDisplay: Sendable {
     if displays.isEmpty { return nil }
     self.displays = displays
     self.relay = relay
+    // Behind the return: there is no `deinit` for one that was not made.
+    unsafe mutex = .allocate(capacity: 1)
     measures = hook != nil
     var attributes = pthread_mutexattr_t()
     _ = unsafe pthread_mutexattr_init(&attributes)
