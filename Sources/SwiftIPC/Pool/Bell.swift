@@ -45,7 +45,12 @@ final class Bell: Sendable {
   /// Says whether whoever listens sleeps on the descriptor.
   func setAsleep(_ isAsleep: Bool) {
     asleep.store(isAsleep, ordering: .sequentiallyConsistent)
-    if isAsleep { return }
+    if !isAsleep { drain() }
+  }
+
+  /// Takes what made the descriptor readable. A byte may come after its ringing was heard: without this
+  /// the descriptor would stay readable, and a sleep on it end at once for ever.
+  func drain() {
     var byte: UInt64 = 0
     while unsafe readDescriptor(descriptor, &byte, 8) > 0 {}
   }

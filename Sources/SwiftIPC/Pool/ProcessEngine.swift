@@ -129,6 +129,8 @@ final class ProcessEngine: WorkerEngine, @unchecked Sendable {
             fd: link.child.child.descriptor, directions: CIPC_WAITER_READABLE))
       }
       let status = unsafe cipc_waiter_poll(interests, interests.count, deadline)
+      // Before looking whether it has rung, which it is told first.
+      bell.drain()
       for link in links { link.receiveOnSocket() }
       let hasTold = tellAll(links, receiver)
       if bell.hasRung || hasTold || status == CIPC_ETIMEDOUT.rawValue { return bell.hear() }
