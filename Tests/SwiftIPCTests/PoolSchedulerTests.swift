@@ -30,6 +30,8 @@ extension PoolFunction {
         memoryGrowth: memoryGrowth, name: "fake", pause: 0)
       change(&settings)
       core = PoolCore(settings, engine, stateType: nil, log: log)
+      // For good: the engine never blocks, so the pool's thread would take all that comes, and spin.
+      #expect(core.takeTurn())
       core.dispatch()
       if areReady { for worker in engine.started { engine.ready(worker) } }
       core.step(until: 0)

@@ -117,7 +117,10 @@ extension PoolCore {
     }
   }
 
-  private func takeTurn() -> Bool {
+  /// Makes the calling thread the one that drives, until it leaves the turn.
+  ///
+  /// - Returns: whether nobody else was.
+  func takeTurn() -> Bool {
     turns.withLock { turns in
       if turns.isDriven { return false }
       turns.isDriven = true
