@@ -116,12 +116,15 @@ import Testing
   @Test func whatATaskWroteToAStreamOfItsOwnIsThereToo() async throws {
     let file = Self.makeFile()
     let pool = try ProcessPool(workers: 1, options: .init(standardOutput: .descriptor(file)))
-    _ = try await pool.map(0..<100, chunkSize: 10) { number -> Int in
+    let threads = try await pool.map(0..<100, chunkSize: 10) { _ in
       unsafe fputs("line\n", PoolEndWork.stream)
-      return number
+      return ChildWork.threadCount()
     }
     await pool.terminate()
-    #expect(Self.lines(in: file) == 100)
+    // Beside other threads such streams are left alone, and ThreadSanitizer has one.
+    let isAlone = threads.allSatisfy { $0 == 1 }
+    #expect(isAlone == ChildWork.canFork)
+    if isAlone { #expect(Self.lines(in: file) == 100) }
   }
 
   @Test(arguments: StartMethodTests.fromHere)
