@@ -47,7 +47,8 @@ import Testing
     }
     var attributes = pthread_attr_t()
     #expect(unsafe pthread_attr_init(&attributes) == 0)
-    #expect(unsafe pthread_attr_setstacksize(&attributes, ChildWork.keepsMemory ? size * 4 : size) == 0)
+    let size = ChildWork.keepsMemory ? size * 4 : size
+    #expect(unsafe pthread_attr_setstacksize(&attributes, size) == 0)
     var thread = pthread_t()
     let status = unsafe pthread_create(
       &thread, &attributes,

@@ -68,7 +68,9 @@ extension Listener {
   ///
   /// The loop throws what `accept()` throws, but for `closed`, which ends it, and for `resourceLimit` and
   /// `outOfMemory`: while this process or the machine has no descriptor or memory for one more, clients
-  /// wait, and the loop looks again up to ten times a second. Two loops share the clients.
+  /// wait, and the loop looks again up to ten times a second. Two loops share the clients. The loop survives
+  /// that, but Dispatch, on whose threads Swift's tasks run, may not: once a second it opens a file to see
+  /// how busy its threads are, and ends the process where it cannot. Limit your clients before that.
   public var connections: Connections { Connections(listener: self) }
 
   /// The clients of a listener as an asynchronous sequence.
