@@ -25,7 +25,7 @@ internal import CIPC
   private let state: Guarded<State>
   /// Held while writing, never while waiting: before Linux 6.4 a write could block where another
   /// thread fills the pipe between the look for room and the write.
-  private let turn = Guarded(())
+  private let turn = Guarded(false)
 
   init(adopting pipe: OpaquePointer) { state = Guarded(unsafe State(pipe: pipe)) }
 

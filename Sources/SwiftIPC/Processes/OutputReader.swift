@@ -20,7 +20,7 @@ internal import CIPC
   /// The pipe's descriptor, for waiting on. It stays this object's.
   public let descriptor: Int32
   /// Held while reading, never while waiting: old kernels need the turns (`cipc_pipe_read`).
-  private let turn = Guarded(())
+  private let turn = Guarded(false)
 
   private let tail = OutputTail()
 
