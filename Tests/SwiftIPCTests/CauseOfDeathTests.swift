@@ -184,7 +184,13 @@ import Testing
   }
 
   /// The process that prints a backtrace outlives a child that is killed meanwhile, unless it is ended.
-  @Test(.timeLimit(.minutes(10))) func aBacktraceEndsWithItsWorker() async throws {
+  @Test(
+    .timeLimit(.minutes(10)),
+    .enabled(
+      if: !ChildWork.keepsMemory,
+      "AddressSanitizer ends a process whose stack its own crash handler reads, and nobody its tracer"
+    ))
+  func aBacktraceEndsWithItsWorker() async throws {
     var found = 0
     for trial in 0..<20 where found < 3 {
       let pool = try ProcessPool(
@@ -206,7 +212,7 @@ import Testing
       guard let tracer else { continue }
       found += 1
       // A zombie of nobody's, at most.
-      while kill(tracer, 0) == 0, PoolSays.isRunning(tracer) { await Task.yield() }
+      while PoolSays.isRunning(tracer) { try await Task.sleep(for: .milliseconds(1)) }
     }
     let path = ChildWork.variable("SWIFT_BACKTRACE_TESTED") ?? ""
     #expect(found > 0 || path.isEmpty, "no backtrace was met in the middle")
