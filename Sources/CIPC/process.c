@@ -52,6 +52,15 @@ static struct {
   cipc_process_entry_t default_entry;
 } program;
 
+/// Atomic: a later call of `cipc_process_bootstrap` may come from a thread beside others that start.
+static char **program_arguments(void) {
+  return __atomic_load_n(&program.arguments, __ATOMIC_RELAXED);
+}
+
+static cipc_process_entry_t program_entry(void) {
+  return __atomic_load_n(&program.default_entry, __ATOMIC_RELAXED);
+}
+
 // MARK: - In the child
 
 static const char *base_name(const char *path) {
@@ -171,7 +180,7 @@ int cipc_process_is_child(void) {
 }
 
 void cipc_child_run(void) {
-  cipc_process_entry_t entry = program.default_entry;
+  cipc_process_entry_t entry = program_entry();
   if (child.greeting.has_entry) {
     const void *address = NULL;
     if (cipc_image_resolve(&child.greeting.entry, &address) < 0) _exit(CIPC_PROCESS_NO_ENTRY);
@@ -181,7 +190,8 @@ void cipc_child_run(void) {
   if (entry == NULL) return;
   child.is_running = 1;
   const char *name = child.greeting.name;
-  if (name[0] == '\0' && program.arguments[0] != NULL) name = base_name(program.arguments[0]);
+  char **arguments = program_arguments();
+  if (name[0] == '\0' && arguments[0] != NULL) name = base_name(arguments[0]);
   (void)prctl(PR_SET_NAME, name, 0, 0, 0);
   exit(entry(child.connection));
 }
@@ -189,8 +199,10 @@ void cipc_child_run(void) {
 int cipc_process_bootstrap(int argc, char **argv, cipc_process_entry_t default_entry) {
   (void)argc;
   if (argv == NULL) return CIPC_EINVAL;
-  program.arguments = argv;
-  if (default_entry != NULL) program.default_entry = default_entry;
+  __atomic_store_n(&program.arguments, argv, __ATOMIC_RELAXED);
+  if (default_entry != NULL) {
+    __atomic_store_n(&program.default_entry, default_entry, __ATOMIC_RELAXED);
+  }
   __atomic_store_n(&program.done, 1, __ATOMIC_RELEASE);
   if (cipc_process_is_child() && !child.is_running) cipc_child_run();
   return CIPC_OK;
@@ -393,7 +405,7 @@ static int would_run_again(const char *executable) {
 
 int cipc_process_can_start(cipc_process_entry_t entry, const char *executable) {
   if (would_run_again(executable)) return CIPC_ENOBOOTSTRAP;
-  if (entry == NULL && program.default_entry == NULL && executable == NULL) return CIPC_EINVAL;
+  if (entry == NULL && program_entry() == NULL && executable == NULL) return CIPC_EINVAL;
   return CIPC_OK;
 }
 
@@ -482,7 +494,7 @@ static int spawn_file(cipc_start_t *start) {
   _Static_assert(CIPC_PROCESS_CONNECTION == 3, "the variable spells it");
   static char no_name[] = "cipc";
   static char *no_arguments[] = {no_name, NULL};
-  char *const *arguments = options->arguments != NULL ? options->arguments : program.arguments;
+  char *const *arguments = options->arguments != NULL ? options->arguments : program_arguments();
   if (arguments == NULL) arguments = no_arguments;
   char **environment =
       environment_make(options->environment != NULL ? options->environment : environ, variable);

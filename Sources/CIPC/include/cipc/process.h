@@ -250,7 +250,7 @@ CIPC_API cipc_participant_t cipc_process_starter(void);
 /// whose parent died in the middle of the start exits at once; one whose parent
 /// died after it runs its entry. `default_entry` may be NULL.
 ///
-/// Call it first in `main`, before any thread is started. A later call replaces
+/// Call it first in `main`, before any thread is started. A later call, from any thread, replaces
 /// the default entry where it gives one.
 ///
 /// Returns CIPC_OK, and CIPC_EINVAL for NULL `argv`.
