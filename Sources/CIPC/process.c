@@ -52,7 +52,8 @@ static struct {
   cipc_process_entry_t default_entry;
 } program;
 
-/// Atomic: a later call of `cipc_process_bootstrap` may come from a thread beside others that start.
+/// Atomic: a later call of `cipc_process_bootstrap` may come from a thread beside others that
+/// start.
 static char **program_arguments(void) {
   return __atomic_load_n(&program.arguments, __ATOMIC_RELAXED);
 }
