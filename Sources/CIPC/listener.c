@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,8 @@
 /// How long to try for the lock of a directory, in nanoseconds: listeners hold it for microseconds,
 /// and whoever holds it for other reasons, or to be in the way, is not waited for.
 #define LOCK_PATIENCE INT64_C(100000000)
+/// How long another process of this user is waited for that takes a path over.
+#define TURN_PATIENCE INT64_C(1000000000)
 /// How often a path is tried that others take and leave at the same time.
 #define BIND_TRIES 16
 
@@ -44,6 +47,7 @@ struct cipc_listener {
 
   cipc_guard_t guard;  ///< for all below; never held while waiting
   bool is_alone;       ///< no other process has the socket, as far as this library knows
+  int turn;            ///< held while a path is taken over, or -1
   int fd;              ///< -1 once the last one out of a closed listener has closed it
   int wake;            ///< eventfd that says "closed"
   int kept;            ///< eventfd that says "raised", or -1 until somebody watches
@@ -91,10 +95,9 @@ static int open_directory(const char *path, int *directory, const char **name) {
   return *directory < 0 ? -errno : 0;
 }
 
-/// Takes the turn among listeners that take a path over in this directory: held by the description,
-/// so it goes with a killed process. False where it is not to be had: any user who may read the
-/// directory can hold it for as long as they like. So nothing rests on it but that two listeners do
-/// not disturb each other for a moment.
+/// Takes the directory's lock: held by the description, so it goes with a killed process. False
+/// where it is not to be had: any user who may read the directory can hold it for as long as they
+/// like.
 static bool lock_directory(int directory) {
   cipc_deadline_t deadline = cipc_clock_deadline(LOCK_PATIENCE);
   for (;;) {
@@ -104,6 +107,74 @@ static bool lock_directory(int directory) {
     struct pollfd none = {.fd = -1};
     (void)poll(&none, 1, 1);
   }
+}
+
+/// An abstract socket with one name for each directory and user.
+static int turn_socket(int directory, struct sockaddr_un *name, socklen_t *length) {
+  struct stat status;
+  if (fstat(directory, &status) < 0) return -1;
+  *name = (struct sockaddr_un){.sun_family = AF_UNIX};
+  // Behind the 0 that makes it abstract.
+  int written = snprintf(name->sun_path + 1, sizeof name->sun_path - 1,
+                         "cipc-take-over-%llx-%llx-%lx", (unsigned long long)status.st_dev,
+                         (unsigned long long)status.st_ino, (unsigned long)geteuid());
+  *length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)written);
+  return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
+
+/// Waits until the holder of the turn gives it up or ends. False where it need not be waited for:
+/// it is another user's, who may hold it for as long as they like.
+static bool wait_for_turn(int directory, cipc_deadline_t deadline) {
+  struct sockaddr_un name;
+  socklen_t length;
+  int probe = turn_socket(directory, &name, &length);
+  if (probe < 0) return false;
+  bool is_ours = true;
+  if (connect(probe, (const struct sockaddr *)(const void *)&name, length) == 0) {
+    struct ucred holder = {.uid = (uid_t)-1};
+    socklen_t size = sizeof holder;
+    is_ours =
+        getsockopt(probe, SOL_SOCKET, SO_PEERCRED, &holder, &size) == 0 && holder.uid == geteuid();
+    // A socket that is closed hangs up on those that it has not accepted.
+    struct pollfd end = {.fd = probe, .events = POLLIN};
+    if (is_ours) (void)poll(&end, 1, cipc_clock_poll_timeout(deadline));
+  } else {
+    // It does not listen yet, or its backlog is full.
+    struct pollfd none = {.fd = -1};
+    (void)poll(&none, 1, 1);
+  }
+  (void)close(probe);
+  return is_ours;
+}
+
+/// Takes the turn among this user's listeners that take a path over in a directory: a socket, which
+/// goes with a killed process. Left alone where it is not to be had.
+static void take_turn(cipc_listener_t *listener) {
+  cipc_deadline_t deadline = cipc_clock_deadline(TURN_PATIENCE);
+  for (;;) {
+    struct sockaddr_un name;
+    socklen_t length;
+    // A fork finds the socket in the listener, and closes the child's.
+    cipc_guard_lock(&listener->guard);
+    int turn = turn_socket(listener->directory, &name, &length);
+    bool is_taken = turn >= 0 &&
+                    bind(turn, (const struct sockaddr *)(const void *)&name, length) == 0 &&
+                    listen(turn, 64) == 0;
+    int error = errno;
+    if (is_taken) {
+      listener->turn = turn;
+    } else if (turn >= 0) {
+      (void)close(turn);
+    }
+    cipc_guard_unlock(&listener->guard);
+    if (is_taken || turn < 0 || error != EADDRINUSE || cipc_clock_now() >= deadline) return;
+    if (!wait_for_turn(listener->directory, deadline)) return;
+  }
+}
+
+static void leave_turn(cipc_listener_t *listener) {
+  if (listener->turn >= 0) (void)close(listener->turn);
+  listener->turn = -1;
 }
 
 /// Whether a name leads to a socket that nobody has bound any more: 1, 0, or CIPC_ENOENT where
@@ -130,7 +201,8 @@ static int look_at(int directory, const char *name) {
 ///
 /// The name is moved to one of ours first and looked at there, where nobody replaces it any more:
 /// between a look and a removal another listener may have taken it over. A live socket is moved
-/// back, which only the lock keeps from happening at all.
+/// back, which only the turn and the lock keep from happening at all: where a stranger holds both,
+/// the name may be a third listener's by then.
 static int remove_stale(int directory, const char *name) {
   int status = look_at(directory, name);
   if (status == CIPC_ENOENT) return 0;
@@ -170,7 +242,11 @@ static int bind_path(cipc_listener_t *listener, int fd, mode_t mode) {
   if (fchmod(fd, mode == 0 ? 0600 : mode) < 0) return -errno;
   status = bind_to(fd, address);
   if (status == CIPC_EADDRINUSE && look_at(listener->directory, name) != 0) {
+    // Both, since listeners of this user may be in other network namespaces, and since a stranger
+    // can hold either.
     bool is_locked = lock_directory(listener->directory);
+    // Last, so that nobody with the turn waits for a stranger.
+    take_turn(listener);
     for (int i = 0; i < BIND_TRIES && status == CIPC_EADDRINUSE; i++) {
       status = remove_stale(listener->directory, name);
       if (status < 0) break;
@@ -178,6 +254,9 @@ static int bind_path(cipc_listener_t *listener, int fd, mode_t mode) {
       status = bind_to(fd, address);
     }
     if (is_locked) (void)flock(listener->directory, LOCK_UN);
+    cipc_guard_lock(&listener->guard);
+    leave_turn(listener);
+    cipc_guard_unlock(&listener->guard);
   }
   struct stat made;
   if (status == 0 && fstatat(listener->directory, name, &made, AT_SYMLINK_NOFOLLOW) < 0) {
@@ -223,7 +302,7 @@ static int make(cipc_listener_t **made, const cipc_address_t *address) {
   cipc_listener_t *listener = calloc(1, sizeof *listener);
   if (listener == NULL) return CIPC_ENOMEM;
   listener->address = *address;
-  listener->directory = listener->wake = listener->kept = listener->fd = -1;
+  listener->directory = listener->wake = listener->kept = listener->fd = listener->turn = -1;
   listener->made_in = listener->wake_fork = cipc_fork_count;
   listener->is_alone = true;
   enlist(listener);
@@ -516,6 +595,7 @@ static void leave(bool is_child) {
     listener->is_alone = false;
     if (is_child) {
       listener->users = 0;
+      leave_turn(listener);
       // What the parent's threads were to do as they leave.
       release(listener);
     }

@@ -394,8 +394,8 @@ static void take_over(void *argument) {
 }
 
 /// Of many that find the same stale path, one gets it.
-static void one_takes_a_stale_path_over(void) {
-  for (int round = 0; round < 20; round++) {
+static void race_for_a_path(int rounds) {
+  for (int round = 0; round < rounds; round++) {
     struct race *race = child_shared(sizeof *race);
     char path[64];
     race->address = path_address(path);
@@ -415,6 +415,8 @@ static void one_takes_a_stale_path_over(void) {
     CHECK(unlink(path) == 0);
   }
 }
+
+static void one_takes_a_stale_path_over(void) { race_for_a_path(20); }
 
 static void make_stale(const cipc_address_t *address) {
   int stale = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -444,11 +446,11 @@ static void a_locked_directory_is_no_obstacle(void) {
   CHECK(close(directory) == 0);
 }
 
-/// The take-over without the lock: what was moved aside and turns out to be alive comes back.
+/// Without the directory's lock the turn keeps them apart.
 static void one_takes_a_stale_path_over_without_the_lock(void) {
   int directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   CHECK(directory >= 0 && flock(directory, LOCK_EX) == 0);
-  one_takes_a_stale_path_over();
+  race_for_a_path(60);
   CHECK(close(directory) == 0);
 }
 

@@ -10,10 +10,11 @@
 /// socket. What a killed process left is taken over by the next listener of that path
 /// once it is proven that nobody has a socket bound to it: the kernel is asked by
 /// connecting with a socket of another type, so a live listener notices nothing. The
-/// name is moved aside first, and moved back should a listener have come in between;
-/// that listeners which take over the same path do not meet there, a lock on the
-/// directory sees to (flock). Any user who may read the directory can hold that lock:
-/// then it is done without. Programs that unlink and bind, such as Python ones, can
+/// name is moved aside first, and moved back should a listener have come in between.
+/// Two things keep listeners that take over the same path from meeting there: an abstract
+/// socket with a name for the directory and the user, and a lock on the directory (flock).
+/// Another user can hold either of them: then it is done with the other, and where a
+/// stranger holds both, with none. Programs that unlink and bind, such as Python ones, can
 /// still take the path from one another, and from these.
 ///
 /// After a fork the child may accept, too, and has to close its copy as well: clients
@@ -66,8 +67,9 @@ typedef struct cipc_credentials {
 /// CIPC_EADDRINUSE: somebody listens there, or the path is a file that no listener left.
 /// CIPC_EADDRNOTAVAIL: not an address of this machine. CIPC_EACCES; CIPC_ENOENT: no such
 /// directory; CIPC_EINVAL; CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM; -errno. Does not block,
-/// but for up to a tenth of a second where it takes a path over and somebody else has the
-/// directory locked.
+/// but where it takes a path over: then it waits for up to a second for another listener of
+/// this user that does so, and for a tenth of a second where somebody else has the directory
+/// locked.
 CIPC_API CIPC_CHECKED int cipc_listener_open(cipc_listener_t **listener,
                                              const cipc_address_t *address,
                                              const cipc_listener_options_t *options);
