@@ -454,6 +454,105 @@ static void one_takes_a_stale_path_over_without_the_lock(void) {
   CHECK(close(directory) == 0);
 }
 
+struct holder {
+  char name[64];
+  uid_t user;
+  uint32_t held;
+};
+
+/// Holds the turn of taking paths over in the folder, until it is killed.
+static void hold_turn(void *argument) {
+  struct holder *holder = argument;
+  CHECK(holder->user == geteuid() || setuid(holder->user) == 0);
+  struct sockaddr_un name = {.sun_family = AF_UNIX};
+  size_t length = strlen(holder->name);
+  memcpy(name.sun_path + 1, holder->name, length);
+  int turn = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  CHECK(bind(turn, (struct sockaddr *)(void *)&name,
+             (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length)) == 0);
+  CHECK(listen(turn, 64) == 0);
+  gate_set(&holder->held, 1);
+  child_hang();
+}
+
+static pid_t holder_start(struct holder *holder, uid_t user) {
+  struct stat status;
+  CHECK(stat(folder, &status) == 0);
+  (void)snprintf(holder->name, sizeof holder->name, "cipc-take-over-%llx-%llx-%lx",
+                 (unsigned long long)status.st_dev, (unsigned long long)status.st_ino,
+                 (unsigned long)geteuid());
+  holder->user = user;
+  holder->held = 0;
+  pid_t child = child_start(hold_turn, holder);
+  gate_wait(&holder->held, 1);
+  return child;
+}
+
+static int64_t time_of_taking_over(void) {
+  char path[64];
+  cipc_address_t address = path_address(path);
+  make_stale(&address);
+  cipc_deadline_t before = cipc_clock_now();
+  cipc_listener_t *listener = listening(&address);
+  int64_t time = cipc_clock_now() - before;
+  converse(listener);
+  cipc_listener_free(listener);
+  CHECK(!is_there(path));
+  return time;
+}
+
+/// The turn is another user's socket: nobody waits for it.
+static void a_stranger_with_the_turn_is_not_waited_for(void) {
+  if (geteuid() != 0) {
+    check_skip("only root can be two users");
+    return;
+  }
+  struct holder *holder = child_shared(sizeof *holder);
+  pid_t stranger = holder_start(holder, 65534);
+  CHECK(time_of_taking_over() < INT64_C(900000000));
+  child_kill(stranger);
+}
+
+/// A process of this user that holds the turn and does not go on is waited for, but not for ever.
+static void a_holder_of_the_turn_is_waited_for_a_second(void) {
+  struct holder *holder = child_shared(sizeof *holder);
+  pid_t child = holder_start(holder, geteuid());
+  CHECK(time_of_taking_over() >= INT64_C(900000000));
+  child_kill(child);
+}
+
+struct taking {
+  cipc_address_t address;
+  uint32_t taken;
+};
+
+static void take_path(void *argument) {
+  struct taking *taking = argument;
+  cipc_listener_t *listener;
+  CHECK_EQUAL(cipc_listener_open(&listener, &taking->address, NULL), 0);
+  gate_set(&taking->taken, 1);
+  child_hang();
+}
+
+/// The turn goes with its holder: many wait, each is killed as soon as it has a path.
+static void the_turn_of_a_killed_process_is_free(void) {
+  struct holder *holder = child_shared(sizeof *holder);
+  pid_t first = holder_start(holder, geteuid());
+  struct taking *taking = child_shared(sizeof *taking * RACERS);
+  pid_t takers[RACERS];
+  for (int i = 0; i < RACERS; i++) {
+    char path[64];
+    taking[i].address = path_address(path);
+    make_stale(&taking[i].address);
+    takers[i] = child_start(take_path, &taking[i]);
+  }
+  child_kill(first);
+  for (int i = 0; i < RACERS; i++) {
+    gate_wait(&taking[i].taken, 1);
+    child_kill(takers[i]);
+  }
+}
+
 static void *accept_blocking(void *argument) {
   cipc_connection_t *connection;
   int status =
@@ -624,6 +723,9 @@ int main(void) {
   TEST(one_takes_a_stale_path_over);
   TEST(a_locked_directory_is_no_obstacle);
   TEST(one_takes_a_stale_path_over_without_the_lock);
+  TEST(a_stranger_with_the_turn_is_not_waited_for);
+  TEST(a_holder_of_the_turn_is_waited_for_a_second);
+  TEST(the_turn_of_a_killed_process_is_free);
   TEST(closing_wakes_who_accepts);
   TEST(deadlines);
   TEST(watching);

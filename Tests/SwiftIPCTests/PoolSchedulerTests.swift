@@ -48,6 +48,17 @@ extension PoolFunction {
     }
 
     func step() { core.step(until: 0) }
+
+    /// Each of the workers, one after the other, is killed by the pool and dies.
+    func workersAreKilled(_ workers: ClosedRange<Int>, after prepare: (Int) -> Void = { _ in }) {
+      for worker in workers {
+        prepare(worker)
+        step()
+        #expect(engine.killed.last == worker)
+        engine.dies(worker, begun: 0)
+        step()
+      }
+    }
   }
 
   @Test func theFirstChunksAreSingleElementsAndLaterOnesAdapt() throws {
@@ -261,15 +272,12 @@ extension PoolFunction {
   @Test func workersThatAreStoppedOneAfterTheOtherFailThePool() throws {
     let trial = Trial(workers: 1, settings: { $0.patience.toBegin = 0 })
     let job = try trial.job(1, .init(timeout: .nanoseconds(1)))
-    for worker in 1...8 {
+    trial.workersAreKilled(1...8) { worker in
       if worker > 1 {
         trial.engine.ready(worker)
         trial.step()
       }
-      for _ in 0..<3 { trial.step() }
-      #expect(trial.engine.killed.last == worker)
-      trial.engine.dies(worker, begun: 0)
-      trial.step()
+      for _ in 0..<2 { trial.step() }
     }
     let error = #expect(throws: IPCError.self) { try job.values() }
     #expect(error?.code == .poolFailed)
@@ -298,12 +306,7 @@ extension PoolFunction {
   @Test func aWorkerThatIsNeverReadyIsReplaced() throws {
     let trial = Trial(workers: 1, areReady: false, settings: { $0.patience.toBeReady = 0 })
     let job = try trial.job(1)
-    for worker in 1...8 {
-      trial.step()
-      #expect(trial.engine.killed.last == worker)
-      trial.engine.dies(worker, begun: 0)
-      trial.step()
-    }
+    trial.workersAreKilled(1...8)
     let error = #expect(throws: IPCError.self) { try job.values() }
     #expect(error?.code == .poolFailed)
   }
@@ -316,12 +319,7 @@ extension PoolFunction {
         settings.initializerTime = 0
       })
     let job = try trial.job(1)
-    for worker in 1...3 {
-      trial.step()
-      #expect(trial.engine.killed.last == worker)
-      trial.engine.dies(worker, begun: 0)
-      trial.step()
-    }
+    trial.workersAreKilled(1...3)
     let error = #expect(throws: IPCError.self) { try job.values() }
     #expect(error?.code == .poolFailed)
     #expect(error?.context.contains("in the initializer") == true)

@@ -386,7 +386,7 @@ import Testing
     try await full.put(1)
     try await undone.put(1)
     try await ChildProcess.start(empty, full, undone) { _, _, _ in }.join()
-    // A process that another test is just starting has copies of descriptors for a moment.
+    // A process that another test is just starting may have copies of descriptors for a moment.
     while !(empty.isAlone && full.isAlone && undone.isAlone) { await Task.yield() }
     // For longer than two looks at who is there take.
     let end = SuspendingClock.now + .milliseconds(500)

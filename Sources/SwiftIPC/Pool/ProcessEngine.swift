@@ -129,7 +129,7 @@ final class ProcessEngine: WorkerEngine, @unchecked Sendable {
             fd: link.child.child.descriptor, directions: CIPC_WAITER_READABLE))
       }
       let status = unsafe cipc_waiter_poll(interests, interests.count, deadline)
-      // Before looking whether it has rung, which it is told first.
+      // Drained before the look at `hasRung`: a ring sets that first and writes its byte behind it.
       bell.drain()
       for link in links { link.receiveOnSocket() }
       let hasTold = tellAll(links, receiver)

@@ -15,8 +15,8 @@ final class Guarded<Value>: @unchecked Sendable {
   private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   private var value: Value
 
-  /// - Parameter value: not empty: ThreadSanitizer takes the place of nothing for the object's head, which
-  ///   is read without the mutex.
+  /// - Parameter value: not of size 0. ThreadSanitizer takes the address of an empty property for that of
+  ///   the object's head, which is read without the mutex.
   init(_ value: sending Value) {
     assert(MemoryLayout<Value>.size > 0)
     self.value = value
