@@ -29,6 +29,30 @@ import Testing
     await pool.terminate()
   }
 
+  /// The map has thrown, and its caller has gone on, when results of elements arrive that were begun
+  /// before: one by one with a state, otherwise several at once.
+  @Test(arguments: [false, true]) func resultsThatComeAfterTheErrorOfAMapAreIgnored(
+    withState: Bool
+  ) async throws {
+    let (begun, gate) = (try Event(), try Event())
+    let pool = try ProcessPool(workers: 2, arguments: begun, gate) { begun, gate -> Int in
+      unsafe MapGates.begun = begun
+      unsafe MapGates.gate = gate
+      return 1
+    }
+    await #expect(throws: RemoteError.self) {
+      if withState {
+        try await pool.map(0..<8, state: Int.self, chunkSize: 4) { try MapGates.pass($1) * $0 }
+      } else {
+        try await pool.map(0..<8, chunkSize: 4) { try MapGates.pass($0) }
+      }
+    }
+    gate.set()
+    await pool.close()
+    try await pool.join()
+    #expect(pool.progress.done == 7)
+  }
+
   @Test func getHasATimeoutThatLeavesTheTaskAlone() async throws {
     let (ours, theirs) = try Connection.pair()
     let pool = try ProcessPool(workers: 1)
@@ -349,5 +373,24 @@ private struct PoolPicky: Codable, Sendable {
     if number == 1 { throw ChildWork.Refusal(reason: "1") }
     var container = encoder.singleValueContainer()
     try container.encode(number)
+  }
+}
+
+/// What elements of a map wait for, in a worker.
+private enum MapGates {
+  nonisolated(unsafe) static var begun: Event?
+  nonisolated(unsafe) static var gate: Event?
+
+  /// The first fails once the fifth has begun; the fifth returns once the map has failed.
+  static func pass(_ element: Int) throws -> Int {
+    if element == 0 {
+      try unsafe begun?.wait()
+      throw ChildWork.Refusal(reason: "the first")
+    }
+    if element == 4 {
+      unsafe begun?.set()
+      try unsafe gate?.wait()
+    }
+    return element
   }
 }

@@ -62,6 +62,7 @@ final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
       let isOver = state.withLock { state in
         if state.isFilled[element] { return false }
         state.isFilled[element] = true
+        // The places of numbers are there until all are filled.
         if coder.fixedSize != nil {
           state.numbers[element] = value
         } else {
@@ -79,6 +80,8 @@ final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
 
   override func receive(_ elements: Range<Int>, values: UnsafeRawBufferPointer) {
     let isOver = state.withLock { state in
+      // All have a result or an error, and the places are gone: the pool ended meanwhile, say.
+      if state.open == 0 { return false }
       unsafe state.numbers.withUnsafeMutableBytes { bytes in
         let start = elements.lowerBound * MemoryLayout<Output>.size
         unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[start..<start + values.count])
@@ -136,7 +139,8 @@ final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
   /// - Parameter keeping: whether they are asked for again.
   func values(keeping: Bool = false) throws -> [Output] {
     let (numbers, values, error, place) = state.withLock { state in
-      defer { if !keeping { state.numbers = [] } }
+      // One error ends a map, but results of elements that had begun still come into their places.
+      defer { if !keeping && state.open == 0 { state.numbers = [] } }
       return (state.numbers, state.values, state.firstError, state.firstFailed)
     }
     if let error { throw place.map { Self.placed(error, $0) } ?? error }
