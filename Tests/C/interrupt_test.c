@@ -321,10 +321,12 @@ static void signals_end_nothing_unless_told_to(void) {
     handled = 0;
     sender_t sender;
     sender_start(&sender);
-    int status = calls[i].call(cipc_clock_deadline(30 * MILLISECOND));
+    // Again where no signal came meanwhile, for then the call has not been tried.
+    while (handled == 0) {
+      int status = calls[i].call(cipc_clock_deadline(30 * MILLISECOND));
+      expect(i, "never", status, CIPC_ETIMEDOUT);
+    }
     sender_stop(&sender);
-    expect(i, "never", status, CIPC_ETIMEDOUT);
-    CHECK(handled > 0);
   }
 }
 
