@@ -205,11 +205,20 @@ static int trace_on(pid_t pid, int how) {
   }
 }
 
-int test_kill_at(pid_t pid, long calls, long instructions) {
+// Whether a process is followed now, and stands still.
+static int is_followed(pid_t pid) {
   int status;
   if (ptrace(PTRACE_SEIZE, pid, NULL, (void *)PTRACE_O_TRACESYSGOOD) < 0) return -1;
   if (ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) < 0) return 0;
-  if (waitpid(pid, &status, __WALL) != pid || !WIFSTOPPED(status)) return 0;
+  return waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status);
+}
+
+int test_kill_at(pid_t pid, long calls, long instructions, int ready) {
+  int status;
+  int followed = is_followed(pid);
+  (void)!write(ready, "", 1);
+  (void)close(ready);
+  if (followed <= 0) return followed;
   for (long i = 0; i < calls; i++) {
     if (!trace_on(pid, PTRACE_SYSCALL)) return 0;
   }

@@ -48,7 +48,7 @@ import Testing
       }
     }
     gate.set()
-    await pool.close()
+    pool.close()
     try await pool.join()
     #expect(pool.progress.done == 7)
   }

@@ -15,7 +15,7 @@ import Testing
         options: .init(method: .spawn), body: { while true { pause() } })
     else { return false }
     let pid = child.pid
-    let result = try? InThread { test_kill_at(pid, 0, 0) }.join()
+    let result = try? InThread { test_kill_at(pid, 0, 0, -1) }.join()
     try? child.kill()
     return result == 1
   }()
@@ -140,7 +140,12 @@ import Testing
     let begun = try SharedArray<UInt8>(repeating: 0, count: count)
     let pool = try ProcessPool(workers: 1, arguments: begun) { $0 }
     let pid = try await pool.apply { getpid() }
-    let tracer = InThread { test_kill_at(pid, call, instructions) }
+    let (reading, writing) = makePipe()
+    defer { close(reading) }
+    let tracer = InThread { test_kill_at(pid, call, instructions, writing) }
+    // The calls are counted from here.
+    var byte: UInt8 = 0
+    try #require(unsafe read(reading, &byte, 1) == 1)
     // Numbers in the room of the desk, text in the ring, arrays in parcels, shared objects over the
     // socket, and errors.
     let numbers = try await pool.mapResults(0..<8, state: SharedArray<UInt8>.self, chunkSize: 4) {

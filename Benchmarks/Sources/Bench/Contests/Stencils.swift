@@ -67,7 +67,7 @@ private class StencilTeam {
         sweep()
         try barrier.wait()
       }
-    } catch let error as IPCError where error.code == .broken {}
+    } catch  where error.code == .broken {}
   }
 }
 
