@@ -509,7 +509,13 @@ static void a_stranger_with_the_turn_is_not_waited_for(void) {
   }
   struct holder *holder = child_shared(sizeof *holder);
   pid_t stranger = holder_start(holder, 65534);
-  CHECK(time_of_taking_over() < INT64_C(900000000));
+  // The least of a few: a busy machine is slow at times, and one that waits would be every time.
+  int64_t least = INT64_MAX;
+  for (int i = 0; i < 5 && least >= INT64_C(900000000); i++) {
+    int64_t took = time_of_taking_over();
+    if (took < least) least = took;
+  }
+  CHECK(least < INT64_C(900000000));
   child_kill(stranger);
 }
 
