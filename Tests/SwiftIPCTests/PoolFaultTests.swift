@@ -249,7 +249,11 @@ import Testing
       // A handler, since what is ignored here would be in any child.
       signal(SIGINT) { _ in }
       let pool = try ProcessPool(workers: 2)
-      _ = try pool.map(0..<20, chunkSize: 1) { $0 }
+      // A worker that dies while it starts costs no task, and another takes its place: the test is of
+      // workers that are there, so they meet.
+      let barrier = try Barrier(parties: 2)
+      let meetings = try (0..<2).map { _ in try pool.submit(barrier) { _ = try $0.wait() } }
+      for meeting in meetings { try meeting.get() }
       try connection.send("ready")
       _ = try connection.receive(Int.self)
       _ = try pool.map(0..<20, chunkSize: 1) { $0 }

@@ -13,7 +13,7 @@ import Testing
     #expect(
       try await pool.apply(3, "ab") { count, text in String(repeating: text, count: count) }
         == "ababab")
-    #expect(try await pool.apply { CurrentProcess.name } == "pool-1")
+    #expect(["pool-1", "pool-2"].contains(try await pool.apply { CurrentProcess.name }))
     try await pool.apply(1) { number in _ = number }
     #expect(try await pool.apply("a") { (text: String) async in text + "b" } == "ab")
     #expect(try await pool.apply(task: ChildWork.Square(number: 5)) == 25)
