@@ -509,7 +509,8 @@ static void a_stranger_with_the_turn_is_not_waited_for(void) {
   }
   struct holder *holder = child_shared(sizeof *holder);
   pid_t stranger = holder_start(holder, 65534);
-  // The least of a few: a busy machine is slow at times, and one that waits would be every time.
+  // The shortest of up to five: a busy machine is slow now and then, and a listener that waits for
+  // the stranger is slow each time.
   int64_t least = INT64_MAX;
   for (int i = 0; i < 5 && least >= INT64_C(900000000); i++) {
     int64_t took = time_of_taking_over();

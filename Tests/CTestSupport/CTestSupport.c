@@ -205,8 +205,9 @@ static int trace_on(pid_t pid, int how) {
   }
 }
 
-// Whether a process is followed now, and stands still.
-static int is_followed(pid_t pid) {
+// Begins to trace a process, and stops it. 1: it stands still; 0: it has ended; negative: it cannot
+// be traced.
+static int follow(pid_t pid) {
   int status;
   if (ptrace(PTRACE_SEIZE, pid, NULL, (void *)PTRACE_O_TRACESYSGOOD) < 0) return -1;
   if (ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) < 0) return 0;
@@ -215,7 +216,7 @@ static int is_followed(pid_t pid) {
 
 int test_kill_at(pid_t pid, long calls, long instructions, int ready) {
   int status;
-  int followed = is_followed(pid);
+  int followed = follow(pid);
   (void)!write(ready, "", 1);
   (void)close(ready);
   if (followed <= 0) return followed;

@@ -143,7 +143,7 @@ import Testing
     let (reading, writing) = makePipe()
     defer { close(reading) }
     let tracer = InThread { test_kill_at(pid, call, instructions, writing) }
-    // The calls are counted from here.
+    // The tracer counts the worker's system calls from here on.
     var byte: UInt8 = 0
     try #require(unsafe read(reading, &byte, 1) == 1)
     // Numbers in the room of the desk, text in the ring, arrays in parcels, shared objects over the
@@ -249,8 +249,8 @@ import Testing
       // A handler, since what is ignored here would be in any child.
       signal(SIGINT) { _ in }
       let pool = try ProcessPool(workers: 2)
-      // A worker that dies while it starts costs no task, and another takes its place: the test is of
-      // workers that are there, so they meet.
+      // Both workers meet at the barrier, so both are there. The Ctrl-C may end one that is still
+      // starting: that costs no task, and another takes its place.
       let barrier = try Barrier(parties: 2)
       let meetings = try (0..<2).map { _ in try pool.submit(barrier) { _ = try $0.wait() } }
       for meeting in meetings { try meeting.get() }

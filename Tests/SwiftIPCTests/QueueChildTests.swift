@@ -299,7 +299,7 @@ import Testing
     // Longer than it takes to see that nobody is left.
     #expect(await asyncCode { _ = try await results.get(timeout: .milliseconds(500)) } == .timedOut)
     #expect(try await firstReady(results, timeout: .milliseconds(300)) == [])
-    // A child that another test forks off this process has the queue as well, until it ends.
+    // A child that another test has forked off this process has the queue, too, until it ends.
     try await waitUntil { results.isAlone }
     let second = try startWorker()
     try await joining.value

@@ -36,7 +36,8 @@ internal import CIPC
 ///
 /// **The end.** `close()` takes no more tasks, `join()` waits for all that there are, `terminate()` ends
 /// the workers whatever they do. A pool that is dropped is terminated; workers end with this process,
-/// however that ends, and a Ctrl-C leaves them to it. It may be used from several threads at once, but
+/// however that ends. A Ctrl-C is the program's: workers ignore it, and one that it ends while it is
+/// still starting costs no task and is replaced. A pool may be used from several threads at once, but
 /// not in a forked child.
 public final class ProcessPool: Sendable {
   let core: PoolCore

@@ -58,8 +58,8 @@ int test_lead_session(const char *terminal);
 
 // Follows a process, not a child of this one, to its system-call stop number `calls`, then single
 // steps as many instructions, and kills it there. To be called by one thread, which waits
-// meanwhile. Writes a byte to `ready` once it follows, or cannot, and closes it: what the process
-// is to do then begins behind that. 1: killed there; 0: it ended before; negative: it cannot be
+// meanwhile. Writes a byte to `ready` and closes it once the process is followed, or cannot be:
+// system calls are counted from there. 1: killed there; 0: it ended before; negative: it cannot be
 // traced.
 int test_kill_at(pid_t pid, long calls, long instructions, int ready);
 

@@ -67,7 +67,7 @@ private class StencilTeam {
         sweep()
         try barrier.wait()
       }
-    } catch  where error.code == .broken {}
+    } catch let error where error.code == .broken {}
   }
 }
 
