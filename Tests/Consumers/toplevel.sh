@@ -3,6 +3,7 @@
 # A main.swift with top-level `await`: what the compiler refuses there, it refuses with the remedy,
 # and the remedy compiles. The argument is the directory with the library's module.
 set -euo pipefail
+shopt -s globstar
 modules=$(realpath "$1")
 cd "$(dirname "$0")/../.."
 root=$PWD
@@ -11,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 remedy="; at top level: func run() async throws { … }; try await run()"
 
 # Each form that is not for asynchronous code says the remedy.
-python3 - "$remedy" "$root"/Sources/SwiftIPC/*/*.swift << 'PYTHON'
+python3 - "$remedy" "$root"/Sources/SwiftIPC/**/*.swift << 'PYTHON'
 import re, sys
 found = 0
 for path in sys.argv[2:]:
