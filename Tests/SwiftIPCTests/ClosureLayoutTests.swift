@@ -11,8 +11,10 @@ private struct Function<each A, R> {
 }
 
 private struct AsyncFunction<each A, R> {
-  let body: @Sendable (repeat each A) async throws -> R
-  func call(_ arguments: repeat each A) async throws -> R { try await body(repeat each arguments) }
+  let body: @concurrent @Sendable (repeat each A) async throws -> R
+  @concurrent func call(_ arguments: repeat each A) async throws -> R {
+    try await body(repeat each arguments)
+  }
 }
 
 private struct Action<each A> {
@@ -32,7 +34,7 @@ private struct Stateful<State, each A, R> {
 }
 
 private struct StatefulUnary<State, A, R> {
-  let body: @Sendable (inout State, A) async throws -> R
+  let body: @concurrent @Sendable (inout State, A) async throws -> R
 }
 
 private struct Words: Equatable {
@@ -52,7 +54,8 @@ private func function<each A, R>(
 
 @inline(never)
 private func asyncFunction<each A, R>(
-  _ types: repeat (each A).Type, body: @escaping @Sendable (repeat each A) async throws -> R
+  _ types: repeat (each A).Type,
+  body: @escaping @concurrent @Sendable (repeat each A) async throws -> R
 ) -> AsyncFunction<repeat each A, R> { AsyncFunction(body: body) }
 
 @inline(never)
@@ -74,7 +77,7 @@ private func stateful<State, each A, R>(
 @inline(never)
 private func statefulUnary<State, A, R>(
   _ state: State.Type, _ type: A.Type,
-  body: @escaping @Sendable (inout State, A) async throws -> R
+  body: @escaping @concurrent @Sendable (inout State, A) async throws -> R
 ) -> StatefulUnary<State, A, R> { StatefulUnary(body: body) }
 
 @Suite struct ClosureLayoutTests {

@@ -39,7 +39,7 @@ extension Connection {
   /// closes the connection if part of the message was out.
   ///
   /// The value is encoded where the caller runs: it may belong to the caller's actor.
-  public nonisolated(nonsending) func send<T: Encodable>(
+  public func send<T: Encodable>(
     _ value: T, timeout: Duration? = nil
   ) async throws {
     let (bytes, outbox) = try encoder.encodeWithDescriptors(value)
@@ -121,7 +121,9 @@ extension Connection {
   /// Receives one message as a value of a type; suspends until there is one.
   ///
   /// As the blocking form; also throws `cancelled` when the task is cancelled, which loses nothing.
-  public func receive<T: Decodable>(_ type: T.Type, timeout: Duration? = nil) async throws -> T {
+  @concurrent public func receive<T: Decodable>(
+    _ type: T.Type, timeout: Duration? = nil
+  ) async throws -> T {
     let message = try await receive(withDescriptors: true, timeout)
     return try MessageDecoder().decode(
       type, from: message.bytes, inbox: inbox(message.descriptors))
@@ -146,7 +148,7 @@ extension Connection {
   /// Receives one message as mixed data; suspends until there is one.
   ///
   /// - Throws: as `receive(_:timeout:)`.
-  public func receive(timeout: Duration? = nil) async throws -> MessageValue {
+  @concurrent public func receive(timeout: Duration? = nil) async throws -> MessageValue {
     try await receive(MessageValue.self, timeout: timeout)
   }
 
@@ -177,7 +179,7 @@ extension Connection {
       fileprivate let connection: Connection
 
       /// The next message; `nil` once the peer has closed.
-      public func next() async throws -> Element? {
+      @concurrent public func next() async throws -> Element? {
         do {
           return try await connection.receive(Element.self)
         } catch let error as IPCError where error.code == .peerClosed {
@@ -229,7 +231,7 @@ extension Connection {
       fileprivate let connection: Connection
 
       /// What becomes of the next message; `nil` once the peer has closed.
-      public func next() async throws -> Result<Value, any Error>? {
+      @concurrent public func next() async throws -> Result<Value, any Error>? {
         let message: Arrival
         do throws(IPCError) {
           message = try await connection.receive(withDescriptors: true, nil)

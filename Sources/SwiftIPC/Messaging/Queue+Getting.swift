@@ -109,7 +109,7 @@ extension Queue {
   ///
   /// - Throws: as the blocking form; `IPCError` with `cancelled` when the task was cancelled before,
   ///   which loses nothing; `resourceLimit` and `outOfMemory` where there can be no waiting.
-  public nonisolated(nonsending) func get() async throws -> Element {
+  public func get() async throws -> Element {
     try await getSuspending(.max)
   }
 
@@ -117,7 +117,7 @@ extension Queue {
   ///
   /// - Parameter timeout: how long to wait; zero or less tries once.
   /// - Throws: `IPCError` with `timedOut` when there was none; otherwise as `get()`.
-  public nonisolated(nonsending) func get(timeout: Duration) async throws -> Element {
+  public func get(timeout: Duration) async throws -> Element {
     try await getSuspending(Deadline.after(timeout))
   }
 
@@ -125,19 +125,19 @@ extension Queue {
   ///
   /// - Parameter deadline: until when to wait; one in the past tries once.
   /// - Throws: `IPCError` with `timedOut` when there was none; otherwise as `get()`.
-  public nonisolated(nonsending) func get(
+  public func get(
     until deadline: SuspendingClock.Instant
   ) async throws -> Element {
     try await getSuspending(Deadline.at(deadline))
   }
 
-  private nonisolated(nonsending) func getSuspending(_ deadline: Int64) async throws -> Element {
+  private func getSuspending(_ deadline: Int64) async throws -> Element {
     try element(
       of: await takeSuspending(until: deadline) { shown throws(IPCError) in try take(shown) })
   }
 
   /// Calls a step of the ring until it has done what it is for. The task is suspended in between.
-  @safe nonisolated(nonsending) func waitForTurn(
+  @safe func waitForTurn(
     until deadline: Int64, step: (_ look: Bool, _ wait: inout cipc_wait_t) -> Int32
   ) async throws(IPCError) {
     try await waitForWord(until: deadline, subject: Self.subject) { look, wait in
@@ -223,7 +223,7 @@ extension Queue {
 
   /// Has `body` called with the first element, shown or leased, when there is one; by the thread that is
   /// shown it.
-  nonisolated(nonsending) func takeSuspending<R>(
+  func takeSuspending<R>(
     until deadline: Int64, _ body: (QueueShown) throws(IPCError) -> R
   ) async throws(IPCError) -> R {
     var taken: Result<R, IPCError>?

@@ -36,7 +36,7 @@ extension Queue {
   /// thread is blocked.
   ///
   /// - Throws: as the blocking form, and `cancelled` when the task was cancelled before.
-  public nonisolated(nonsending) func getMany(upTo most: Int) async throws -> [Element] {
+  public func getMany(upTo most: Int) async throws -> [Element] {
     try await getManySuspending(most, .max)
   }
 
@@ -45,7 +45,7 @@ extension Queue {
   ///
   /// - Parameter timeout: how long to wait; zero or less tries once.
   /// - Throws: `IPCError` with `timedOut` when there was none; otherwise as `getMany(upTo:)`.
-  public nonisolated(nonsending) func getMany(
+  public func getMany(
     upTo most: Int, timeout: Duration
   ) async throws -> [Element] {
     try await getManySuspending(most, Deadline.after(timeout))
@@ -62,7 +62,7 @@ extension Queue {
     return try elements(of: taken)
   }
 
-  private nonisolated(nonsending) func getManySuspending(
+  private func getManySuspending(
     _ most: Int, _ deadline: Int64
   ) async throws -> [Element] {
     guard most > 0 else { return [] }

@@ -55,7 +55,7 @@ extension Queue {
   /// without suspending.
   ///
   /// - Throws: as the blocking form, and `cancelled` when the task was cancelled before.
-  public nonisolated(nonsending) func withElementBytes<R>(
+  public func withElementBytes<R>(
     timeout: Duration? = nil, _ body: (RawSpan) throws -> R
   ) async throws -> R {
     guard delivery == .atMostOnce else { throw notInPlace }
@@ -107,7 +107,7 @@ extension Queue {
   /// without suspending.
   ///
   /// - Throws: as the blocking form, and `cancelled` when the task was cancelled before.
-  public nonisolated(nonsending) func withElement<T: BitwiseCopyable, R>(
+  public func withElement<T: BitwiseCopyable, R>(
     timeout: Duration? = nil, _ body: (Span<T>) throws -> R
   ) async throws -> R where Element == [T] {
     try checkInPlace(T.self)
@@ -209,7 +209,7 @@ extension Queue {
   /// without suspending.
   ///
   /// - Throws: as the blocking form, and `cancelled` when the task was cancelled before.
-  public nonisolated(nonsending) func put<T: BitwiseCopyable, R>(
+  public func put<T: BitwiseCopyable, R>(
     upTo capacity: Int, timeout: Duration? = nil, _ body: (inout OutputSpan<T>) throws -> R
   ) async throws -> R where Element == [T] {
     let length = try lengthInPlace(capacity, of: T.self)

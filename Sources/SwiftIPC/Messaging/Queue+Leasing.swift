@@ -31,7 +31,7 @@ extension Queue {
   /// The same without a blocked thread: the task is suspended until there is an element.
   ///
   /// - Throws: as the blocking form, and `cancelled` when the task was cancelled before.
-  public nonisolated(nonsending) func lease(
+  public func lease(
     timeout: Duration? = nil
   ) async throws -> QueueLease<Element> {
     try checkLeased()
@@ -144,7 +144,7 @@ extension Queue {
   /// The same without a blocked thread: the task is suspended until everything is done.
   ///
   /// - Throws: as the blocking form, and `cancelled` when the task was cancelled before.
-  public nonisolated(nonsending) func join(timeout: Duration? = nil) async throws(IPCError) {
+  public func join(timeout: Duration? = nil) async throws(IPCError) {
     if delivery == .atMostOnce { throw joinFailure(CIPC_EOPNOTSUPP.rawValue) }
     try await waitForTurn(until: Deadline.after(timeout)) { look, wait in
       unsafe cipc_ring_join_step(ring, look ? 1 : 0, &wait)

@@ -93,7 +93,7 @@ extension Queue {
   ///
   /// - Throws: as the blocking form; `IPCError` with `cancelled` when the task was cancelled before;
   ///   `resourceLimit` and `outOfMemory` where there can be no waiting.
-  public nonisolated(nonsending) func put(_ element: Element) async throws {
+  public func put(_ element: Element) async throws {
     try await putSuspending(element, .max)
   }
 
@@ -101,7 +101,7 @@ extension Queue {
   ///
   /// - Parameter timeout: how long to wait; zero or less tries once.
   /// - Throws: `IPCError` with `timedOut` when there was no room; otherwise as `put(_:)`.
-  public nonisolated(nonsending) func put(_ element: Element, timeout: Duration) async throws {
+  public func put(_ element: Element, timeout: Duration) async throws {
     try await putSuspending(element, Deadline.after(timeout))
   }
 
@@ -109,13 +109,13 @@ extension Queue {
   ///
   /// - Parameter deadline: until when to wait; one in the past tries once.
   /// - Throws: `IPCError` with `timedOut` when there was no room; otherwise as `put(_:)`.
-  public nonisolated(nonsending) func put(
+  public func put(
     _ element: Element, until deadline: SuspendingClock.Instant
   ) async throws {
     try await putSuspending(element, Deadline.at(deadline))
   }
 
-  private nonisolated(nonsending) func putSuspending(
+  private func putSuspending(
     _ element: Element, _ deadline: Int64
   ) async throws {
     let record = try coding.record(of: element)

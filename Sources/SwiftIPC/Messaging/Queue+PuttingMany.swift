@@ -45,7 +45,7 @@ extension Queue {
   /// thread is blocked.
   ///
   /// - Throws: as the blocking form, and `cancelled` when the task was cancelled.
-  @inlinable public nonisolated(nonsending) func putMany(_ elements: some Sequence<Element>)
+  @inlinable public func putMany(_ elements: some Sequence<Element>)
     async throws
   {
     _ = try await putManySuspending(elements, .max)
@@ -57,7 +57,7 @@ extension Queue {
   /// - Parameter timeout: how long to wait; zero or less does not wait.
   /// - Returns: how many were put: the first ones.
   /// - Throws: as the blocking form, and `cancelled` when the task was cancelled.
-  @inlinable public nonisolated(nonsending) func putMany(
+  @inlinable public func putMany(
     _ elements: some Sequence<Element>, timeout: Duration
   ) async throws -> Int {
     try await putManySuspending(elements, Self.deadline(after: timeout))
@@ -80,7 +80,7 @@ extension Queue {
     }
   }
 
-  @inlinable nonisolated(nonsending) func putManySuspending<Elements: Sequence>(
+  @inlinable func putManySuspending<Elements: Sequence>(
     _ elements: Elements, _ deadline: Int64
   ) async throws -> Int where Elements.Element == Element {
     guard plainPutSize >= 0 else { return try await putRecordsSuspending(elements, deadline) }
@@ -122,7 +122,7 @@ extension Queue {
     }
   }
 
-  @usableFromInline nonisolated(nonsending) func putPlainSuspending(
+  @usableFromInline func putPlainSuspending(
     _ chunk: ContiguousArray<Element>, _ deadline: Int64, behind before: Int
   ) async throws -> Int {
     var put = 0
@@ -178,7 +178,7 @@ extension Queue {
     }
   }
 
-  @usableFromInline nonisolated(nonsending) func putRecordsSuspending(
+  @usableFromInline func putRecordsSuspending(
     _ elements: some Sequence<Element>, _ deadline: Int64
   ) async throws -> Int {
     var batch = QueueBatch(elements, of: self)

@@ -64,7 +64,7 @@ extension ProcessPool {
   @_disfavoredOverload
   public func apply<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
-    body: @escaping @Sendable (repeat each A) async throws -> Output
+    body: @escaping @concurrent @Sendable (repeat each A) async throws -> Output
   ) throws -> Output {
     let function = try function(
       AsyncValueFunction<repeat each A, Output>(body: body), of: repeat (each A).self,
@@ -83,7 +83,7 @@ extension ProcessPool {
   @_disfavoredOverload
   public func apply<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
-    body: @escaping @Sendable (repeat each A) async throws -> Void
+    body: @escaping @concurrent @Sendable (repeat each A) async throws -> Void
   ) throws {
     let function = try function(
       AsyncActionFunction<repeat each A>(body: body), of: repeat (each A).self,
@@ -141,7 +141,7 @@ extension ProcessPool {
   @_disfavoredOverload
   public func apply<State, each A: Codable & Sendable, Output: Codable & Sendable>(
     _ arguments: repeat each A, state: State.Type, options: TaskOptions = .init(),
-    body: @escaping @Sendable (inout State, repeat each A) async throws -> Output
+    body: @escaping @concurrent @Sendable (inout State, repeat each A) async throws -> Output
   ) throws -> Output {
     try check(state)
     let function = try function(
@@ -163,7 +163,7 @@ extension ProcessPool {
   @_disfavoredOverload
   public func apply<State, each A: Codable & Sendable>(
     _ arguments: repeat each A, state: State.Type, options: TaskOptions = .init(),
-    body: @escaping @Sendable (inout State, repeat each A) async throws -> Void
+    body: @escaping @concurrent @Sendable (inout State, repeat each A) async throws -> Void
   ) throws {
     try check(state)
     let function = try function(
@@ -231,7 +231,7 @@ extension ProcessPool {
   @_disfavoredOverload
   public func apply<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
-    body: @escaping @Sendable (repeat each A) async throws -> Output
+    body: @escaping @concurrent @Sendable (repeat each A) async throws -> Output
   ) async throws -> Output {
     let function = try function(
       AsyncValueFunction<repeat each A, Output>(body: body), of: repeat (each A).self,
@@ -247,7 +247,7 @@ extension ProcessPool {
   @_disfavoredOverload
   public func apply<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
-    body: @escaping @Sendable (repeat each A) async throws -> Void
+    body: @escaping @concurrent @Sendable (repeat each A) async throws -> Void
   ) async throws {
     let function = try function(
       AsyncActionFunction<repeat each A>(body: body), of: repeat (each A).self,
@@ -293,7 +293,7 @@ extension ProcessPool {
   @_disfavoredOverload
   public func apply<State, each A: Codable & Sendable, Output: Codable & Sendable>(
     _ arguments: repeat each A, state: State.Type, options: TaskOptions = .init(),
-    body: @escaping @Sendable (inout State, repeat each A) async throws -> Output
+    body: @escaping @concurrent @Sendable (inout State, repeat each A) async throws -> Output
   ) async throws -> Output {
     try check(state)
     let function = try function(
@@ -311,7 +311,7 @@ extension ProcessPool {
   @_disfavoredOverload
   public func apply<State, each A: Codable & Sendable>(
     _ arguments: repeat each A, state: State.Type, options: TaskOptions = .init(),
-    body: @escaping @Sendable (inout State, repeat each A) async throws -> Void
+    body: @escaping @concurrent @Sendable (inout State, repeat each A) async throws -> Void
   ) async throws {
     try check(state)
     let function = try function(

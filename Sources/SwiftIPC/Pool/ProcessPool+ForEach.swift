@@ -31,7 +31,7 @@ extension ProcessPool {
   public func forEach<A: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (A) async throws -> Void
+    _ body: @escaping @concurrent @Sendable (A) async throws -> Void
   ) throws {
     let function = try function(
       AsyncUnaryAction<A>(body: body), of: A.self, output: nil)
@@ -70,7 +70,7 @@ extension ProcessPool {
   public func forEach<State, A: Codable & Sendable>(
     _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (inout State, A) async throws -> Void
+    _ body: @escaping @concurrent @Sendable (inout State, A) async throws -> Void
   ) throws {
     try check(state)
     let function = try function(
@@ -104,7 +104,7 @@ extension ProcessPool {
   public func forEach<A: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (A) async throws -> Void
+    _ body: @escaping @concurrent @Sendable (A) async throws -> Void
   ) async throws {
     let function = try function(
       AsyncUnaryAction<A>(body: body), of: A.self, output: nil)
@@ -135,7 +135,7 @@ extension ProcessPool {
   public func forEach<State, A: Codable & Sendable>(
     _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (inout State, A) async throws -> Void
+    _ body: @escaping @concurrent @Sendable (inout State, A) async throws -> Void
   ) async throws {
     try check(state)
     let function = try function(

@@ -34,7 +34,7 @@ extension ProcessPool {
   public func imap<A: Codable & Sendable, Output: Codable & Sendable, Inputs: Sequence<A>>(
     _ inputs: Inputs, window: Int? = nil, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (A) async throws -> Output
+    _ body: @escaping @concurrent @Sendable (A) async throws -> Output
   ) -> PoolResults<Inputs, Output> {
     results(of: inputs, isOrdered: true, window, chunkSize, options) {
       () throws(IPCError) in
@@ -63,7 +63,7 @@ extension ProcessPool {
   public func imap<State, A: Codable & Sendable, Output: Codable & Sendable, Inputs: Sequence<A>>(
     _ inputs: Inputs, state: State.Type, window: Int? = nil, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (inout State, A) async throws -> Output
+    _ body: @escaping @concurrent @Sendable (inout State, A) async throws -> Output
   ) -> PoolResults<Inputs, Output> {
     results(of: inputs, isOrdered: true, window, chunkSize, options) {
       () throws(IPCError) in
@@ -105,7 +105,7 @@ extension ProcessPool {
   public func imapUnordered<A: Codable & Sendable, Output: Codable & Sendable, Inputs: Sequence<A>>(
     _ inputs: Inputs, window: Int? = nil, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (A) async throws -> Output
+    _ body: @escaping @concurrent @Sendable (A) async throws -> Output
   ) -> PoolResults<Inputs, Output> {
     results(of: inputs, isOrdered: false, window, chunkSize, options) {
       () throws(IPCError) in
@@ -138,7 +138,7 @@ extension ProcessPool {
   >(
     _ inputs: Inputs, state: State.Type, window: Int? = nil, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (inout State, A) async throws -> Output
+    _ body: @escaping @concurrent @Sendable (inout State, A) async throws -> Output
   ) -> PoolResults<Inputs, Output> {
     results(of: inputs, isOrdered: false, window, chunkSize, options) {
       () throws(IPCError) in

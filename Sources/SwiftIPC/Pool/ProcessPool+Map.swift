@@ -42,7 +42,7 @@ extension ProcessPool {
   public func map<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (A) async throws -> Output
+    _ body: @escaping @concurrent @Sendable (A) async throws -> Output
   ) throws -> [Output] {
     let function = try function(
       AsyncUnaryFunction<A, Output>(body: body), of: A.self, output: Output.self)
@@ -81,7 +81,7 @@ extension ProcessPool {
   public func map<State, A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (inout State, A) async throws -> Output
+    _ body: @escaping @concurrent @Sendable (inout State, A) async throws -> Output
   ) throws -> [Output] {
     try check(state)
     let function = try function(
@@ -135,7 +135,7 @@ extension ProcessPool {
   public func map<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (A) async throws -> Output
+    _ body: @escaping @concurrent @Sendable (A) async throws -> Output
   ) async throws -> [Output] {
     let function = try function(
       AsyncUnaryFunction<A, Output>(body: body), of: A.self, output: Output.self)
@@ -166,7 +166,7 @@ extension ProcessPool {
   public func map<State, A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (inout State, A) async throws -> Output
+    _ body: @escaping @concurrent @Sendable (inout State, A) async throws -> Output
   ) async throws -> [Output] {
     try check(state)
     let function = try function(

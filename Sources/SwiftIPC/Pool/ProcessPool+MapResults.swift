@@ -41,7 +41,7 @@ extension ProcessPool {
   public func mapResults<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (A) async throws -> Output
+    _ body: @escaping @concurrent @Sendable (A) async throws -> Output
   ) throws -> [Result<Output, any Error>] {
     let function = try function(
       AsyncUnaryFunction<A, Output>(body: body), of: A.self, output: Output.self)
@@ -82,7 +82,7 @@ extension ProcessPool {
   public func mapResults<State, A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (inout State, A) async throws -> Output
+    _ body: @escaping @concurrent @Sendable (inout State, A) async throws -> Output
   ) throws -> [Result<Output, any Error>] {
     try check(state)
     let function = try function(
@@ -132,7 +132,7 @@ extension ProcessPool {
   public func mapResults<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (A) async throws -> Output
+    _ body: @escaping @concurrent @Sendable (A) async throws -> Output
   ) async throws -> [Result<Output, any Error>] {
     let function = try function(
       AsyncUnaryFunction<A, Output>(body: body), of: A.self, output: Output.self)
@@ -163,7 +163,7 @@ extension ProcessPool {
   public func mapResults<State, A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (inout State, A) async throws -> Output
+    _ body: @escaping @concurrent @Sendable (inout State, A) async throws -> Output
   ) async throws -> [Result<Output, any Error>] {
     try check(state)
     let function = try function(

@@ -36,7 +36,7 @@ extension ProcessPool {
   public func starmap<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<(repeat each A)>, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (repeat each A) async throws -> Output
+    _ body: @escaping @concurrent @Sendable (repeat each A) async throws -> Output
   ) throws -> [Output] {
     let function = try function(
       AsyncValueFunction<repeat each A, Output>(body: body), of: repeat (each A).self,
@@ -76,7 +76,7 @@ extension ProcessPool {
   public func starmap<State, each A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<(repeat each A)>, state: State.Type, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (inout State, repeat each A) async throws -> Output
+    _ body: @escaping @concurrent @Sendable (inout State, repeat each A) async throws -> Output
   ) throws -> [Output] {
     try check(state)
     let function = try function(
@@ -116,7 +116,7 @@ extension ProcessPool {
   public func starmap<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<(repeat each A)>, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (repeat each A) async throws -> Output
+    _ body: @escaping @concurrent @Sendable (repeat each A) async throws -> Output
   ) async throws -> [Output] {
     let function = try function(
       AsyncValueFunction<repeat each A, Output>(body: body), of: repeat (each A).self,
@@ -148,7 +148,7 @@ extension ProcessPool {
   public func starmap<State, each A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<(repeat each A)>, state: State.Type, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (inout State, repeat each A) async throws -> Output
+    _ body: @escaping @concurrent @Sendable (inout State, repeat each A) async throws -> Output
   ) async throws -> [Output] {
     try check(state)
     let function = try function(

@@ -46,7 +46,7 @@ extension ProcessPool {
   @discardableResult
   public func submit<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
-    body: @escaping @Sendable (repeat each A) async throws -> Output
+    body: @escaping @concurrent @Sendable (repeat each A) async throws -> Output
   ) throws(IPCError) -> PoolResult<Output> {
     let function = try function(
       AsyncValueFunction<repeat each A, Output>(body: body), of: repeat (each A).self,
@@ -62,7 +62,7 @@ extension ProcessPool {
   @discardableResult
   public func submit<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
-    body: @escaping @Sendable (repeat each A) async throws -> Void
+    body: @escaping @concurrent @Sendable (repeat each A) async throws -> Void
   ) throws(IPCError) -> PoolResult<Void> {
     let function = try function(
       AsyncActionFunction<repeat each A>(body: body), of: repeat (each A).self,
@@ -110,7 +110,7 @@ extension ProcessPool {
   @discardableResult
   public func submit<State, each A: Codable & Sendable, Output: Codable & Sendable>(
     _ arguments: repeat each A, state: State.Type, options: TaskOptions = .init(),
-    body: @escaping @Sendable (inout State, repeat each A) async throws -> Output
+    body: @escaping @concurrent @Sendable (inout State, repeat each A) async throws -> Output
   ) throws(IPCError) -> PoolResult<Output> {
     try check(state)
     let function = try function(
@@ -128,7 +128,7 @@ extension ProcessPool {
   @discardableResult
   public func submit<State, each A: Codable & Sendable>(
     _ arguments: repeat each A, state: State.Type, options: TaskOptions = .init(),
-    body: @escaping @Sendable (inout State, repeat each A) async throws -> Void
+    body: @escaping @concurrent @Sendable (inout State, repeat each A) async throws -> Void
   ) throws(IPCError) -> PoolResult<Void> {
     try check(state)
     let function = try function(

@@ -26,7 +26,7 @@ extension ProcessPool {
   @_disfavoredOverload
   public func submitMap<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (A) async throws -> Output
+    _ body: @escaping @concurrent @Sendable (A) async throws -> Output
   ) throws(IPCError) -> PoolBatch<Output> {
     try submitMany(
       ListInputs(from: inputs), chunkSize, options,
@@ -47,7 +47,7 @@ extension ProcessPool {
   @_disfavoredOverload
   public func submitMap<A: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (A) async throws -> Void
+    _ body: @escaping @concurrent @Sendable (A) async throws -> Void
   ) throws(IPCError) -> PoolBatch<Void> {
     try submitMany(
       ListInputs(from: inputs), chunkSize, options,
@@ -72,7 +72,7 @@ extension ProcessPool {
   public func submitMap<State, A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
     options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (inout State, A) async throws -> Output
+    _ body: @escaping @concurrent @Sendable (inout State, A) async throws -> Output
   ) throws(IPCError) -> PoolBatch<Output> {
     try check(state)
     return try submitMany(

@@ -146,8 +146,8 @@ public final class ProcessPool: Sendable {
     options: ChildProcessOptions = .init(), poolOptions: PoolOptions = .init(),
     log: (@Sendable (PoolEvent) -> Void)? = nil,
     arguments: repeat each A,
-    initializer: @escaping @Sendable (repeat each A) async throws -> State,
-    finalizer: (@Sendable (inout State) async throws -> Void)? = nil
+    initializer: @escaping @concurrent @Sendable (repeat each A) async throws -> State,
+    finalizer: (@concurrent @Sendable (inout State) async throws -> Void)? = nil
   ) throws(IPCError) {
     let function = AsyncValueFunction<repeat each A, State>(body: initializer)
     // Not by `map`: that would wrap the closure, and the wrapper has a context.
@@ -339,10 +339,10 @@ public final class ProcessPool: Sendable {
 /// not waited for is given up: leaving takes no longer than ending the workers.
 ///
 /// - Throws: what making a `ProcessPool` throws, and what the closure does.
-public nonisolated(nonsending) func withProcessPool<R>(
+public func withProcessPool<R>(
   workers: Int? = nil, name: String = "pool", maxTasksPerWorker: Int? = nil,
   startMethod: StartMethod? = nil, memoryLimit: Int? = nil, progressBar: Bool = false,
-  _ body: nonisolated(nonsending) (ProcessPool) async throws -> R
+  _ body: (ProcessPool) async throws -> R
 ) async throws -> R {
   let pool = try ProcessPool(
     workers: workers, name: name, maxTasksPerWorker: maxTasksPerWorker, startMethod: startMethod,
@@ -354,8 +354,8 @@ public nonisolated(nonsending) func withProcessPool<R>(
 /// with an initializer, or other options.
 ///
 /// - Throws: what the closure does.
-public nonisolated(nonsending) func withProcessPool<R>(
-  _ pool: ProcessPool, _ body: nonisolated(nonsending) (ProcessPool) async throws -> R
+public func withProcessPool<R>(
+  _ pool: ProcessPool, _ body: (ProcessPool) async throws -> R
 ) async throws -> R {
   do {
     let result = try await body(pool)

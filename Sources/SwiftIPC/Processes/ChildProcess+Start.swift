@@ -78,7 +78,8 @@ extension ChildProcess where Output == Void {
   @discardableResult
   public static func start<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: ChildProcessOptions = .init(),
-    timeout: Duration? = nil, body: @escaping @Sendable (repeat each A) async throws -> Void
+    timeout: Duration? = nil,
+    body: @escaping @concurrent @Sendable (repeat each A) async throws -> Void
   ) throws(IPCError) -> ChildProcess {
     try start(
       repeat each arguments, options: options, timeout: timeout, returning: nil,
@@ -126,7 +127,8 @@ extension ChildProcess where Output: Codable {
   @discardableResult
   public static func start<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: ChildProcessOptions = .init(),
-    timeout: Duration? = nil, body: @escaping @Sendable (repeat each A) async throws -> Output
+    timeout: Duration? = nil,
+    body: @escaping @concurrent @Sendable (repeat each A) async throws -> Output
   ) throws(IPCError) -> ChildProcess {
     try start(
       repeat each arguments, options: options, timeout: timeout, returning: Output.self,

@@ -123,9 +123,7 @@ extension Barrier {
   /// - Returns: the order of arrival: 0 for one of the parties, `parties` - 1 for the last.
   /// - Throws: `IPCError` with `broken` when the barrier is broken or reset, before or meanwhile;
   ///   `cancelled` when the task was: this has broken the barrier.
-  @discardableResult public func wait(
-    isolation: isolated (any Actor)? = #isolation
-  ) async throws(IPCError) -> Int {
+  @discardableResult public func wait() async throws(IPCError) -> Int {
     try await passing(until: .max)
   }
 
@@ -138,7 +136,7 @@ extension Barrier {
   /// - Throws: `IPCError` with `timedOut` when the time was over: this has broken the barrier;
   ///   otherwise as `wait()`.
   @discardableResult public func wait(
-    isolation: isolated (any Actor)? = #isolation, timeout: Duration
+    timeout: Duration
   ) async throws(IPCError) -> Int {
     try await passing(until: Deadline.after(timeout))
   }
@@ -151,7 +149,7 @@ extension Barrier {
   /// - Returns: as `wait()`.
   /// - Throws: as `wait(timeout:)`.
   @discardableResult public func wait(
-    isolation: isolated (any Actor)? = #isolation, until deadline: SuspendingClock.Instant
+    until deadline: SuspendingClock.Instant
   ) async throws(IPCError) -> Int {
     try await passing(until: Deadline.at(deadline))
   }
@@ -167,7 +165,7 @@ extension Barrier {
   /// - Returns: as `wait()`.
   /// - Throws: what the action throws; otherwise as `wait()`.
   @discardableResult public func wait(
-    isolation: isolated (any Actor)? = #isolation, action: () throws -> Void
+    action: () throws -> Void
   ) async throws -> Int {
     try await passing(until: .max, action)
   }
@@ -177,7 +175,7 @@ extension Barrier {
   ///
   /// - Throws: what the action throws; otherwise as `wait(timeout:)`.
   @discardableResult public func wait(
-    isolation: isolated (any Actor)? = #isolation, timeout: Duration, action: () throws -> Void
+    timeout: Duration, action: () throws -> Void
   ) async throws -> Int {
     try await passing(until: Deadline.after(timeout), action)
   }
@@ -187,14 +185,14 @@ extension Barrier {
   ///
   /// - Throws: what the action throws; otherwise as `wait(timeout:)`.
   @discardableResult public func wait(
-    isolation: isolated (any Actor)? = #isolation, until deadline: SuspendingClock.Instant,
+    until deadline: SuspendingClock.Instant,
     action: () throws -> Void
   ) async throws -> Int {
     try await passing(until: Deadline.at(deadline), action)
   }
 
   private func passing(
-    isolation: isolated (any Actor)? = #isolation, until deadline: Int64
+    until deadline: Int64
   ) async throws(IPCError) -> Int {
     var arrival = cipc_barrier_arrival_t()
     do throws(IPCError) {
@@ -206,7 +204,7 @@ extension Barrier {
   }
 
   private func passing(
-    isolation: isolated (any Actor)? = #isolation, until deadline: Int64,
+    until deadline: Int64,
     _ action: () throws -> Void
   ) async throws -> Int {
     var arrival = cipc_barrier_arrival_t()

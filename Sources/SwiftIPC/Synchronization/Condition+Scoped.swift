@@ -141,7 +141,6 @@ extension Condition {
   ///   `cancelled` when the task was cancelled before the predicate held; `capacityExceeded` when
   ///   there are too many waiters.
   public func withLock<R: ~Copyable>(
-    isolation: isolated (any Actor)? = #isolation,
     when predicate: () throws -> Bool, _ body: () throws -> R
   ) async throws -> R {
     try await scoped(until: .max, predicate, body) { throw casualty }
@@ -156,7 +155,6 @@ extension Condition {
   /// - Returns: what the body returns.
   /// - Throws: what the repair, the predicate or the body throws; otherwise as `withLock(when:_:)`.
   public func withLock<R: ~Copyable>(
-    isolation: isolated (any Actor)? = #isolation,
     when predicate: () throws -> Bool, _ body: () throws -> R, recovering repair: () throws -> Void
   ) async throws -> R {
     try await scoped(until: .max, predicate, body, repair)
@@ -169,7 +167,6 @@ extension Condition {
   /// - Throws: `IPCError` with `timedOut` when the predicate did not hold in the end, or the lock was
   ///   held all the time; otherwise as `withLock(when:_:)`.
   public func withLock<R: ~Copyable>(
-    isolation: isolated (any Actor)? = #isolation,
     timeout: Duration, when predicate: () throws -> Bool, _ body: () throws -> R
   ) async throws -> R {
     try await scoped(until: Deadline.after(timeout), predicate, body) { throw casualty }
@@ -180,7 +177,6 @@ extension Condition {
   ///
   /// - Throws: as `withLock(timeout:when:_:)`, and what the repair throws.
   public func withLock<R: ~Copyable>(
-    isolation: isolated (any Actor)? = #isolation,
     timeout: Duration, when predicate: () throws -> Bool, _ body: () throws -> R,
     recovering repair: () throws -> Void
   ) async throws -> R {
@@ -193,7 +189,6 @@ extension Condition {
   /// - Parameter deadline: on the clock that stands still while the machine sleeps.
   /// - Throws: as `withLock(timeout:when:_:)`.
   public func withLock<R: ~Copyable>(
-    isolation: isolated (any Actor)? = #isolation,
     until deadline: SuspendingClock.Instant, when predicate: () throws -> Bool,
     _ body: () throws -> R
   ) async throws -> R {
@@ -206,7 +201,6 @@ extension Condition {
   /// - Parameter deadline: on the clock that stands still while the machine sleeps.
   /// - Throws: as `withLock(timeout:when:_:)`, and what the repair throws.
   public func withLock<R: ~Copyable>(
-    isolation: isolated (any Actor)? = #isolation,
     until deadline: SuspendingClock.Instant, when predicate: () throws -> Bool,
     _ body: () throws -> R, recovering repair: () throws -> Void
   ) async throws -> R {
@@ -214,7 +208,6 @@ extension Condition {
   }
 
   private func scoped<R: ~Copyable>(
-    isolation: isolated (any Actor)? = #isolation,
     until deadline: Int64, _ predicate: () throws -> Bool, _ body: () throws -> R,
     _ repair: () throws -> Void
   ) async throws -> R {

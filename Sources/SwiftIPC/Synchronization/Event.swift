@@ -138,7 +138,7 @@ public final class Event: Sendable {
   ///
   /// - Throws: `IPCError` with `cancelled` when the task was cancelled before; `resourceLimit` and
   ///   `outOfMemory` where there can be no waiting.
-  public nonisolated(nonsending) func wait() async throws(IPCError) {
+  public func wait() async throws(IPCError) {
     try await suspend(until: .max)
   }
 
@@ -146,7 +146,7 @@ public final class Event: Sendable {
   ///
   /// - Parameter timeout: how long to wait; zero or less looks once.
   /// - Throws: `IPCError` with `timedOut` when it was not set; otherwise as `wait()`.
-  public nonisolated(nonsending) func wait(timeout: Duration) async throws(IPCError) {
+  public func wait(timeout: Duration) async throws(IPCError) {
     try await suspend(until: Deadline.after(timeout))
   }
 
@@ -154,13 +154,13 @@ public final class Event: Sendable {
   ///
   /// - Parameter deadline: until when to wait; one in the past looks once.
   /// - Throws: `IPCError` with `timedOut` when it was not set; otherwise as `wait()`.
-  public nonisolated(nonsending) func wait(
+  public func wait(
     until deadline: SuspendingClock.Instant
   ) async throws(IPCError) {
     try await suspend(until: Deadline.at(deadline))
   }
 
-  private nonisolated(nonsending) func suspend(until deadline: Int64) async throws(IPCError) {
+  private func suspend(until deadline: Int64) async throws(IPCError) {
     let begin = unsafe cipc_event_begin(pointer)
     try await waitForWord(until: deadline, subject: "event") { _, wait in
       unsafe cipc_event_step(pointer, begin, &wait)

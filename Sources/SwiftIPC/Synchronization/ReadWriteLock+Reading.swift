@@ -119,7 +119,7 @@ extension ReadWriteLock {
   /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and nobody has
   ///   repaired yet: the body did not run, and the next caller is told as well; `cancelled` when the
   ///   task was cancelled before the body ran.
-  nonisolated(nonsending) public func withReadLock<R: ~Copyable>(
+  public func withReadLock<R: ~Copyable>(
     _ body: () async throws -> R
   ) async throws -> R {
     try await reading(until: .max, body)
@@ -129,7 +129,7 @@ extension ReadWriteLock {
   ///
   /// - Parameter timeout: how long to wait; zero or less tries once.
   /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withReadLock(_:)`.
-  nonisolated(nonsending) public func withReadLock<R: ~Copyable>(
+  public func withReadLock<R: ~Copyable>(
     timeout: Duration, _ body: () async throws -> R
   ) async throws -> R {
     try await reading(until: Self.deadline(after: timeout), body)
@@ -140,13 +140,13 @@ extension ReadWriteLock {
   /// - Parameter deadline: on the clock that stands still while the machine sleeps; one in the past
   ///   tries once.
   /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withReadLock(_:)`.
-  nonisolated(nonsending) public func withReadLock<R: ~Copyable>(
+  public func withReadLock<R: ~Copyable>(
     until deadline: SuspendingClock.Instant, _ body: () async throws -> R
   ) async throws -> R {
     try await reading(until: Self.deadline(at: deadline), body)
   }
 
-  nonisolated(nonsending) private func reading<R: ~Copyable>(
+  private func reading<R: ~Copyable>(
     until deadline: Int64, _ body: () async throws -> R
   ) async throws -> R {
     // The task may go on and end in any thread.
@@ -166,7 +166,7 @@ extension ReadWriteLock {
   }
 
   /// Waits for a share, and says which place it has.
-  nonisolated(nonsending) private func share(
+  private func share(
     of reader: cipc_participant_t, until deadline: Int64
   ) async throws(IPCError) -> UInt32 {
     // CIPC_RWLOCK_NOWHERE.

@@ -212,7 +212,7 @@ extension ReadWriteLock {
   /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and nobody has
   ///   repaired yet: the body did not run, and the next caller is told as well; `cancelled` when the
   ///   task was cancelled before the body ran.
-  nonisolated(nonsending) public func withWriteLock<R: ~Copyable>(
+  public func withWriteLock<R: ~Copyable>(
     _ body: () throws -> R
   ) async throws -> R {
     try await writing(until: .max) { status in try told(status, body) }
@@ -227,7 +227,7 @@ extension ReadWriteLock {
   /// - Returns: what the body returns.
   /// - Throws: what `repair` or the body throws; `IPCError` with `cancelled` when the task was
   ///   cancelled before they ran.
-  nonisolated(nonsending) public func withWriteLock<R: ~Copyable>(
+  public func withWriteLock<R: ~Copyable>(
     _ body: () throws -> R, recovering repair: () throws -> Void
   ) async throws -> R {
     try await writing(until: .max) { status in try told(status, body, recovering: repair) }
@@ -238,7 +238,7 @@ extension ReadWriteLock {
   ///
   /// - Parameter timeout: how long to wait; zero or less tries once.
   /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withWriteLock(_:)`.
-  nonisolated(nonsending) public func withWriteLock<R: ~Copyable>(
+  public func withWriteLock<R: ~Copyable>(
     timeout: Duration, _ body: () throws -> R
   ) async throws -> R {
     try await writing(until: Self.deadline(after: timeout)) { status in try told(status, body) }
@@ -249,7 +249,7 @@ extension ReadWriteLock {
   ///
   /// - Parameter timeout: how long to wait; zero or less tries once.
   /// - Throws: `IPCError` with `timedOut`. Otherwise as `withWriteLock(_:recovering:)`.
-  nonisolated(nonsending) public func withWriteLock<R: ~Copyable>(
+  public func withWriteLock<R: ~Copyable>(
     timeout: Duration, _ body: () throws -> R, recovering repair: () throws -> Void
   ) async throws -> R {
     try await writing(until: Self.deadline(after: timeout)) { status in
@@ -263,7 +263,7 @@ extension ReadWriteLock {
   /// - Parameter deadline: on the clock that stands still while the machine sleeps; one in the past
   ///   tries once.
   /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withWriteLock(_:)`.
-  nonisolated(nonsending) public func withWriteLock<R: ~Copyable>(
+  public func withWriteLock<R: ~Copyable>(
     until deadline: SuspendingClock.Instant, _ body: () throws -> R
   ) async throws -> R {
     try await writing(until: Self.deadline(at: deadline)) { status in try told(status, body) }
@@ -275,7 +275,7 @@ extension ReadWriteLock {
   /// - Parameter deadline: on the clock that stands still while the machine sleeps; one in the past
   ///   tries once.
   /// - Throws: `IPCError` with `timedOut`. Otherwise as `withWriteLock(_:recovering:)`.
-  nonisolated(nonsending) public func withWriteLock<R: ~Copyable>(
+  public func withWriteLock<R: ~Copyable>(
     until deadline: SuspendingClock.Instant,
     _ body: () throws -> R, recovering repair: () throws -> Void
   ) async throws -> R {
@@ -286,7 +286,7 @@ extension ReadWriteLock {
 
   /// - Parameter enter: as in the blocking form. It runs inside the step that took the lock, since
   ///   the mutex is the thread's and what comes behind the wait may be on another.
-  nonisolated(nonsending) private func writing<R: ~Copyable>(
+  private func writing<R: ~Copyable>(
     until deadline: Int64, _ enter: (_ status: Int32) throws -> R
   ) async throws -> R {
     let owner = cipc_participant_current()

@@ -58,7 +58,7 @@ extension SharedSemaphore {
   ///
   /// - Throws: `IPCError` with `cancelled` when the task was cancelled before; `resourceLimit` and
   ///   `outOfMemory` where there can be no waiting.
-  public nonisolated(nonsending) func acquire() async throws(IPCError) -> Permit {
+  public func acquire() async throws(IPCError) -> Permit {
     try await takeSuspending(until: .max)
   }
 
@@ -66,7 +66,7 @@ extension SharedSemaphore {
   ///
   /// - Parameter timeout: how long to wait; zero or less tries once.
   /// - Throws: `IPCError` with `timedOut` when no permit was free; otherwise as `acquire()`.
-  public nonisolated(nonsending) func acquire(
+  public func acquire(
     timeout: Duration
   ) async throws(IPCError) -> Permit {
     try await takeSuspending(until: Deadline.after(timeout))
@@ -76,7 +76,7 @@ extension SharedSemaphore {
   ///
   /// - Parameter deadline: until when to wait; one in the past tries once.
   /// - Throws: `IPCError` with `timedOut` when no permit was free; otherwise as `acquire()`.
-  public nonisolated(nonsending) func acquire(
+  public func acquire(
     until deadline: SuspendingClock.Instant
   ) async throws(IPCError) -> Permit {
     try await takeSuspending(until: Deadline.at(deadline))

@@ -112,8 +112,8 @@ extension SharedSemaphore {
   /// - Throws: what the body throws; `IPCError` with `cancelled` when the task was cancelled before
   ///   it had a permit: the body did not run. `resourceLimit` and `outOfMemory` where there can be
   ///   no waiting.
-  public nonisolated(nonsending) func withPermit<R: ~Copyable>(
-    _ body: nonisolated(nonsending) () async throws -> R
+  public func withPermit<R: ~Copyable>(
+    _ body: () async throws -> R
   ) async throws -> R {
     try await suspending(until: .max, body)
   }
@@ -124,8 +124,8 @@ extension SharedSemaphore {
   /// - Parameter timeout: how long to wait; zero or less tries once.
   /// - Throws: `IPCError` with `timedOut` when no permit was free; the body did not run. Otherwise
   ///   as `withPermit(_:)`.
-  public nonisolated(nonsending) func withPermit<R: ~Copyable>(
-    timeout: Duration, _ body: nonisolated(nonsending) () async throws -> R
+  public func withPermit<R: ~Copyable>(
+    timeout: Duration, _ body: () async throws -> R
   ) async throws -> R {
     try await suspending(until: Deadline.after(timeout), body)
   }
@@ -135,14 +135,14 @@ extension SharedSemaphore {
   ///
   /// - Parameter deadline: until when to wait; one in the past tries once.
   /// - Throws: as `withPermit(timeout:_:)`.
-  public nonisolated(nonsending) func withPermit<R: ~Copyable>(
-    until deadline: SuspendingClock.Instant, _ body: nonisolated(nonsending) () async throws -> R
+  public func withPermit<R: ~Copyable>(
+    until deadline: SuspendingClock.Instant, _ body: () async throws -> R
   ) async throws -> R {
     try await suspending(until: Deadline.at(deadline), body)
   }
 
-  private nonisolated(nonsending) func suspending<R: ~Copyable>(
-    until deadline: Int64, _ body: nonisolated(nonsending) () async throws -> R
+  private func suspending<R: ~Copyable>(
+    until deadline: Int64, _ body: () async throws -> R
   ) async throws -> R {
     let permit = try await takeSuspending(until: deadline)
     let result: R

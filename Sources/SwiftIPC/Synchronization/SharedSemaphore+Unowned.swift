@@ -168,7 +168,7 @@ extension SharedSemaphore {
     ///
     /// - Throws: `IPCError` with `cancelled` when the task was cancelled before; `resourceLimit` and
     ///   `outOfMemory` where there can be no waiting.
-    public nonisolated(nonsending) func acquire() async throws(IPCError) {
+    public func acquire() async throws(IPCError) {
       try await takeSuspending(until: .max)
     }
 
@@ -176,7 +176,7 @@ extension SharedSemaphore {
     ///
     /// - Parameter timeout: how long to wait; zero or less tries once.
     /// - Throws: `IPCError` with `timedOut` when there was none; otherwise as `acquire()`.
-    public nonisolated(nonsending) func acquire(timeout: Duration) async throws(IPCError) {
+    public func acquire(timeout: Duration) async throws(IPCError) {
       try await takeSuspending(until: Deadline.after(timeout))
     }
 
@@ -184,13 +184,13 @@ extension SharedSemaphore {
     ///
     /// - Parameter deadline: until when to wait; one in the past tries once.
     /// - Throws: `IPCError` with `timedOut` when there was none; otherwise as `acquire()`.
-    public nonisolated(nonsending) func acquire(
+    public func acquire(
       until deadline: SuspendingClock.Instant
     ) async throws(IPCError) {
       try await takeSuspending(until: Deadline.at(deadline))
     }
 
-    private nonisolated(nonsending) func takeSuspending(
+    private func takeSuspending(
       until deadline: Int64
     ) async throws(IPCError) {
       try await waitForWord(until: deadline, subject: "semaphore") { _, wait in

@@ -27,7 +27,7 @@ struct ActionFunction<each A>: SendableFunction {
 }
 
 struct AsyncActionFunction<each A>: SendableFunction {
-  let body: @Sendable (repeat each A) async throws -> Void
+  let body: @concurrent @Sendable (repeat each A) async throws -> Void
   static var call: FunctionCall { .asyncAction }
 }
 
@@ -37,7 +37,7 @@ struct ValueFunction<each A, Output>: SendableFunction {
 }
 
 struct AsyncValueFunction<each A, Output>: SendableFunction {
-  let body: @Sendable (repeat each A) async throws -> Output
+  let body: @concurrent @Sendable (repeat each A) async throws -> Output
   static var call: FunctionCall { .asyncFunction }
 }
 
@@ -49,7 +49,7 @@ struct StatefulActionFunction<State, each A>: SendableFunction {
 }
 
 struct AsyncStatefulActionFunction<State, each A>: SendableFunction {
-  let body: @Sendable (inout State, repeat each A) async throws -> Void
+  let body: @concurrent @Sendable (inout State, repeat each A) async throws -> Void
   static var call: FunctionCall { .asyncAction }
 }
 
@@ -59,7 +59,7 @@ struct StatefulValueFunction<State, each A, Output>: SendableFunction {
 }
 
 struct AsyncStatefulValueFunction<State, each A, Output>: SendableFunction {
-  let body: @Sendable (inout State, repeat each A) async throws -> Output
+  let body: @concurrent @Sendable (inout State, repeat each A) async throws -> Output
   static var call: FunctionCall { .asyncFunction }
 }
 
@@ -71,7 +71,7 @@ struct UnaryFunction<A, Output>: SendableFunction {
 }
 
 struct AsyncUnaryFunction<A, Output>: SendableFunction {
-  let body: @Sendable (A) async throws -> Output
+  let body: @concurrent @Sendable (A) async throws -> Output
   static var call: FunctionCall { .asyncUnary }
 }
 
@@ -81,7 +81,7 @@ struct StatefulUnaryFunction<State, A, Output>: SendableFunction {
 }
 
 struct AsyncStatefulUnaryFunction<State, A, Output>: SendableFunction {
-  let body: @Sendable (inout State, A) async throws -> Output
+  let body: @concurrent @Sendable (inout State, A) async throws -> Output
   static var call: FunctionCall { .asyncUnary }
 }
 
@@ -93,7 +93,7 @@ struct UnaryAction<A>: SendableFunction {
 }
 
 struct AsyncUnaryAction<A>: SendableFunction {
-  let body: @Sendable (A) async throws -> Void
+  let body: @concurrent @Sendable (A) async throws -> Void
   static var call: FunctionCall { .asyncUnary }
 }
 
@@ -103,7 +103,7 @@ struct StatefulUnaryAction<State, A>: SendableFunction {
 }
 
 struct AsyncStatefulUnaryAction<State, A>: SendableFunction {
-  let body: @Sendable (inout State, A) async throws -> Void
+  let body: @concurrent @Sendable (inout State, A) async throws -> Void
   static var call: FunctionCall { .asyncUnary }
 }
 

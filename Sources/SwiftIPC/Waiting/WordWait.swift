@@ -31,7 +31,7 @@ func waitForWord(
 ///
 /// - Throws: what the step failed with, `timedOut`, or `cancelled` when the task is.
 @safe @discardableResult
-nonisolated(nonsending) func waitForWord(
+func waitForWord(
   until deadline: Int64, subject: @autoclosure () -> String = "",
   step: (_ look: Bool, _ wait: inout cipc_wait_t) -> Int32
 ) async throws(IPCError) -> Int32 {

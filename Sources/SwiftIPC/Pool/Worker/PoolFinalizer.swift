@@ -8,7 +8,7 @@ struct StateAction<State>: SendableFunction {
 
 /// The same with one that can be suspended.
 struct AsyncStateAction<State>: SendableFunction {
-  let body: @Sendable (inout State) async throws -> Void
+  let body: @concurrent @Sendable (inout State) async throws -> Void
   static var call: FunctionCall { .asyncAction }
 }
 

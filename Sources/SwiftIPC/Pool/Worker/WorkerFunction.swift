@@ -15,7 +15,7 @@ protocol BlockingWork {
 
 /// What goes through a chunk and may be suspended.
 protocol AsyncWork: Sendable {
-  func run(_ chunk: ChunkRun) async throws
+  @concurrent func run(_ chunk: ChunkRun) async throws
 }
 
 /// A function that takes an element and returns its result.
@@ -32,7 +32,7 @@ protocol AsyncCall: AsyncWork {
   associatedtype Output
   static var inputSize: Int? { get }
   func input(_ element: IncomingElement) throws -> Input
-  func call(_ input: Input) async throws -> Output
+  @concurrent func call(_ input: Input) async throws -> Output
 }
 
 extension BlockingCall {
@@ -56,7 +56,7 @@ extension BlockingCall {
 }
 
 extension AsyncCall {
-  func run(_ chunk: ChunkRun) async throws {
+  @concurrent func run(_ chunk: ChunkRun) async throws {
     let coder = ElementCoder<Output>()
     let size = Self.inputSize
     for _ in 0..<chunk.count {
@@ -166,7 +166,7 @@ struct AsyncUnaryCall<A: Codable, Output>: AsyncCall {
   func input(_ element: IncomingElement) throws -> A {
     try unsafe ElementCoder<A>().value(element.bytes, element.inbox)
   }
-  func call(_ input: A) async throws -> Output { try await function.body(input) }
+  @concurrent func call(_ input: A) async throws -> Output { try await function.body(input) }
 }
 
 struct StatefulUnaryCall<State, A: Codable, Output>: BlockingCall {
@@ -186,7 +186,7 @@ struct AsyncStatefulUnaryCall<State, A: Codable, Output>: AsyncCall {
   func input(_ element: IncomingElement) throws -> A {
     try unsafe ElementCoder<A>().value(element.bytes, element.inbox)
   }
-  func call(_ input: A) async throws -> Output {
+  @concurrent func call(_ input: A) async throws -> Output {
     try await function.body(&state.value, input)
   }
 }
@@ -198,7 +198,7 @@ struct AsyncActionCall<each A: Codable>: AsyncCall {
   func input(_ element: IncomingElement) throws -> Arguments<repeat each A> {
     try TaskArguments<repeat each A>.decode(element)
   }
-  func call(_ input: Arguments<repeat each A>) async throws {
+  @concurrent func call(_ input: Arguments<repeat each A>) async throws {
     try await function.body(repeat each input.values)
   }
 }
@@ -210,7 +210,7 @@ struct AsyncValueCall<each A: Codable, Output: Codable>: AsyncCall {
   func input(_ element: IncomingElement) throws -> Arguments<repeat each A> {
     try TaskArguments<repeat each A>.decode(element)
   }
-  func call(_ input: Arguments<repeat each A>) async throws -> Output {
+  @concurrent func call(_ input: Arguments<repeat each A>) async throws -> Output {
     try await function.body(repeat each input.values)
   }
 }
@@ -220,7 +220,7 @@ struct TaskCall<T: ProcessTask>: AsyncCall {
   func input(_ element: IncomingElement) throws -> T {
     try unsafe ElementCoder<T>().value(element.bytes, element.inbox)
   }
-  func call(_ input: T) async throws -> T.Output { try await input.run() }
+  @concurrent func call(_ input: T) async throws -> T.Output { try await input.run() }
 }
 
 struct StatefulActionCall<State, each A: Codable>: BlockingCall {
@@ -270,7 +270,7 @@ struct AsyncStatefulActionCall<State, each A: Codable>: AsyncCall {
   func input(_ element: IncomingElement) throws -> Arguments<repeat each A> {
     try TaskArguments<repeat each A>.decode(element)
   }
-  func call(_ input: Arguments<repeat each A>) async throws {
+  @concurrent func call(_ input: Arguments<repeat each A>) async throws {
     try await function.body(&state.value, repeat each input.values)
   }
 }
@@ -289,7 +289,7 @@ struct AsyncStatefulValueCall<State, each A: Codable, Output: Codable>: AsyncCal
   func input(_ element: IncomingElement) throws -> Arguments<repeat each A> {
     try TaskArguments<repeat each A>.decode(element)
   }
-  func call(_ input: Arguments<repeat each A>) async throws -> Output {
+  @concurrent func call(_ input: Arguments<repeat each A>) async throws -> Output {
     try await function.body(&state.value, repeat each input.values)
   }
 }
@@ -309,7 +309,7 @@ struct AsyncUnaryActionCall<A: Codable>: AsyncCall {
   func input(_ element: IncomingElement) throws -> A {
     try unsafe ElementCoder<A>().value(element.bytes, element.inbox)
   }
-  func call(_ input: A) async throws { try await function.body(input) }
+  @concurrent func call(_ input: A) async throws { try await function.body(input) }
 }
 
 struct StatefulUnaryActionCall<State, A: Codable>: BlockingCall {
@@ -329,5 +329,5 @@ struct AsyncStatefulUnaryActionCall<State, A: Codable>: AsyncCall {
   func input(_ element: IncomingElement) throws -> A {
     try unsafe ElementCoder<A>().value(element.bytes, element.inbox)
   }
-  func call(_ input: A) async throws { try await function.body(&state.value, input) }
+  @concurrent func call(_ input: A) async throws { try await function.body(&state.value, input) }
 }
