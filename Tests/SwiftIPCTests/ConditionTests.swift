@@ -95,12 +95,12 @@ import Testing
       for timeout in [Duration.zero, .seconds(-1), .nanoseconds(1)] {
         #expect(errorCode { try condition.wait(timeout: timeout) } == .timedOut)
       }
-      #expect(errorCode { try condition.wait(until: clock.now - .seconds(1)) } == .timedOut)
+      #expect(errorCode { try condition.wait(timeout: .seconds(-1)) } == .timedOut)
       let start = clock.now
       #expect(errorCode { try condition.wait(timeout: .milliseconds(20)) } == .timedOut)
       #expect(clock.now - start >= .milliseconds(20))
       let deadline = clock.now + .milliseconds(20)
-      #expect(errorCode { try condition.wait(until: deadline) } == .timedOut)
+      #expect(errorCode { try condition.wait(timeout: .milliseconds(20)) } == .timedOut)
       #expect(clock.now >= deadline)
       // Still held.
       #expect(errorCode { try condition.withLock {} } == .alreadyLocked)
@@ -145,7 +145,7 @@ import Testing
         } == .timedOut)
       #expect(looks == 2)
       looks = 0
-      try condition.wait(until: SuspendingClock.now) {
+      try condition.wait(timeout: .zero) {
         looks += 1
         return looks == 2
       }
@@ -154,7 +154,7 @@ import Testing
       errorCode { try condition.withLock(timeout: .milliseconds(20), when: { false }) {} }
         == .timedOut)
     #expect(
-      errorCode { try condition.withLock(until: SuspendingClock.now, when: { false }) {} }
+      errorCode { try condition.withLock(timeout: .zero, when: { false }) {} }
         == .timedOut)
     var looks = 0
     try condition.withLock(
@@ -354,7 +354,7 @@ import Testing
     #expect(late == .timedOut)
     #expect(
       await code {
-        try await condition.withLock(until: SuspendingClock.now, when: { false }) {}
+        try await condition.withLock(timeout: .zero, when: { false }) {}
       } == .timedOut)
   }
 

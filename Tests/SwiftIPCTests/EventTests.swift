@@ -18,7 +18,7 @@ import Testing
       #expect(event.isSet)
       try event.wait()
       try event.wait(timeout: .seconds(-1))
-      try event.wait(until: .now)
+      try event.wait(timeout: .zero)
       #expect(event.isSet)
       event.clear()
       event.clear()
@@ -35,9 +35,9 @@ import Testing
       #expect(SuspendingClock.now - start >= timeout)
     }
     let deadline = SuspendingClock.now + .milliseconds(20)
-    #expect(errorCode { try event.wait(until: deadline) } == .timedOut)
+    #expect(errorCode { try event.wait(timeout: .milliseconds(20)) } == .timedOut)
     #expect(SuspendingClock.now >= deadline)
-    #expect(errorCode { try event.wait(until: deadline) } == .timedOut)
+    #expect(errorCode { try event.wait(timeout: .milliseconds(20)) } == .timedOut)
   }
 
   @Test func waitsWithoutBlockingEnd() async throws {
@@ -47,7 +47,7 @@ import Testing
       #expect(await asyncCode { try await event.wait(timeout: timeout) } == .timedOut)
       #expect(SuspendingClock.now - start >= timeout)
     }
-    #expect(await asyncCode { try await event.wait(until: .now) } == .timedOut)
+    #expect(await asyncCode { try await event.wait(timeout: .zero) } == .timedOut)
     // Before it waits, while it does, and in between.
     for round in 0..<40 {
       let waiting = Task { try await event.wait() }
@@ -58,7 +58,7 @@ import Testing
     event.set()
     try await event.wait()
     try await event.wait(timeout: .zero)
-    try await event.wait(until: .now)
+    try await event.wait(timeout: .zero)
   }
 
   @Test func allWhoWaitAreReleased() async throws {

@@ -15,7 +15,7 @@ import Testing
     #expect(throws: Mine()) { try lock.withLock { throw Mine() } }
     #expect(try lock.withLockIfAvailable { 13 } == 13)
     #expect(try lock.withLock(timeout: .milliseconds(1)) { 14 } == 14)
-    #expect(try lock.withLock(until: .now) { 17 } == 17)
+    #expect(try lock.withLock(timeout: .zero) { 17 } == 17)
     #expect(try lock.withLock { Ticket(number: 15) }.number == 15)
     let ticket = try lock.withLockIfAvailable { Ticket(number: 16) }
     switch consume ticket {
@@ -74,9 +74,11 @@ import Testing
       #expect(
         errorCode { try lock.withLock(timeout: .milliseconds(1), {}, recovering: {}) } == .timedOut)
       let deadline = SuspendingClock.now + .milliseconds(20)
-      #expect(errorCode { try lock.withLock(until: deadline) {} } == .timedOut)
+      #expect(errorCode { try lock.withLock(timeout: .milliseconds(20)) {} } == .timedOut)
       #expect(SuspendingClock.now >= deadline)
-      #expect(errorCode { try lock.withLock(until: deadline, {}, recovering: {}) } == .timedOut)
+      #expect(
+        errorCode { try lock.withLock(timeout: .milliseconds(20), {}, recovering: {}) } == .timedOut
+      )
     }
     try lock.withLock {}
   }

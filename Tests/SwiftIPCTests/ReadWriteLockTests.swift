@@ -69,8 +69,8 @@ import Testing
     #expect(try lock.withWriteLockIfAvailable { 4 } == 4)
     #expect(try lock.withReadLock(timeout: .zero) { 5 } == 5)
     #expect(try lock.withWriteLock(timeout: .seconds(-1)) { 6 } == 6)
-    #expect(try lock.withReadLock(until: .now) { 7 } == 7)
-    #expect(try lock.withWriteLock(until: .now) { 8 } == 8)
+    #expect(try lock.withReadLock(timeout: .zero) { 7 } == 7)
+    #expect(try lock.withWriteLock(timeout: .zero) { 8 } == 8)
     #expect(throws: Mine()) { try lock.withReadLock { throw Mine() } }
     #expect(throws: Mine()) { try lock.withWriteLock { throw Mine() } }
     #expect(throws: Mine()) { try lock.withReadLockIfAvailable { throw Mine() } }
@@ -94,9 +94,11 @@ import Testing
     #expect(
       errorCode { try lock.withWriteLock(timeout: .zero, {}, recovering: {}) } == .timedOut)
     let soon = SuspendingClock.now.advanced(by: .milliseconds(20))
-    #expect(errorCode { try lock.withWriteLock(until: soon) {} } == .timedOut)
+    #expect(errorCode { try lock.withWriteLock(timeout: .milliseconds(20)) {} } == .timedOut)
     #expect(SuspendingClock.now >= soon)
-    #expect(errorCode { try lock.withWriteLock(until: soon, {}, recovering: {}) } == .timedOut)
+    #expect(
+      errorCode { try lock.withWriteLock(timeout: .milliseconds(20), {}, recovering: {}) }
+        == .timedOut)
     // Who gave up holds nobody back.
     try lock.withReadLock {}
     try holder.letGo()
@@ -115,7 +117,7 @@ import Testing
       #expect(ContinuousClock.now - start >= timeout * 2)
     }
     let soon = SuspendingClock.now.advanced(by: .milliseconds(20))
-    #expect(errorCode { try lock.withReadLock(until: soon) {} } == .timedOut)
+    #expect(errorCode { try lock.withReadLock(timeout: .milliseconds(20)) {} } == .timedOut)
     #expect(SuspendingClock.now >= soon)
     try holder.letGo()
     try lock.withReadLock {}
@@ -242,15 +244,12 @@ import Testing
 
   @Test func everyFormRepairs() throws {
     let lock = try ReadWriteLock()
-    for form in 0..<4 {
+    for form in 0..<3 {
       try Holder.writing(lock).kill()
       var repairs = 0
       switch form {
       case 0: try lock.withWriteLock({}, recovering: { repairs += 1 })
       case 1: try lock.withWriteLock(timeout: .seconds(30), {}, recovering: { repairs += 1 })
-      case 2:
-        let deadline = SuspendingClock.now.advanced(by: .seconds(30))
-        try lock.withWriteLock(until: deadline, {}, recovering: { repairs += 1 })
       default: try lock.withWriteLockIfAvailable({}, recovering: { repairs += 1 })
       }
       #expect(repairs == 1)
@@ -348,8 +347,8 @@ extension ReadWriteLockTests {
     #expect(try await lock.withWriteLock { 2 } == 2)
     #expect(try await lock.withReadLock(timeout: .zero) { 3 } == 3)
     #expect(try await lock.withWriteLock(timeout: .seconds(-1)) { 4 } == 4)
-    #expect(try await lock.withReadLock(until: .now) { 5 } == 5)
-    #expect(try await lock.withWriteLock(until: .now) { 6 } == 6)
+    #expect(try await lock.withReadLock(timeout: .zero) { 5 } == 5)
+    #expect(try await lock.withWriteLock(timeout: .zero) { 6 } == 6)
     #expect(try await lock.withWriteLock({ 7 }, recovering: {}) == 7)
     #expect(try lock.withReadLockIfAvailable { 8 } == 8)
     #expect(try lock.withWriteLockIfAvailable { 9 } == 9)
@@ -393,7 +392,8 @@ extension ReadWriteLockTests {
       #expect(ContinuousClock.now - start >= timeout * 2)
     }
     let soon = SuspendingClock.now.advanced(by: .milliseconds(20))
-    #expect(await asyncCode { try await lock.withReadLock(until: soon) {} } == .timedOut)
+    #expect(
+      await asyncCode { try await lock.withReadLock(timeout: .milliseconds(20)) {} } == .timedOut)
     #expect(SuspendingClock.now >= soon)
     try writer.letGo()
     let reader = try Holder.reading(lock)

@@ -45,11 +45,13 @@ import Testing
       #expect(result == nil)
       #expect(errorCode { try received.withLock(timeout: .milliseconds(1)) {} } == .timedOut)
       let deadline = SuspendingClock.now + .milliseconds(1)
-      #expect(errorCode { try received.withLock(until: deadline) {} } == .timedOut)
+      #expect(errorCode { try received.withLock(timeout: .milliseconds(1)) {} } == .timedOut)
       #expect(SuspendingClock.now >= deadline)
-      #expect(errorCode { try received.withLock(until: deadline, {}, recovering: {}) } == .timedOut)
+      #expect(
+        errorCode { try received.withLock(timeout: .milliseconds(1), {}, recovering: {}) }
+          == .timedOut)
     }
-    #expect(try received.withLock(until: .now) { 1 } == 1)
+    #expect(try received.withLock(timeout: .zero) { 1 } == 1)
     #expect(
       errorCode { _ = try receive(Lock.self, descriptor: duplicate(descriptor(of: lock))) }
         == .segmentMismatch)

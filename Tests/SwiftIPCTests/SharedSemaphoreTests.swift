@@ -25,7 +25,7 @@ import Testing
     #expect(try semaphore.withPermitIfAvailable { 13 } == 13)
     #expect(throws: Mine()) { try semaphore.withPermitIfAvailable { throw Mine() } }
     #expect(try semaphore.withPermit(timeout: .milliseconds(1)) { 14 } == 14)
-    #expect(try semaphore.withPermit(until: .now + .seconds(1)) { 15 } == 15)
+    #expect(try semaphore.withPermit(timeout: .seconds(1)) { 15 } == 15)
     #expect(try semaphore.withPermit { Ticket(number: 16) }.number == 16)
     #expect(semaphore.value == 1)
   }
@@ -38,7 +38,7 @@ import Testing
     }
     #expect(thrown == Mine())
     #expect(try await semaphore.withPermit(timeout: .milliseconds(1)) { 14 } == 14)
-    #expect(try await semaphore.withPermit(until: .now + .seconds(1)) { 15 } == 15)
+    #expect(try await semaphore.withPermit(timeout: .seconds(1)) { 15 } == 15)
     #expect(try await semaphore.withPermit(timeout: .zero) { Ticket(number: 16) }.number == 16)
     #expect(semaphore.value == 1)
   }
@@ -75,7 +75,7 @@ import Testing
   @Test func aPermitIsReleasedOnce() throws {
     let semaphore = try SharedSemaphore(value: 2)
     let permit = try semaphore.acquire(timeout: .seconds(1))
-    let other = try semaphore.acquire(until: .now)
+    let other = try semaphore.acquire(timeout: .zero)
     try permit.release()
     #expect(errorCode { try permit.release() } == .notOwner)
     #expect(semaphore.value == 1)
@@ -101,20 +101,19 @@ import Testing
       #expect(errorCode { _ = try semaphore.acquire(timeout: timeout) } == .timedOut)
       #expect(errorCode { try semaphore.withPermit(timeout: timeout) {} } == .timedOut)
     }
-    let past = SuspendingClock.now - .seconds(1)
-    #expect(errorCode { _ = try semaphore.acquire(until: past) } == .timedOut)
-    #expect(errorCode { try semaphore.withPermit(until: past) {} } == .timedOut)
+    #expect(errorCode { _ = try semaphore.acquire(timeout: .seconds(-1)) } == .timedOut)
+    #expect(errorCode { try semaphore.withPermit(timeout: .seconds(-1)) {} } == .timedOut)
     for timeout in [Duration.milliseconds(20), .milliseconds(250)] {
       let start = SuspendingClock.now
       #expect(errorCode { try semaphore.withPermit(timeout: timeout) {} } == .timedOut)
       #expect(SuspendingClock.now - start >= timeout)
       let deadline = SuspendingClock.now + timeout
-      #expect(errorCode { _ = try semaphore.acquire(until: deadline) } == .timedOut)
+      #expect(errorCode { _ = try semaphore.acquire(timeout: timeout) } == .timedOut)
       #expect(SuspendingClock.now >= deadline)
     }
     try permit.release()
     #expect(try semaphore.withPermit(timeout: .seconds(-1)) { 1 } == 1)
-    #expect(try semaphore.withPermit(until: past) { 2 } == 2)
+    #expect(try semaphore.withPermit(timeout: .seconds(-1)) { 2 } == 2)
   }
 
   @Test func waitsWithoutBlockingEnd() async throws {
@@ -128,10 +127,11 @@ import Testing
       #expect(SuspendingClock.now - start >= timeout)
     }
     let deadline = SuspendingClock.now + .milliseconds(20)
-    #expect(await asyncCode { _ = try await semaphore.acquire(until: deadline) } == .timedOut)
+    #expect(
+      await asyncCode { _ = try await semaphore.acquire(timeout: .milliseconds(20)) } == .timedOut)
     #expect(SuspendingClock.now >= deadline)
     #expect(
-      await asyncCode { try await semaphore.withPermit(until: .now) {} } == .timedOut)
+      await asyncCode { try await semaphore.withPermit(timeout: .zero) {} } == .timedOut)
     try permit.release()
     #expect(try await semaphore.acquire(timeout: .seconds(-1)).isHeld)
     #expect(semaphore.value == 1)
@@ -444,7 +444,7 @@ import Testing
     try await answered.acquire()
     try asked.release()
     try await answered.acquire(timeout: patience)
-    try await answered.acquire(until: .now + patience)
+    try await answered.acquire(timeout: patience)
     #expect(try await child.join() == .exited(0))
     #expect(asked.value == 0 && answered.value == 0)
   }
@@ -478,7 +478,7 @@ import Testing
       #expect(errorCode { try semaphore.acquire(timeout: timeout) } == .timedOut)
       #expect(SuspendingClock.now - start >= timeout)
     }
-    #expect(errorCode { try semaphore.acquire(until: .now) } == .timedOut)
+    #expect(errorCode { try semaphore.acquire(timeout: .zero) } == .timedOut)
     try semaphore.release(2)
     try semaphore.acquire(timeout: .seconds(-1))
     try semaphore.acquire()
@@ -487,7 +487,7 @@ import Testing
   @Test func waitsForSignalsWithoutBlockingEnd() async throws {
     let semaphore = try SharedSemaphore.Unowned(value: 0)
     #expect(await asyncCode { try await semaphore.acquire(timeout: .milliseconds(5)) } == .timedOut)
-    #expect(await asyncCode { try await semaphore.acquire(until: .now) } == .timedOut)
+    #expect(await asyncCode { try await semaphore.acquire(timeout: .zero) } == .timedOut)
     for round in 0..<40 {
       let waiting = Task { try await semaphore.acquire() }
       for _ in 0..<round { await Task.yield() }

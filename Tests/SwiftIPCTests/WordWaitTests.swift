@@ -133,9 +133,10 @@ import Testing
 
   @Test func deadlinesOfTheClock() {
     let before = cipc_clock_now()
-    let deadline = Deadline.at(.now + .seconds(10))
+    let deadline = Deadline.after(.seconds(10))
     #expect(deadline >= before + 10_000_000_000)
     #expect(deadline <= cipc_clock_now() + 10_000_000_000)
-    #expect(Deadline.at(.now - .seconds(1)) == 0)
+    #expect(Deadline.after(.seconds(-1)) == 0)
+    #expect(Deadline.after(nil) == .max)
   }
 }

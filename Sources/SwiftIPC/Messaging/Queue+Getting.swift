@@ -11,49 +11,25 @@ extension Queue {
   ///
   /// The corresponding C function is `cipc_ring_get`. Complexity: O(n) in the size of the element.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Throws: `IPCError` with `finished` when the stream was finished and nothing is left;
-  ///   `peersGone` when nothing is there and nobody is left who could put anything (`QueueWhenAlone`);
-  ///   `closed`;
-  ///   `alreadyLocked` inside `withElement` of this queue; `malformedMessage` when the bytes are not an
-  ///   element, which is gone then; `segmentMismatch` where somebody has written over the queue. What
-  ///   decoding the element throws.
+  ///   `peersGone` when nothing is there and nobody is left who could put anything
+  ///   (`QueueWhenAlone`); `closed`; `alreadyLocked` inside `withElement` of this queue;
+  ///   `malformedMessage` when the bytes are not an element, which is gone then; `segmentMismatch`
+  ///   where the queue's memory was overwritten; `timedOut` when there was none in time, and after a
+  ///   single try in any case. What decoding the element throws.
   @available(
     *, noasync,
     message: "use 'try await get()'; at top level: func run() async throws { … }; try await run()"
   )
-  @inlinable public func get() throws -> Element { try get(before: .max) }
-
-  /// Takes an element if there is one within a time. Blocks until then.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut` when there was none, and after a single try in any case;
-  ///   otherwise as `get()`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await get(timeout:)'; at top level: func run() async throws { … }; try await run()"
-  )
-  @inlinable public func get(timeout: Duration) throws -> Element {
-    try get(before: Self.deadline(after: timeout))
-  }
-
-  /// Takes an element if there is one before a time. Blocks until then.
-  ///
-  /// - Parameter deadline: until when to wait; one in the past tries once.
-  /// - Throws: `IPCError` with `timedOut` when there was none; otherwise as `get()`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await get(until:)'; at top level: func run() async throws { … }; try await run()"
-  )
-  @inlinable public func get(until deadline: SuspendingClock.Instant) throws -> Element {
-    try get(before: Self.deadline(at: deadline))
+  @inlinable public func get(timeout: Duration? = nil) throws -> Element {
+    try get(before: Deadline.after(timeout))
   }
 
   /// Takes an element if there is one right now. Does not block.
   ///
   /// - Returns: the element, or `nil` when there is none.
-  /// - Throws: as `get()`, but never `peersGone`.
+  /// - Throws: as `get(timeout:)`, but never `peersGone`.
   public func getIfAvailable() throws -> Element? {
     try takeIfAvailable { shown throws(IPCError) in try take(shown) }.map { try element(of: $0) }
   }
@@ -107,28 +83,12 @@ extension Queue {
 
   /// Takes an element. The task is suspended until there is one; no thread is blocked.
   ///
-  /// - Throws: as the blocking form; `IPCError` with `cancelled` when the task was cancelled before,
-  ///   which loses nothing; `resourceLimit` and `outOfMemory` where there can be no waiting.
-  public func get() async throws -> Element {
-    try await getSuspending(.max)
-  }
-
-  /// Takes an element if there is one within a time. No thread is blocked.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut` when there was none; otherwise as `get()`.
-  public func get(timeout: Duration) async throws -> Element {
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
+  /// - Throws: as the blocking form; `IPCError` with `cancelled` when the task was cancelled
+  ///   before, which loses nothing; `resourceLimit` and `outOfMemory` where there can be no
+  ///   waiting; `timedOut` when there was none.
+  public func get(timeout: Duration? = nil) async throws -> Element {
     try await getSuspending(Deadline.after(timeout))
-  }
-
-  /// Takes an element if there is one before a time. No thread is blocked.
-  ///
-  /// - Parameter deadline: until when to wait; one in the past tries once.
-  /// - Throws: `IPCError` with `timedOut` when there was none; otherwise as `get()`.
-  public func get(
-    until deadline: SuspendingClock.Instant
-  ) async throws -> Element {
-    try await getSuspending(Deadline.at(deadline))
   }
 
   private func getSuspending(_ deadline: Int64) async throws -> Element {

@@ -11,42 +11,25 @@ extension Queue {
   /// Where delivery is at most once, they are taken in one step, so that a process which is killed takes
   /// all of them along, or none.
   ///
-  /// - Throws: as `get()`. Where one of them is not an element, all are gone.
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
+  /// - Throws: as `get(timeout:)`. Where one of them is not an element, all are gone.
   @available(
     *, noasync,
     message:
       "use 'try await getMany(upTo:)'; at top level: func run() async throws { … }; try await run()"
   )
-  public func getMany(upTo most: Int) throws -> [Element] { try getMany(most, before: .max) }
-
-  /// Takes as many elements as there are, up to a number, waiting for one for a time. Blocks until then.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut` when there was none; otherwise as `getMany(upTo:)`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await getMany(upTo:timeout:)'; at top level: func run() async throws { … }; try await run()"
-  )
-  public func getMany(upTo most: Int, timeout: Duration) throws -> [Element] {
+  public func getMany(upTo most: Int, timeout: Duration? = nil) throws -> [Element] {
     try getMany(most, before: Deadline.after(timeout))
   }
 
   /// Takes as many elements as there are, up to a number. The task is suspended until there is one; no
   /// thread is blocked.
   ///
-  /// - Throws: as the blocking form, and `cancelled` when the task was cancelled before.
-  public func getMany(upTo most: Int) async throws -> [Element] {
-    try await getManySuspending(most, .max)
-  }
-
-  /// Takes as many elements as there are, up to a number, waiting for one for a time. No thread is
-  /// blocked.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut` when there was none; otherwise as `getMany(upTo:)`.
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
+  /// - Throws: as the blocking form, and `cancelled` when the task was cancelled before; `IPCError`
+  ///   with `timedOut` when there was none.
   public func getMany(
-    upTo most: Int, timeout: Duration
+    upTo most: Int, timeout: Duration? = nil
   ) async throws -> [Element] {
     try await getManySuspending(most, Deadline.after(timeout))
   }

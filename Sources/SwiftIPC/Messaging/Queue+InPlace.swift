@@ -32,7 +32,7 @@ extension Queue {
   ///   - body: must not take from this queue.
   /// - Returns: what the body returns.
   /// - Throws: what the body throws: the element then stays where it is. `IPCError` with `unsupported`
-  ///   unless delivery is at most once; otherwise as `get()`.
+  ///   unless delivery is at most once; otherwise as `get(timeout:)`.
   @available(
     *, noasync,
     message:
@@ -184,7 +184,7 @@ extension Queue {
   ///   - body: must not put into this queue.
   /// - Throws: what the body throws: nothing was put. `IPCError` with `unsupported` for arrays of
   ///   anything but numbers and structures of numbers; `invalidArgument` for a negative capacity;
-  ///   otherwise as `put(_:)`.
+  ///   otherwise as `put(_:timeout:)`.
   @available(
     *, noasync,
     message:

@@ -11,7 +11,7 @@ extension Queue {
   /// - Parameter timeout: how long to wait; zero or less tries once, `nil` waits for as long as it
   ///   takes.
   /// - Throws: `IPCError` with `unsupported` unless delivery is leased; `finished` when nothing is left,
-  ///   also with those who could still hand it back; otherwise as `get()`. What is no element counts as
+  ///   also with those who could still hand it back; otherwise as `get(timeout:)`. What is no element counts as
   ///   acknowledged.
   @available(
     *, noasync,

@@ -9,49 +9,25 @@ extension Queue {
   /// The corresponding C function is `cipc_ring_put`. Complexity: O(n) in the size of the element, without
   /// an allocation where the element is its bytes.
   ///
-  /// - Throws: `IPCError` with `capacityExceeded` at once for an element that is larger than the queue;
-  ///   `finished`; `peersGone` when it is full and nobody is left who could take anything
-  ///   (`QueueWhenAlone`); `closed`;
-  ///   `notTransferable` for an element with a shared object or a connection in it;
-  ///   `alreadyLocked` inside a closure that writes an element of this queue in place; `outOfMemory`;
-  ///   `segmentMismatch` where somebody has written over the queue. What encoding the element throws.
-  ///   Nothing was put then.
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
+  /// - Throws: `IPCError` with `capacityExceeded` at once for an element that is larger than the
+  ///   queue; `finished`; `peersGone` when it is full and nobody is left who could take anything
+  ///   (`QueueWhenAlone`); `closed`; `notTransferable` for an element with a shared object or a
+  ///   connection in it; `alreadyLocked` inside a closure that writes an element of this queue in
+  ///   place; `outOfMemory`; `segmentMismatch` where the queue's memory was overwritten; `timedOut` when
+  ///   there was no room in time. What encoding the element throws. Nothing was put then.
   @available(
     *, noasync,
     message: "use 'try await put(_:)'; at top level: func run() async throws { … }; try await run()"
   )
-  @inlinable public func put(_ element: Element) throws { try put(element, before: .max) }
-
-  /// Puts an element if there is room within a time. Blocks until then.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut` when there was no room; otherwise as `put(_:)`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await put(_:timeout:)'; at top level: func run() async throws { … }; try await run()"
-  )
-  @inlinable public func put(_ element: Element, timeout: Duration) throws {
-    try put(element, before: Self.deadline(after: timeout))
-  }
-
-  /// Puts an element if there is room before a time. Blocks until then.
-  ///
-  /// - Parameter deadline: until when to wait; one in the past tries once.
-  /// - Throws: `IPCError` with `timedOut` when there was no room; otherwise as `put(_:)`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await put(_:until:)'; at top level: func run() async throws { … }; try await run()"
-  )
-  @inlinable public func put(_ element: Element, until deadline: SuspendingClock.Instant) throws {
-    try put(element, before: Self.deadline(at: deadline))
+  @inlinable public func put(_ element: Element, timeout: Duration? = nil) throws {
+    try put(element, before: Deadline.after(timeout))
   }
 
   /// Puts an element if there is room right now. Does not block.
   ///
   /// - Returns: whether it was put.
-  /// - Throws: as `put(_:)`, but never `peersGone`.
+  /// - Throws: as `put(_:timeout:)`, but never `peersGone`.
   public func putIfRoom(_ element: Element) throws -> Bool {
     let record = try coding.record(of: element)
     // Every 200 ms who only tries looks for the dead, too.
@@ -91,28 +67,12 @@ extension Queue {
 
   /// Puts an element. The task is suspended while there is no room; no thread is blocked.
   ///
-  /// - Throws: as the blocking form; `IPCError` with `cancelled` when the task was cancelled before;
-  ///   `resourceLimit` and `outOfMemory` where there can be no waiting.
-  public func put(_ element: Element) async throws {
-    try await putSuspending(element, .max)
-  }
-
-  /// Puts an element if there is room within a time. No thread is blocked.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut` when there was no room; otherwise as `put(_:)`.
-  public func put(_ element: Element, timeout: Duration) async throws {
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
+  /// - Throws: as the blocking form; `IPCError` with `cancelled` when the task was cancelled
+  ///   before; `resourceLimit` and `outOfMemory` where there can be no waiting; `timedOut` when
+  ///   there was no room.
+  public func put(_ element: Element, timeout: Duration? = nil) async throws {
     try await putSuspending(element, Deadline.after(timeout))
-  }
-
-  /// Puts an element if there is room before a time. No thread is blocked.
-  ///
-  /// - Parameter deadline: until when to wait; one in the past tries once.
-  /// - Throws: `IPCError` with `timedOut` when there was no room; otherwise as `put(_:)`.
-  public func put(
-    _ element: Element, until deadline: SuspendingClock.Instant
-  ) async throws {
-    try await putSuspending(element, Deadline.at(deadline))
   }
 
   private func putSuspending(

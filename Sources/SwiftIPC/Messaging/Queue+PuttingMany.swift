@@ -13,54 +13,33 @@ extension Queue {
   ///
   /// The corresponding C function is `cipc_ring_put_many`.
   ///
-  /// - Throws: as `put(_:)`. Those before the one that could not be put are in the queue then; the
-  ///   context says how many.
+  /// - Parameter timeout: how long to wait; `nil` until all are put, zero or less does not wait.
+  /// - Returns: how many were put: the first ones, and all of them where there is no timeout.
+  /// - Throws: as `put(_:timeout:)`, and never `timedOut`. Those before the one that could not be put
+  ///   are in the queue then; the context says how many.
   @available(
     *, noasync,
     message:
       "use 'try await putMany(_:)'; at top level: func run() async throws { … }; try await run()"
   )
-  @inlinable public func putMany(_ elements: some Sequence<Element>) throws {
-    _ = try putMany(elements, before: .max)
-  }
-
-  /// Puts as many elements of a sequence as there is room for within a time, in order. Blocks until
-  /// all are put, or the time is over.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less does not wait.
-  /// - Returns: how many were put: the first ones.
-  /// - Throws: as `putMany(_:)`, and never `timedOut`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await putMany(_:timeout:)'; at top level: func run() async throws { … }; try await run()"
-  )
-  @inlinable public func putMany(_ elements: some Sequence<Element>, timeout: Duration) throws
-    -> Int
-  {
-    try putMany(elements, before: Self.deadline(after: timeout))
+  @discardableResult
+  @inlinable public func putMany(
+    _ elements: some Sequence<Element>, timeout: Duration? = nil
+  ) throws -> Int {
+    try putMany(elements, before: Deadline.after(timeout))
   }
 
   /// Puts all elements of a sequence, in order. The task is suspended while there is no room; no
   /// thread is blocked.
   ///
+  /// - Parameter timeout: how long to wait; `nil` until all are put, zero or less does not wait.
+  /// - Returns: how many were put: the first ones, and all of them where there is no timeout.
   /// - Throws: as the blocking form, and `cancelled` when the task was cancelled.
-  @inlinable public func putMany(_ elements: some Sequence<Element>)
-    async throws
-  {
-    _ = try await putManySuspending(elements, .max)
-  }
-
-  /// Puts as many elements of a sequence as there is room for within a time, in order. No thread is
-  /// blocked.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less does not wait.
-  /// - Returns: how many were put: the first ones.
-  /// - Throws: as the blocking form, and `cancelled` when the task was cancelled.
+  @discardableResult
   @inlinable public func putMany(
-    _ elements: some Sequence<Element>, timeout: Duration
+    _ elements: some Sequence<Element>, timeout: Duration? = nil
   ) async throws -> Int {
-    try await putManySuspending(elements, Self.deadline(after: timeout))
+    try await putManySuspending(elements, Deadline.after(timeout))
   }
 
   @inlinable func putMany<Elements: Sequence>(

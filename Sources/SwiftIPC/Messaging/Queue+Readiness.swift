@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 extension Queue: Waitable {
-  /// Ready when there is something to take, or a `get()` that waits would end with an error: at the end
+  /// Ready when there is something to take, or a `get(timeout:)` that waits would end with an error: at the end
   /// of the stream, when the queue was closed here, and when nobody is left who could put anything
   /// (`QueueWhenAlone`). What `firstReady` asks; does not block.
   ///

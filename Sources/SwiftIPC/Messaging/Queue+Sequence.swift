@@ -8,7 +8,7 @@ extension Queue {
   /// ```
   ///
   /// - Returns: the element; `nil` when the stream was finished and nothing is left.
-  /// - Throws: as `get()`, `finished` aside.
+  /// - Throws: as `get(timeout:)`, `finished` aside.
   @available(
     *, noasync,
     message:
@@ -50,7 +50,7 @@ extension Queue {
   ///
   /// A loop over the queue itself ends at the first element that cannot be decoded; this one goes on
   /// behind it. A failure is that one element's, which is gone, and done where delivery is tracked or
-  /// leased. The loop throws what concerns the queue, as `get()` does.
+  /// leased. The loop throws what concerns the queue, as `get(timeout:)` does.
   public var results: QueueResults<Element> { QueueResults(of: self) }
 
   fileprivate func nextResult() async throws(IPCError) -> Result<Element, any Error>? {
@@ -104,7 +104,7 @@ extension Queue: AsyncSequence {
 
     /// The next element; `nil` when the stream was finished and nothing is left.
     ///
-    /// - Throws: as `get()`, `finished` aside: `cancelled` and `peersGone` among it.
+    /// - Throws: as `get(timeout:)`, `finished` aside: `cancelled` and `peersGone` among it.
     public func next() async throws -> Element? {
       do {
         return try await queue.get()

@@ -206,14 +206,6 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
     IPCError(status: status, Self.subject)
   }
 
-  @usableFromInline static func deadline(after timeout: Duration) -> Int64 {
-    Deadline.after(timeout)
-  }
-
-  @usableFromInline static func deadline(at instant: SuspendingClock.Instant) -> Int64 {
-    Deadline.at(instant)
-  }
-
   // MARK: - Looking
 
   /// How many elements can be taken: a hint, which may be out of date by the time that it is looked at.

@@ -60,15 +60,19 @@ extension SharedArray {
   /// a `Value`, what the body did before it threw stays; `update(_:)` is for changes that happen
   /// whole or not at all. Blocks until the lock is free.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
   /// - Throws: what the body throws; `IPCError` with `ownerDied` when an owner died and nobody has
   ///   repaired yet: the body did not run, and the next caller is told as well; `alreadyLocked`
-  ///   when this thread holds the lock.
+  ///   when this thread holds the lock; `timedOut` when the lock was held all the time; the body
+  ///   did not run.
   @inlinable public func withLock<R: ~Copyable>(
-    _ body: (inout MutableSpan<T>) throws -> R
+    timeout: Duration? = nil, _ body: (inout MutableSpan<T>) throws -> R
   ) throws -> R {
     try withExtendedLifetime(storage) {
-      try locked(until: .max) { try withMutableSpan(body) }
+      try locked(until: Deadline.after(timeout)) {
+        try withMutableSpan(body)
+      }
     }
   }
 
@@ -77,49 +81,16 @@ extension SharedArray {
   /// `repair` runs under the lock, and only when an owner died. If it throws, or is itself killed,
   /// the next owner is told again. Blocks until the lock is free.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
   /// - Throws: what `repair` or the body throws; `IPCError` with `alreadyLocked` when this thread
-  ///   holds the lock.
+  ///   holds the lock; `timedOut` when the lock was held all the time.
   @inlinable public func withLock<R: ~Copyable>(
-    _ body: (inout MutableSpan<T>) throws -> R,
+    timeout: Duration? = nil, _ body: (inout MutableSpan<T>) throws -> R,
     recovering repair: (inout MutableSpan<T>) throws -> Void
   ) throws -> R {
     try withExtendedLifetime(storage) {
-      try locked(until: .max) {
-        try withMutableSpan(body)
-      } recovering: {
-        try withMutableSpan(repair)
-      }
-    }
-  }
-
-  /// Gives all elements to a closure if the array's lock is free within a time.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut` when the lock was held all the time; the body did not
-  ///   run. Otherwise as `withLock(_:)`.
-  @inlinable public func withLock<R: ~Copyable>(
-    timeout: Duration, _ body: (inout MutableSpan<T>) throws -> R
-  ) throws -> R {
-    try withExtendedLifetime(storage) {
-      try locked(until: RobustMutex.deadline(after: timeout)) {
-        try withMutableSpan(body)
-      }
-    }
-  }
-
-  /// Gives all elements to a closure if the array's lock is free within a time, after a repair if
-  /// an owner died.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut` when the lock was held all the time. Otherwise as
-  ///   `withLock(_:recovering:)`.
-  @inlinable public func withLock<R: ~Copyable>(
-    timeout: Duration, _ body: (inout MutableSpan<T>) throws -> R,
-    recovering repair: (inout MutableSpan<T>) throws -> Void
-  ) throws -> R {
-    try withExtendedLifetime(storage) {
-      try locked(until: RobustMutex.deadline(after: timeout)) {
+      try locked(until: Deadline.after(timeout)) {
         try withMutableSpan(body)
       } recovering: {
         try withMutableSpan(repair)
@@ -130,7 +101,7 @@ extension SharedArray {
   /// Gives all elements to a closure if the array's lock is free right now. Does not block.
   ///
   /// - Returns: what the body returns, or `nil` when somebody else holds the lock.
-  /// - Throws: as `withLock(_:)`.
+  /// - Throws: as `withLock(timeout:_:)`.
   @inlinable public func withLockIfAvailable<R: ~Copyable>(
     _ body: (inout MutableSpan<T>) throws -> R
   ) throws -> R? {
@@ -143,7 +114,7 @@ extension SharedArray {
   /// owner died. Does not block.
   ///
   /// - Returns: what the body returns, or `nil` when somebody else holds the lock.
-  /// - Throws: as `withLock(_:recovering:)`.
+  /// - Throws: as `withLock(timeout:_:recovering:)`.
   @inlinable public func withLockIfAvailable<R: ~Copyable>(
     _ body: (inout MutableSpan<T>) throws -> R,
     recovering repair: (inout MutableSpan<T>) throws -> Void

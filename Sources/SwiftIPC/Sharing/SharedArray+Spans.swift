@@ -21,7 +21,7 @@ extension SharedArray {
   ///
   /// A loop over the span is as fast as one over an array of this process. No lock keeps other
   /// processes and threads from the elements meanwhile: give each its own part
-  /// (`withMutableSpan(rows:_:)`), or let them take turns by a `Barrier`; `withLock(_:)` is the form
+  /// (`withMutableSpan(rows:_:)`), or let them take turns by a `Barrier`; `withLock(timeout:_:)` is the form
   /// that locks.
   ///
   /// - Returns: what the body returns.

@@ -4,21 +4,12 @@
 extension SharedArray {
   /// Changes all elements, whole or not at all.
   ///
-  /// As `update(_:_:)` for all indices.
-  @inlinable public func update<R: ~Copyable>(
-    _ body: (inout MutableSpan<T>) throws -> R
-  ) throws -> R {
-    try update(startIndex..<endIndex, until: .max, body)
-  }
-
-  /// Changes all elements, whole or not at all, if the array's lock is free within a time.
-  ///
   /// As `update(_:timeout:_:)` for all indices.
   @inlinable public func update<R: ~Copyable>(
-    timeout: Duration, _ body: (inout MutableSpan<T>) throws -> R
+    timeout: Duration? = nil, _ body: (inout MutableSpan<T>) throws -> R
   ) throws -> R {
     try update(
-      startIndex..<endIndex, until: RobustMutex.deadline(after: timeout), body)
+      startIndex..<endIndex, until: Deadline.after(timeout), body)
   }
 
   /// Changes the elements of a range, whole or not at all.
@@ -38,29 +29,19 @@ extension SharedArray {
   /// lock may see a part of it. Blocks until the array's lock is free.
   ///
   /// - Parameter range: of indices in row-major order. Traps when out of bounds.
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
   /// - Throws: what the body throws: then nothing has changed; `IPCError` with `unsupported` when
   ///   the array was not made with `transactional: true`; `alreadyLocked` when this thread holds
   ///   the lock; `ownerDied` when an owner died in a `withLock`, which changes in place, and nobody
-  ///   has repaired yet: the body did not run.
+  ///   has repaired yet: the body did not run; `timedOut` when the lock was held all the time; the
+  ///   body did not run.
   /// - Complexity: two copies of the range in memory.
   @inlinable public func update<R: ~Copyable>(
-    _ range: some RangeExpression<Int>, _ body: (inout MutableSpan<T>) throws -> R
-  ) throws -> R {
-    try update(range.relative(to: self), until: .max, body)
-  }
-
-  /// Changes the elements of a range, whole or not at all, if the array's lock is free within a
-  /// time.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut` when the lock was held all the time; the body did not
-  ///   run. Otherwise as `update(_:_:)`.
-  @inlinable public func update<R: ~Copyable>(
-    _ range: some RangeExpression<Int>, timeout: Duration,
+    _ range: some RangeExpression<Int>, timeout: Duration? = nil,
     _ body: (inout MutableSpan<T>) throws -> R
   ) throws -> R {
-    try update(range.relative(to: self), until: RobustMutex.deadline(after: timeout), body)
+    try update(range.relative(to: self), until: Deadline.after(timeout), body)
   }
 
   @inlinable func update<R: ~Copyable>(

@@ -144,20 +144,14 @@ public final class SharedBytes: Sendable {
   /// The body works on a copy; nobody sees it before the body has ended. Blocks while somebody
   /// else changes the bytes.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
-  /// - Throws: what the body throws; `IPCError` with `capacityExceeded` when what it leaves does not
-  ///   fit; `alreadyLocked` inside another `update` of the same bytes. Nothing has changed then.
-  public func update<R: ~Copyable>(_ body: (inout [UInt8]) throws -> R) throws -> R {
-    try update(until: .max, body)
-  }
-
-  /// Changes the bytes as a whole, if nobody else has been changing them for the whole of a time.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut` when others held the lock all the time; the body did not
-  ///   run. Otherwise as `update(_:)`.
+  /// - Throws: what the body throws; `IPCError` with `capacityExceeded` when what it leaves does
+  ///   not fit; `alreadyLocked` inside another `update` of the same bytes;
+  ///   `timedOut` when others held the lock all the time, and the body did not run. Nothing has
+  ///   changed then.
   public func update<R: ~Copyable>(
-    timeout: Duration, _ body: (inout [UInt8]) throws -> R
+    timeout: Duration? = nil, _ body: (inout [UInt8]) throws -> R
   ) throws -> R {
     try update(until: Deadline.after(timeout), body)
   }

@@ -114,20 +114,14 @@ public final class SharedString: Sendable {
   /// The body works on a copy; nobody sees it before the body has ended. Blocks while somebody
   /// else changes the text.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
-  /// - Throws: what the body throws; `IPCError` with `capacityExceeded` when what it leaves does not
-  ///   fit; `alreadyLocked` inside another `withLock` of the same text. Nothing has changed then.
-  public func withLock<R: ~Copyable>(_ body: (inout String) throws -> R) throws -> R {
-    try withLock(until: .max, body)
-  }
-
-  /// Changes the text as a whole, if nobody else has been changing it for the whole of a time.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut` when others held the lock all the time; the body did not
-  ///   run. Otherwise as `withLock(_:)`.
+  /// - Throws: what the body throws; `IPCError` with `capacityExceeded` when what it leaves does
+  ///   not fit; `alreadyLocked` inside another `withLock` of the same text;
+  ///   `timedOut` when others held the lock all the time, and the body did not run. Nothing has
+  ///   changed then.
   public func withLock<R: ~Copyable>(
-    timeout: Duration, _ body: (inout String) throws -> R
+    timeout: Duration? = nil, _ body: (inout String) throws -> R
   ) throws -> R {
     try withLock(until: Deadline.after(timeout), body)
   }

@@ -153,22 +153,15 @@ public final class Value<T: BitwiseCopyable & Sendable>: Sendable {
   /// The body works on a copy; nobody sees it before the body has ended. Blocks while somebody
   /// else changes the value.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
   /// - Throws: what the body throws: then nothing has changed; `IPCError` with `alreadyLocked`
-  ///   inside another `withLock` of the same value.
-  @inlinable public func withLock<R: ~Copyable>(_ body: (inout T) throws -> R) throws -> R {
-    try withLock(until: .max, body)
-  }
-
-  /// Changes the value as a whole, if nobody else has been changing it for the whole of a time.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut` when others held the lock all the time; the body did not
-  ///   run. Otherwise as `withLock(_:)`.
+  ///   inside another `withLock` of the same value; `timedOut` when others held the lock all the
+  ///   time; the body did not run.
   @inlinable public func withLock<R: ~Copyable>(
-    timeout: Duration, _ body: (inout T) throws -> R
+    timeout: Duration? = nil, _ body: (inout T) throws -> R
   ) throws -> R {
-    try withLock(until: RobustMutex.deadline(after: timeout), body)
+    try withLock(until: Deadline.after(timeout), body)
   }
 
   @inlinable func withLock<R: ~Copyable>(

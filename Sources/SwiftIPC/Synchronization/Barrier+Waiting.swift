@@ -6,47 +6,17 @@ extension Barrier {
   ///
   /// Blocks the thread, which is the party.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less passes when
+  ///   all others have arrived.
   /// - Returns: the order of arrival: 0 for one of the parties, `parties` - 1 for the last.
-  /// - Throws: `IPCError` with `broken` when the barrier is broken or reset, before or meanwhile.
+  /// - Throws: `IPCError` with `broken` when the barrier is broken or reset, before or meanwhile;
+  ///   `timedOut` when the time was over: this has broken the barrier.
   @available(
     *, noasync,
     message: "use 'try await wait'; at top level: func run() async throws { … }; try await run()"
   )
-  @discardableResult public func wait() throws(IPCError) -> Int {
-    try passing(until: .max)
-  }
-
-  /// Arrives, and waits until all parties have, at most for a time.
-  ///
-  /// Blocks the thread, which is the party.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less passes when all others have arrived.
-  /// - Returns: as `wait()`.
-  /// - Throws: `IPCError` with `timedOut` when the time was over: this has broken the barrier;
-  ///   otherwise as `wait()`.
-  @available(
-    *, noasync,
-    message: "use 'try await wait'; at top level: func run() async throws { … }; try await run()"
-  )
-  @discardableResult public func wait(timeout: Duration) throws(IPCError) -> Int {
+  @discardableResult public func wait(timeout: Duration? = nil) throws(IPCError) -> Int {
     try passing(until: Deadline.after(timeout))
-  }
-
-  /// Arrives, and waits until all parties have, at most until a deadline.
-  ///
-  /// Blocks the thread, which is the party.
-  ///
-  /// - Parameter deadline: on the clock that stands still while the machine sleeps.
-  /// - Returns: as `wait()`.
-  /// - Throws: as `wait(timeout:)`.
-  @available(
-    *, noasync,
-    message: "use 'try await wait'; at top level: func run() async throws { … }; try await run()"
-  )
-  @discardableResult public func wait(
-    until deadline: SuspendingClock.Instant
-  ) throws(IPCError) -> Int {
-    try passing(until: Deadline.at(deadline))
   }
 
   /// Arrives, and waits until all parties have; the last to arrive runs an action before any goes on.
@@ -56,40 +26,16 @@ extension Barrier {
   ///
   /// - Parameter action: what to do if this party is the last; all give theirs. If it throws, the
   ///   barrier is broken.
-  /// - Returns: as `wait()`.
-  /// - Throws: what the action throws; otherwise as `wait()`.
-  @available(
-    *, noasync,
-    message: "use 'try await wait'; at top level: func run() async throws { … }; try await run()"
-  )
-  @discardableResult public func wait(action: () throws -> Void) throws -> Int {
-    try passing(until: .max, action)
-  }
-
-  /// Arrives, and waits until all parties have, at most for a time; the last to arrive runs an action
-  /// before any goes on.
-  ///
+  /// - Returns: as `wait(timeout:)`.
   /// - Throws: what the action throws; otherwise as `wait(timeout:)`.
   @available(
     *, noasync,
     message: "use 'try await wait'; at top level: func run() async throws { … }; try await run()"
   )
-  @discardableResult public func wait(timeout: Duration, action: () throws -> Void) throws -> Int {
+  @discardableResult public func wait(timeout: Duration? = nil, action: () throws -> Void) throws
+    -> Int
+  {
     try passing(until: Deadline.after(timeout), action)
-  }
-
-  /// Arrives, and waits until all parties have, at most until a deadline; the last to arrive runs an
-  /// action before any goes on.
-  ///
-  /// - Throws: what the action throws; otherwise as `wait(timeout:)`.
-  @available(
-    *, noasync,
-    message: "use 'try await wait'; at top level: func run() async throws { … }; try await run()"
-  )
-  @discardableResult public func wait(
-    until deadline: SuspendingClock.Instant, action: () throws -> Void
-  ) throws -> Int {
-    try passing(until: Deadline.at(deadline), action)
   }
 
   private func passing(until deadline: Int64) throws(IPCError) -> Int {
@@ -120,38 +66,16 @@ extension Barrier {
   ///
   /// Suspends the task; the process is the party.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less passes when
+  ///   all others have arrived.
   /// - Returns: the order of arrival: 0 for one of the parties, `parties` - 1 for the last.
   /// - Throws: `IPCError` with `broken` when the barrier is broken or reset, before or meanwhile;
-  ///   `cancelled` when the task was: this has broken the barrier.
-  @discardableResult public func wait() async throws(IPCError) -> Int {
-    try await passing(until: .max)
-  }
-
-  /// Arrives, and waits until all parties have, at most for a time.
-  ///
-  /// Suspends the task; the process is the party.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less passes when all others have arrived.
-  /// - Returns: as `wait()`.
-  /// - Throws: `IPCError` with `timedOut` when the time was over: this has broken the barrier;
-  ///   otherwise as `wait()`.
+  ///   `cancelled` when the task was: this has broken the barrier; `timedOut` when the time was
+  ///   over: this has broken the barrier.
   @discardableResult public func wait(
-    timeout: Duration
+    timeout: Duration? = nil
   ) async throws(IPCError) -> Int {
     try await passing(until: Deadline.after(timeout))
-  }
-
-  /// Arrives, and waits until all parties have, at most until a deadline.
-  ///
-  /// Suspends the task; the process is the party.
-  ///
-  /// - Parameter deadline: on the clock that stands still while the machine sleeps.
-  /// - Returns: as `wait()`.
-  /// - Throws: as `wait(timeout:)`.
-  @discardableResult public func wait(
-    until deadline: SuspendingClock.Instant
-  ) async throws(IPCError) -> Int {
-    try await passing(until: Deadline.at(deadline))
   }
 
   /// Arrives, and waits until all parties have; the last to arrive runs an action, which is
@@ -162,33 +86,12 @@ extension Barrier {
   ///
   /// - Parameter action: what to do if this party is the last; all give theirs. If it throws, the
   ///   barrier is broken.
-  /// - Returns: as `wait()`.
-  /// - Throws: what the action throws; otherwise as `wait()`.
-  @discardableResult public func wait(
-    action: () throws -> Void
-  ) async throws -> Int {
-    try await passing(until: .max, action)
-  }
-
-  /// Arrives, and waits until all parties have, at most for a time; the last to arrive runs an action,
-  /// which is synchronous, before any goes on.
-  ///
+  /// - Returns: as `wait(timeout:)`.
   /// - Throws: what the action throws; otherwise as `wait(timeout:)`.
   @discardableResult public func wait(
-    timeout: Duration, action: () throws -> Void
+    timeout: Duration? = nil, action: () throws -> Void
   ) async throws -> Int {
     try await passing(until: Deadline.after(timeout), action)
-  }
-
-  /// Arrives, and waits until all parties have, at most until a deadline; the last to arrive runs an
-  /// action, which is synchronous, before any goes on.
-  ///
-  /// - Throws: what the action throws; otherwise as `wait(timeout:)`.
-  @discardableResult public func wait(
-    until deadline: SuspendingClock.Instant,
-    action: () throws -> Void
-  ) async throws -> Int {
-    try await passing(until: Deadline.at(deadline), action)
   }
 
   private func passing(

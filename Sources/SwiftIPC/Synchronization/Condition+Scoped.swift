@@ -6,20 +6,23 @@ extension Condition {
   ///
   /// Blocks the thread meanwhile. The predicate and the body run under the lock.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less looks once,
+  ///   or twice with others in between.
   /// - Returns: what the body returns.
-  /// - Throws: what the predicate or the body throws; `IPCError` with `ownerDied` when an owner of the
-  ///   lock died and nobody has repaired yet: the body did not run, and the next is told as well;
-  ///   `alreadyLocked` when this thread holds the lock; `capacityExceeded` when there are too many
-  ///   waiters.
+  /// - Throws: what the predicate or the body throws; `IPCError` with `ownerDied` when an owner of
+  ///   the lock died and nobody has repaired yet: the body did not run, and the next is told as
+  ///   well; `alreadyLocked` when this thread holds the lock; `capacityExceeded` when there are too
+  ///   many waiters; `timedOut` when the predicate did not hold in the end, or the lock was held
+  ///   all the time.
   @available(
     *, noasync,
     message:
       "use 'try await withLock(when:)'; at top level: func run() async throws { … }; try await run()"
   )
   public func withLock<R: ~Copyable>(
-    when predicate: () throws -> Bool, _ body: () throws -> R
+    timeout: Duration? = nil, when predicate: () throws -> Bool, _ body: () throws -> R
   ) throws -> R {
-    try scoped(until: .max, predicate, body) { throw casualty }
+    try scoped(until: Deadline.after(timeout), predicate, body) { throw casualty }
   }
 
   /// Takes the lock, repairs each time that an owner has died, waits until a predicate holds, and
@@ -28,81 +31,17 @@ extension Condition {
   /// Blocks the thread meanwhile. If the repair throws, or is itself killed, the next is told again.
   ///
   /// - Returns: what the body returns.
-  /// - Throws: what the repair, the predicate or the body throws; otherwise as `withLock(when:_:)`.
+  /// - Throws: what the repair, the predicate or the body throws; otherwise as `withLock(timeout:when:_:)`.
   @available(
     *, noasync,
     message:
       "use 'try await withLock(when:)'; at top level: func run() async throws { … }; try await run()"
   )
   public func withLock<R: ~Copyable>(
-    when predicate: () throws -> Bool, _ body: () throws -> R, recovering repair: () throws -> Void
-  ) throws -> R {
-    try scoped(until: .max, predicate, body, repair)
-  }
-
-  /// Takes the lock, waits until a predicate holds, at most for a time, and runs the body.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less looks once, or twice with others in between.
-  /// - Throws: `IPCError` with `timedOut` when the predicate did not hold in the end, or the lock was
-  ///   held all the time; otherwise as `withLock(when:_:)`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withLock(when:)'; at top level: func run() async throws { … }; try await run()"
-  )
-  public func withLock<R: ~Copyable>(
-    timeout: Duration, when predicate: () throws -> Bool, _ body: () throws -> R
-  ) throws -> R {
-    try scoped(until: Deadline.after(timeout), predicate, body) { throw casualty }
-  }
-
-  /// Takes the lock, repairs each time that an owner has died, waits until a predicate holds, at most
-  /// for a time, and runs the body.
-  ///
-  /// - Throws: as `withLock(timeout:when:_:)`, and what the repair throws.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withLock(when:)'; at top level: func run() async throws { … }; try await run()"
-  )
-  public func withLock<R: ~Copyable>(
-    timeout: Duration, when predicate: () throws -> Bool, _ body: () throws -> R,
+    timeout: Duration? = nil, when predicate: () throws -> Bool, _ body: () throws -> R,
     recovering repair: () throws -> Void
   ) throws -> R {
     try scoped(until: Deadline.after(timeout), predicate, body, repair)
-  }
-
-  /// Takes the lock, waits until a predicate holds, at most until a deadline, and runs the body.
-  ///
-  /// - Parameter deadline: on the clock that stands still while the machine sleeps.
-  /// - Throws: as `withLock(timeout:when:_:)`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withLock(when:)'; at top level: func run() async throws { … }; try await run()"
-  )
-  public func withLock<R: ~Copyable>(
-    until deadline: SuspendingClock.Instant, when predicate: () throws -> Bool,
-    _ body: () throws -> R
-  ) throws -> R {
-    try scoped(until: Deadline.at(deadline), predicate, body) { throw casualty }
-  }
-
-  /// Takes the lock, repairs each time that an owner has died, waits until a predicate holds, at most
-  /// until a deadline, and runs the body.
-  ///
-  /// - Parameter deadline: on the clock that stands still while the machine sleeps.
-  /// - Throws: as `withLock(timeout:when:_:)`, and what the repair throws.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withLock(when:)'; at top level: func run() async throws { … }; try await run()"
-  )
-  public func withLock<R: ~Copyable>(
-    until deadline: SuspendingClock.Instant, when predicate: () throws -> Bool,
-    _ body: () throws -> R, recovering repair: () throws -> Void
-  ) throws -> R {
-    try scoped(until: Deadline.at(deadline), predicate, body, repair)
   }
 
   private func scoped<R: ~Copyable>(
@@ -135,15 +74,18 @@ extension Condition {
   /// long as others have it, so keep what is done under it short. The predicate and the body run under
   /// the lock.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less looks once,
+  ///   or twice with others in between.
   /// - Returns: what the body returns.
-  /// - Throws: what the predicate or the body throws; `IPCError` with `ownerDied` when an owner of the
-  ///   lock died and nobody has repaired yet: the body did not run, and the next is told as well;
-  ///   `cancelled` when the task was cancelled before the predicate held; `capacityExceeded` when
-  ///   there are too many waiters.
+  /// - Throws: what the predicate or the body throws; `IPCError` with `ownerDied` when an owner of
+  ///   the lock died and nobody has repaired yet: the body did not run, and the next is told as
+  ///   well; `cancelled` when the task was cancelled before the predicate held; `capacityExceeded`
+  ///   when there are too many waiters; `timedOut` when the predicate did not hold in the end, or
+  ///   the lock was held all the time.
   public func withLock<R: ~Copyable>(
-    when predicate: () throws -> Bool, _ body: () throws -> R
+    timeout: Duration? = nil, when predicate: () throws -> Bool, _ body: () throws -> R
   ) async throws -> R {
-    try await scoped(until: .max, predicate, body) { throw casualty }
+    try await scoped(until: Deadline.after(timeout), predicate, body) { throw casualty }
   }
 
   /// Takes the lock, repairs each time that an owner has died, waits until a predicate holds, and
@@ -153,58 +95,12 @@ extension Condition {
   /// again.
   ///
   /// - Returns: what the body returns.
-  /// - Throws: what the repair, the predicate or the body throws; otherwise as `withLock(when:_:)`.
+  /// - Throws: what the repair, the predicate or the body throws; otherwise as `withLock(timeout:when:_:)`.
   public func withLock<R: ~Copyable>(
-    when predicate: () throws -> Bool, _ body: () throws -> R, recovering repair: () throws -> Void
-  ) async throws -> R {
-    try await scoped(until: .max, predicate, body, repair)
-  }
-
-  /// Takes the lock, waits until a predicate holds, at most for a time, and runs the body, which is
-  /// synchronous.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less looks once, or twice with others in between.
-  /// - Throws: `IPCError` with `timedOut` when the predicate did not hold in the end, or the lock was
-  ///   held all the time; otherwise as `withLock(when:_:)`.
-  public func withLock<R: ~Copyable>(
-    timeout: Duration, when predicate: () throws -> Bool, _ body: () throws -> R
-  ) async throws -> R {
-    try await scoped(until: Deadline.after(timeout), predicate, body) { throw casualty }
-  }
-
-  /// Takes the lock, repairs each time that an owner has died, waits until a predicate holds, at most
-  /// for a time, and runs the body, which is synchronous.
-  ///
-  /// - Throws: as `withLock(timeout:when:_:)`, and what the repair throws.
-  public func withLock<R: ~Copyable>(
-    timeout: Duration, when predicate: () throws -> Bool, _ body: () throws -> R,
+    timeout: Duration? = nil, when predicate: () throws -> Bool, _ body: () throws -> R,
     recovering repair: () throws -> Void
   ) async throws -> R {
     try await scoped(until: Deadline.after(timeout), predicate, body, repair)
-  }
-
-  /// Takes the lock, waits until a predicate holds, at most until a deadline, and runs the body, which
-  /// is synchronous.
-  ///
-  /// - Parameter deadline: on the clock that stands still while the machine sleeps.
-  /// - Throws: as `withLock(timeout:when:_:)`.
-  public func withLock<R: ~Copyable>(
-    until deadline: SuspendingClock.Instant, when predicate: () throws -> Bool,
-    _ body: () throws -> R
-  ) async throws -> R {
-    try await scoped(until: Deadline.at(deadline), predicate, body) { throw casualty }
-  }
-
-  /// Takes the lock, repairs each time that an owner has died, waits until a predicate holds, at most
-  /// until a deadline, and runs the body, which is synchronous.
-  ///
-  /// - Parameter deadline: on the clock that stands still while the machine sleeps.
-  /// - Throws: as `withLock(timeout:when:_:)`, and what the repair throws.
-  public func withLock<R: ~Copyable>(
-    until deadline: SuspendingClock.Instant, when predicate: () throws -> Bool,
-    _ body: () throws -> R, recovering repair: () throws -> Void
-  ) async throws -> R {
-    try await scoped(until: Deadline.at(deadline), predicate, body, repair)
   }
 
   private func scoped<R: ~Copyable>(

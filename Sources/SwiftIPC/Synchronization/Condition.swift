@@ -21,7 +21,7 @@ internal import CIPC
 /// under it. Who waits has let it go, and has it again afterwards.
 ///
 /// There are two ways to wait:
-/// - `wait()` and its kin inside `withLock { }`, which block the thread;
+/// - `wait(timeout:)` and its kin inside `withLock { }`, which block the thread;
 /// - `withLock(when:)`, which takes the lock, waits as long as the predicate does not hold, and runs
 ///   the body. It exists blocking and with `await`, where the task is suspended, since no lock can be
 ///   held across an `await`.

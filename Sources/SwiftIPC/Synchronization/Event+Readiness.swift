@@ -4,7 +4,7 @@ internal import CIPC
 extension Event: Waitable {
   /// Ready while the event is set. What `firstReady` asks; does not block.
   ///
-  /// Unlike `wait()`, this looks at whether the event is set and not at whether it was: of one that is
+  /// Unlike `wait(timeout:)`, this looks at whether the event is set and not at whether it was: of one that is
   /// cleared before `firstReady` comes to look, it says nothing.
   ///
   /// - Throws: `IPCError` with `resourceLimit`, `outOfMemory`.

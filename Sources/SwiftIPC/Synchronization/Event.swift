@@ -99,28 +99,15 @@ public final class Event: Sendable {
 
   /// Waits until the event is set, for a time. Blocks.
   ///
-  /// - Parameter timeout: how long to wait; zero or less looks once.
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less looks once.
   /// - Throws: `IPCError` with `timedOut` when it was not set.
   @available(
     *, noasync,
     message:
       "use 'try await wait(timeout:)'; at top level: func run() async throws { … }; try await run()"
   )
-  public func wait(timeout: Duration) throws(IPCError) {
+  public func wait(timeout: Duration? = nil) throws(IPCError) {
     try block(until: Deadline.after(timeout))
-  }
-
-  /// Waits until the event is set, or until a time. Blocks.
-  ///
-  /// - Parameter deadline: until when to wait; one in the past looks once.
-  /// - Throws: `IPCError` with `timedOut` when it was not set.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await wait(until:)'; at top level: func run() async throws { … }; try await run()"
-  )
-  public func wait(until deadline: SuspendingClock.Instant) throws(IPCError) {
-    try block(until: Deadline.at(deadline))
   }
 
   @inlinable func block(until deadline: Int64) throws(IPCError) {
@@ -136,28 +123,11 @@ public final class Event: Sendable {
 
   /// Waits until the event is set; at once when it is. No thread is blocked.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less looks once.
   /// - Throws: `IPCError` with `cancelled` when the task was cancelled before; `resourceLimit` and
-  ///   `outOfMemory` where there can be no waiting.
-  public func wait() async throws(IPCError) {
-    try await suspend(until: .max)
-  }
-
-  /// Waits until the event is set, for a time. No thread is blocked.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less looks once.
-  /// - Throws: `IPCError` with `timedOut` when it was not set; otherwise as `wait()`.
-  public func wait(timeout: Duration) async throws(IPCError) {
+  ///   `outOfMemory` where there can be no waiting; `timedOut` when it was not set.
+  public func wait(timeout: Duration? = nil) async throws(IPCError) {
     try await suspend(until: Deadline.after(timeout))
-  }
-
-  /// Waits until the event is set, or until a time. No thread is blocked.
-  ///
-  /// - Parameter deadline: until when to wait; one in the past looks once.
-  /// - Throws: `IPCError` with `timedOut` when it was not set; otherwise as `wait()`.
-  public func wait(
-    until deadline: SuspendingClock.Instant
-  ) async throws(IPCError) {
-    try await suspend(until: Deadline.at(deadline))
   }
 
   private func suspend(until deadline: Int64) async throws(IPCError) {

@@ -9,24 +9,11 @@ extension ReadWriteLock {
   ///
   /// Blocks while somebody writes or waits to, and when all places of readers are taken.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
   /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and nobody has
-  ///   repaired yet: the body did not run, and the next caller is told as well; `alreadyLocked` when
-  ///   this thread writes.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withReadLock'; at top level: func run() async throws { … }; try await run()"
-  )
-  @_disfavoredOverload
-  @inlinable public func withReadLock<R: ~Copyable>(_ body: () throws -> R) throws -> R {
-    try reading(until: .max, body)
-  }
-
-  /// Runs the body while nobody writes, if that comes about within a time.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withReadLock(_:)`.
+  ///   repaired yet: the body did not run, and the next caller is told as well; `alreadyLocked`
+  ///   when this thread writes; `timedOut` when the time was over first.
   @available(
     *, noasync,
     message:
@@ -34,26 +21,9 @@ extension ReadWriteLock {
   )
   @_disfavoredOverload
   @inlinable public func withReadLock<R: ~Copyable>(
-    timeout: Duration, _ body: () throws -> R
+    timeout: Duration? = nil, _ body: () throws -> R
   ) throws -> R {
-    try reading(until: Self.deadline(after: timeout), body)
-  }
-
-  /// Runs the body while nobody writes, if that comes about before a deadline.
-  ///
-  /// - Parameter deadline: on the clock that stands still while the machine sleeps; one in the past
-  ///   tries once.
-  /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withReadLock(_:)`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withReadLock'; at top level: func run() async throws { … }; try await run()"
-  )
-  @_disfavoredOverload
-  @inlinable public func withReadLock<R: ~Copyable>(
-    until deadline: SuspendingClock.Instant, _ body: () throws -> R
-  ) throws -> R {
-    try reading(until: Self.deadline(at: deadline), body)
+    try reading(until: Deadline.after(timeout), body)
   }
 
   /// Runs the body if nobody writes, nor waits to, right now.
@@ -115,35 +85,15 @@ extension ReadWriteLock {
   /// Suspends the task while somebody writes or waits to, and when all places of readers are taken.
   /// The body may suspend it too; writers wait meanwhile.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
   /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and nobody has
-  ///   repaired yet: the body did not run, and the next caller is told as well; `cancelled` when the
-  ///   task was cancelled before the body ran.
+  ///   repaired yet: the body did not run, and the next caller is told as well; `cancelled` when
+  ///   the task was cancelled before the body ran; `timedOut` when the time was over first.
   public func withReadLock<R: ~Copyable>(
-    _ body: () async throws -> R
+    timeout: Duration? = nil, _ body: () async throws -> R
   ) async throws -> R {
-    try await reading(until: .max, body)
-  }
-
-  /// Runs the body while nobody writes, if that comes about within a time.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withReadLock(_:)`.
-  public func withReadLock<R: ~Copyable>(
-    timeout: Duration, _ body: () async throws -> R
-  ) async throws -> R {
-    try await reading(until: Self.deadline(after: timeout), body)
-  }
-
-  /// Runs the body while nobody writes, if that comes about before a deadline.
-  ///
-  /// - Parameter deadline: on the clock that stands still while the machine sleeps; one in the past
-  ///   tries once.
-  /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withReadLock(_:)`.
-  public func withReadLock<R: ~Copyable>(
-    until deadline: SuspendingClock.Instant, _ body: () async throws -> R
-  ) async throws -> R {
-    try await reading(until: Self.deadline(at: deadline), body)
+    try await reading(until: Deadline.after(timeout), body)
   }
 
   private func reading<R: ~Copyable>(

@@ -7,17 +7,20 @@ extension ReadWriteLock {
   /// Blocks while others do. New readers wait from the moment that the caller is the first of the
   /// writers.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
   /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and nobody has
-  ///   repaired yet: the body did not run, and the next caller is told as well; `alreadyLocked` when
-  ///   this thread reads or writes.
+  ///   repaired yet: the body did not run, and the next caller is told as well; `alreadyLocked`
+  ///   when this thread reads or writes; `timedOut` when the time was over first.
   @available(
     *, noasync,
     message:
       "use 'try await withWriteLock'; at top level: func run() async throws { … }; try await run()"
   )
-  @inlinable public func withWriteLock<R: ~Copyable>(_ body: () throws -> R) throws -> R {
-    try writing(until: .max) { status in try told(status, body) }
+  @inlinable public func withWriteLock<R: ~Copyable>(
+    timeout: Duration? = nil, _ body: () throws -> R
+  ) throws -> R {
+    try writing(until: Deadline.after(timeout)) { status in try told(status, body) }
   }
 
   /// Runs the body while nobody else reads or writes, after a repair if a writer died.
@@ -25,85 +28,19 @@ extension ReadWriteLock {
   /// `repair` runs under the lock, and only when a writer died. If it throws, or is itself killed,
   /// the next is told again. Blocks while others read or write.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
   /// - Throws: what `repair` or the body throws; `IPCError` with `alreadyLocked` when this thread
-  ///   reads or writes.
+  ///   reads or writes; `timedOut` when the time was over first.
   @available(
     *, noasync,
     message:
       "use 'try await withWriteLock'; at top level: func run() async throws { … }; try await run()"
   )
   @inlinable public func withWriteLock<R: ~Copyable>(
-    _ body: () throws -> R, recovering repair: () throws -> Void
+    timeout: Duration? = nil, _ body: () throws -> R, recovering repair: () throws -> Void
   ) throws -> R {
-    try writing(until: .max) { status in try told(status, body, recovering: repair) }
-  }
-
-  /// Runs the body while nobody else reads or writes, if that comes about within a time.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withWriteLock(_:)`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withWriteLock'; at top level: func run() async throws { … }; try await run()"
-  )
-  @inlinable public func withWriteLock<R: ~Copyable>(
-    timeout: Duration, _ body: () throws -> R
-  ) throws -> R {
-    try writing(until: Self.deadline(after: timeout)) { status in try told(status, body) }
-  }
-
-  /// Runs the body while nobody else reads or writes, if that comes about within a time, after a
-  /// repair if a writer died.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut`. Otherwise as `withWriteLock(_:recovering:)`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withWriteLock'; at top level: func run() async throws { … }; try await run()"
-  )
-  @inlinable public func withWriteLock<R: ~Copyable>(
-    timeout: Duration, _ body: () throws -> R, recovering repair: () throws -> Void
-  ) throws -> R {
-    try writing(until: Self.deadline(after: timeout)) { status in
-      try told(status, body, recovering: repair)
-    }
-  }
-
-  /// Runs the body while nobody else reads or writes, if that comes about before a deadline.
-  ///
-  /// - Parameter deadline: on the clock that stands still while the machine sleeps; one in the past
-  ///   tries once.
-  /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withWriteLock(_:)`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withWriteLock'; at top level: func run() async throws { … }; try await run()"
-  )
-  @inlinable public func withWriteLock<R: ~Copyable>(
-    until deadline: SuspendingClock.Instant, _ body: () throws -> R
-  ) throws -> R {
-    try writing(until: Self.deadline(at: deadline)) { status in try told(status, body) }
-  }
-
-  /// Runs the body while nobody else reads or writes, if that comes about before a deadline, after a
-  /// repair if a writer died.
-  ///
-  /// - Parameter deadline: on the clock that stands still while the machine sleeps; one in the past
-  ///   tries once.
-  /// - Throws: `IPCError` with `timedOut`. Otherwise as `withWriteLock(_:recovering:)`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withWriteLock'; at top level: func run() async throws { … }; try await run()"
-  )
-  @inlinable public func withWriteLock<R: ~Copyable>(
-    until deadline: SuspendingClock.Instant,
-    _ body: () throws -> R, recovering repair: () throws -> Void
-  ) throws -> R {
-    try writing(until: Self.deadline(at: deadline)) { status in
+    try writing(until: Deadline.after(timeout)) { status in
       try told(status, body, recovering: repair)
     }
   }
@@ -113,7 +50,7 @@ extension ReadWriteLock {
   /// Does not block.
   ///
   /// - Returns: what the body returns, or `nil` when somebody else reads or writes.
-  /// - Throws: as `withWriteLock(_:)`.
+  /// - Throws: as `withWriteLock(timeout:_:)`.
   @inlinable public func withWriteLockIfAvailable<R: ~Copyable>(
     _ body: () throws -> R
   ) throws -> R? {
@@ -129,7 +66,7 @@ extension ReadWriteLock {
   /// Does not block.
   ///
   /// - Returns: what the body returns, or `nil` when somebody else reads or writes.
-  /// - Throws: as `withWriteLock(_:recovering:)`.
+  /// - Throws: as `withWriteLock(timeout:_:recovering:)`.
   @inlinable public func withWriteLockIfAvailable<R: ~Copyable>(
     _ body: () throws -> R, recovering repair: () throws -> Void
   ) throws -> R? {
@@ -208,14 +145,15 @@ extension ReadWriteLock {
   ///
   /// Suspends the task while others do. New readers wait meanwhile.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
   /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and nobody has
-  ///   repaired yet: the body did not run, and the next caller is told as well; `cancelled` when the
-  ///   task was cancelled before the body ran.
+  ///   repaired yet: the body did not run, and the next caller is told as well; `cancelled` when
+  ///   the task was cancelled before the body ran; `timedOut` when the time was over first.
   public func withWriteLock<R: ~Copyable>(
-    _ body: () throws -> R
+    timeout: Duration? = nil, _ body: () throws -> R
   ) async throws -> R {
-    try await writing(until: .max) { status in try told(status, body) }
+    try await writing(until: Deadline.after(timeout)) { status in try told(status, body) }
   }
 
   /// Runs the body, which is synchronous, while nobody else reads or writes, after a repair if a
@@ -224,62 +162,14 @@ extension ReadWriteLock {
   /// `repair` runs under the lock, and only when a writer died. If it throws, or is itself killed,
   /// the next is told again. Suspends the task while others read or write.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
   /// - Throws: what `repair` or the body throws; `IPCError` with `cancelled` when the task was
-  ///   cancelled before they ran.
+  ///   cancelled before they ran; `timedOut` when the time was over first.
   public func withWriteLock<R: ~Copyable>(
-    _ body: () throws -> R, recovering repair: () throws -> Void
+    timeout: Duration? = nil, _ body: () throws -> R, recovering repair: () throws -> Void
   ) async throws -> R {
-    try await writing(until: .max) { status in try told(status, body, recovering: repair) }
-  }
-
-  /// Runs the body, which is synchronous, while nobody else reads or writes, if that comes about
-  /// within a time.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withWriteLock(_:)`.
-  public func withWriteLock<R: ~Copyable>(
-    timeout: Duration, _ body: () throws -> R
-  ) async throws -> R {
-    try await writing(until: Self.deadline(after: timeout)) { status in try told(status, body) }
-  }
-
-  /// Runs the body, which is synchronous, while nobody else reads or writes, if that comes about
-  /// within a time, after a repair if a writer died.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut`. Otherwise as `withWriteLock(_:recovering:)`.
-  public func withWriteLock<R: ~Copyable>(
-    timeout: Duration, _ body: () throws -> R, recovering repair: () throws -> Void
-  ) async throws -> R {
-    try await writing(until: Self.deadline(after: timeout)) { status in
-      try told(status, body, recovering: repair)
-    }
-  }
-
-  /// Runs the body, which is synchronous, while nobody else reads or writes, if that comes about
-  /// before a deadline.
-  ///
-  /// - Parameter deadline: on the clock that stands still while the machine sleeps; one in the past
-  ///   tries once.
-  /// - Throws: `IPCError` with `timedOut`; the body did not run. Otherwise as `withWriteLock(_:)`.
-  public func withWriteLock<R: ~Copyable>(
-    until deadline: SuspendingClock.Instant, _ body: () throws -> R
-  ) async throws -> R {
-    try await writing(until: Self.deadline(at: deadline)) { status in try told(status, body) }
-  }
-
-  /// Runs the body, which is synchronous, while nobody else reads or writes, if that comes about
-  /// before a deadline, after a repair if a writer died.
-  ///
-  /// - Parameter deadline: on the clock that stands still while the machine sleeps; one in the past
-  ///   tries once.
-  /// - Throws: `IPCError` with `timedOut`. Otherwise as `withWriteLock(_:recovering:)`.
-  public func withWriteLock<R: ~Copyable>(
-    until deadline: SuspendingClock.Instant,
-    _ body: () throws -> R, recovering repair: () throws -> Void
-  ) async throws -> R {
-    try await writing(until: Self.deadline(at: deadline)) { status in
+    try await writing(until: Deadline.after(timeout)) { status in
       try told(status, body, recovering: repair)
     }
   }

@@ -134,13 +134,6 @@ public final class ReadWriteLock: Sendable {
       context: "\(who) died while it wrote; withWriteLock { } recovering: { } repairs")
   }
 
-  @usableFromInline static func deadline(after timeout: Duration) -> Int64 {
-    Deadline.after(timeout)
-  }
-
-  @usableFromInline static func deadline(at instant: SuspendingClock.Instant) -> Int64 {
-    Deadline.at(instant)
-  }
 }
 
 extension ReadWriteLock: NamedObject {

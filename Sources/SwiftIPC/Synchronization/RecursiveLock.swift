@@ -62,13 +62,17 @@ public final class RecursiveLock: Sendable {
   ///
   /// Blocks until the lock is free.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
-  /// - Throws: what the body throws; `IPCError` with `ownerDied` when an owner died and nobody
-  ///   has repaired yet: the body did not run, and the next caller is told as well;
-  ///   `resourceLimit` when it is held too often.
-  @inlinable public func withLock<R: ~Copyable>(_ body: () throws -> R) throws -> R {
+  /// - Throws: what the body throws; `IPCError` with `ownerDied` when an owner died and nobody has
+  ///   repaired yet: the body did not run, and the next caller is told as well; `resourceLimit`
+  ///   when it is held too often; `timedOut` when the lock was held all the time; the body did not
+  ///   run.
+  @inlinable public func withLock<R: ~Copyable>(
+    timeout: Duration? = nil, _ body: () throws -> R
+  ) throws -> R {
     try withExtendedLifetime(segment) {
-      try RobustMutex(segment).withLock(until: .max, body)
+      try RobustMutex(segment).withLock(until: Deadline.after(timeout), body)
     }
   }
 
@@ -77,67 +81,16 @@ public final class RecursiveLock: Sendable {
   /// `repair` runs under the lock, and only when an owner died. If it throws, or is itself
   /// killed, the next owner is told again. Blocks until the lock is free.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
-  /// - Throws: what `repair` or the body throws; `IPCError` with `resourceLimit` when the
-  ///   lock is held too often.
+  /// - Throws: what `repair` or the body throws; `IPCError` with `resourceLimit` when the lock is
+  ///   held too often; `timedOut` when the lock was held all the time.
   @inlinable public func withLock<R: ~Copyable>(
-    _ body: () throws -> R, recovering repair: () throws -> Void
-  ) throws -> R {
-    try withExtendedLifetime(segment) {
-      try RobustMutex(segment).withLock(until: .max, body, recovering: repair)
-    }
-  }
-
-  /// Takes the lock if it is free within a time, runs the body and releases the lock.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut` when the lock was held all the time; the body did not
-  ///   run. Otherwise as `withLock(_:)`.
-  @inlinable public func withLock<R: ~Copyable>(
-    timeout: Duration, _ body: () throws -> R
-  ) throws -> R {
-    try withExtendedLifetime(segment) {
-      try RobustMutex(segment).withLock(until: RobustMutex.deadline(after: timeout), body)
-    }
-  }
-
-  /// Takes the lock if it is free within a time, repairs if an owner died, and runs the body.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut` when the lock was held all the time. Otherwise as
-  ///   `withLock(_:recovering:)`.
-  @inlinable public func withLock<R: ~Copyable>(
-    timeout: Duration, _ body: () throws -> R, recovering repair: () throws -> Void
+    timeout: Duration? = nil, _ body: () throws -> R, recovering repair: () throws -> Void
   ) throws -> R {
     try withExtendedLifetime(segment) {
       try RobustMutex(segment).withLock(
-        until: RobustMutex.deadline(after: timeout), body, recovering: repair)
-    }
-  }
-
-  /// Takes the lock if it is free before a time, runs the body and releases the lock.
-  ///
-  /// - Parameter deadline: when to give up; one that has passed tries once.
-  /// - Throws: as `withLock(timeout:_:)`.
-  @inlinable public func withLock<R: ~Copyable>(
-    until deadline: SuspendingClock.Instant, _ body: () throws -> R
-  ) throws -> R {
-    try withExtendedLifetime(segment) {
-      try RobustMutex(segment).withLock(until: RobustMutex.deadline(at: deadline), body)
-    }
-  }
-
-  /// Takes the lock if it is free before a time, repairs if an owner died, and runs the body.
-  ///
-  /// - Parameter deadline: when to give up; one that has passed tries once.
-  /// - Throws: as `withLock(timeout:_:recovering:)`.
-  @inlinable public func withLock<R: ~Copyable>(
-    until deadline: SuspendingClock.Instant, _ body: () throws -> R,
-    recovering repair: () throws -> Void
-  ) throws -> R {
-    try withExtendedLifetime(segment) {
-      try RobustMutex(segment).withLock(
-        until: RobustMutex.deadline(at: deadline), body, recovering: repair)
+        until: Deadline.after(timeout), body, recovering: repair)
     }
   }
 
@@ -146,7 +99,7 @@ public final class RecursiveLock: Sendable {
   /// Does not block.
   ///
   /// - Returns: what the body returns, or `nil` when somebody else holds the lock.
-  /// - Throws: as `withLock(_:)`.
+  /// - Throws: as `withLock(timeout:_:)`.
   @inlinable public func withLockIfAvailable<R: ~Copyable>(
     _ body: () throws -> R
   ) throws -> R? {
@@ -160,7 +113,7 @@ public final class RecursiveLock: Sendable {
   /// Does not block.
   ///
   /// - Returns: what the body returns, or `nil` when somebody else holds the lock.
-  /// - Throws: as `withLock(_:recovering:)`.
+  /// - Throws: as `withLock(timeout:_:recovering:)`.
   @inlinable public func withLockIfAvailable<R: ~Copyable>(
     _ body: () throws -> R, recovering repair: () throws -> Void
   ) throws -> R? {

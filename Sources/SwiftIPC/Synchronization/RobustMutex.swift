@@ -95,13 +95,6 @@ struct RobustMutex {
     IPCError(status: status, "lock")
   }
 
-  @usableFromInline static func deadline(after timeout: Duration) -> Int64 {
-    Deadline.after(timeout)
-  }
-
-  @usableFromInline static func deadline(at instant: SuspendingClock.Instant) -> Int64 {
-    Deadline.at(instant)
-  }
 }
 
 extension RobustMutex {

@@ -12,49 +12,20 @@ extension SharedSemaphore {
   /// Blocks until a permit is free. The permit is the calling thread's: it comes back also when the
   /// thread ends inside, or its process is killed.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
-  /// - Throws: what the body throws.
+  /// - Throws: what the body throws; `IPCError` with `timedOut` when no permit was free; the body
+  ///   did not run.
   @available(
     *, noasync,
     message:
       "use 'try await withPermit { }'; at top level: func run() async throws { … }; try await run()"
   )
   @_disfavoredOverload
-  @inlinable public func withPermit<R: ~Copyable>(_ body: () throws -> R) throws -> R {
-    try blocking(until: .max, body)
-  }
-
-  /// Takes a permit if one is free within a time, runs the body and gives the permit back.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut` when no permit was free; the body did not run. What the
-  ///   body throws.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withPermit(timeout:) { }'; at top level: func run() async throws { … }; try await run()"
-  )
-  @_disfavoredOverload
   @inlinable public func withPermit<R: ~Copyable>(
-    timeout: Duration, _ body: () throws -> R
+    timeout: Duration? = nil, _ body: () throws -> R
   ) throws -> R {
-    try blocking(until: Self.deadline(after: timeout), body)
-  }
-
-  /// Takes a permit if one is free before a time, runs the body and gives the permit back.
-  ///
-  /// - Parameter deadline: until when to wait; one in the past tries once.
-  /// - Throws: as `withPermit(timeout:_:)`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withPermit(until:) { }'; at top level: func run() async throws { … }; try await run()"
-  )
-  @_disfavoredOverload
-  @inlinable public func withPermit<R: ~Copyable>(
-    until deadline: SuspendingClock.Instant, _ body: () throws -> R
-  ) throws -> R {
-    try blocking(until: Self.deadline(at: deadline), body)
+    try blocking(until: Deadline.after(timeout), body)
   }
 
   /// Runs the body with a permit if one is free right now. Does not block.
@@ -108,37 +79,15 @@ extension SharedSemaphore {
   /// The permit is the process's, since a task changes threads: it comes back when the process is
   /// killed.
   ///
+  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
   /// - Throws: what the body throws; `IPCError` with `cancelled` when the task was cancelled before
   ///   it had a permit: the body did not run. `resourceLimit` and `outOfMemory` where there can be
-  ///   no waiting.
+  ///   no waiting; `timedOut` when no permit was free; the body did not run.
   public func withPermit<R: ~Copyable>(
-    _ body: () async throws -> R
-  ) async throws -> R {
-    try await suspending(until: .max, body)
-  }
-
-  /// Takes a permit if one is free within a time, runs the body and gives the permit back. No thread
-  /// is blocked.
-  ///
-  /// - Parameter timeout: how long to wait; zero or less tries once.
-  /// - Throws: `IPCError` with `timedOut` when no permit was free; the body did not run. Otherwise
-  ///   as `withPermit(_:)`.
-  public func withPermit<R: ~Copyable>(
-    timeout: Duration, _ body: () async throws -> R
+    timeout: Duration? = nil, _ body: () async throws -> R
   ) async throws -> R {
     try await suspending(until: Deadline.after(timeout), body)
-  }
-
-  /// Takes a permit if one is free before a time, runs the body and gives the permit back. No thread
-  /// is blocked.
-  ///
-  /// - Parameter deadline: until when to wait; one in the past tries once.
-  /// - Throws: as `withPermit(timeout:_:)`.
-  public func withPermit<R: ~Copyable>(
-    until deadline: SuspendingClock.Instant, _ body: () async throws -> R
-  ) async throws -> R {
-    try await suspending(until: Deadline.at(deadline), body)
   }
 
   private func suspending<R: ~Copyable>(

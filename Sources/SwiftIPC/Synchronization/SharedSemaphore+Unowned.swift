@@ -126,28 +126,15 @@ extension SharedSemaphore {
 
     /// Takes a permit if there is one within a time. Blocks until then.
     ///
-    /// - Parameter timeout: how long to wait; zero or less tries once.
+    /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
     /// - Throws: `IPCError` with `timedOut` when there was none.
     @available(
       *, noasync,
       message:
         "use 'try await acquire(timeout:)'; at top level: func run() async throws { … }; try await run()"
     )
-    public func acquire(timeout: Duration) throws(IPCError) {
+    public func acquire(timeout: Duration? = nil) throws(IPCError) {
       try take(until: Deadline.after(timeout))
-    }
-
-    /// Takes a permit if there is one before a time. Blocks until then.
-    ///
-    /// - Parameter deadline: until when to wait; one in the past tries once.
-    /// - Throws: `IPCError` with `timedOut` when there was none.
-    @available(
-      *, noasync,
-      message:
-        "use 'try await acquire(until:)'; at top level: func run() async throws { … }; try await run()"
-    )
-    public func acquire(until deadline: SuspendingClock.Instant) throws(IPCError) {
-      try take(until: Deadline.at(deadline))
     }
 
     /// Takes a permit if there is one right now. Does not block.
@@ -166,28 +153,11 @@ extension SharedSemaphore {
 
     /// Takes a permit. The task is suspended until there is one; no thread is blocked.
     ///
-    /// - Throws: `IPCError` with `cancelled` when the task was cancelled before; `resourceLimit` and
-    ///   `outOfMemory` where there can be no waiting.
-    public func acquire() async throws(IPCError) {
-      try await takeSuspending(until: .max)
-    }
-
-    /// Takes a permit if there is one within a time. No thread is blocked.
-    ///
-    /// - Parameter timeout: how long to wait; zero or less tries once.
-    /// - Throws: `IPCError` with `timedOut` when there was none; otherwise as `acquire()`.
-    public func acquire(timeout: Duration) async throws(IPCError) {
+    /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
+    /// - Throws: `IPCError` with `cancelled` when the task was cancelled before; `resourceLimit`
+    ///   and `outOfMemory` where there can be no waiting; `timedOut` when there was none.
+    public func acquire(timeout: Duration? = nil) async throws(IPCError) {
       try await takeSuspending(until: Deadline.after(timeout))
-    }
-
-    /// Takes a permit if there is one before a time. No thread is blocked.
-    ///
-    /// - Parameter deadline: until when to wait; one in the past tries once.
-    /// - Throws: `IPCError` with `timedOut` when there was none; otherwise as `acquire()`.
-    public func acquire(
-      until deadline: SuspendingClock.Instant
-    ) async throws(IPCError) {
-      try await takeSuspending(until: Deadline.at(deadline))
     }
 
     private func takeSuspending(

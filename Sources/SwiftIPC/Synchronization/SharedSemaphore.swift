@@ -127,13 +127,6 @@ public final class SharedSemaphore: Sendable {
     IPCError(status: status, "semaphore")
   }
 
-  @usableFromInline static func deadline(after timeout: Duration) -> Int64 {
-    Deadline.after(timeout)
-  }
-
-  @usableFromInline static func deadline(at instant: SuspendingClock.Instant) -> Int64 {
-    Deadline.at(instant)
-  }
 }
 
 extension SharedSemaphore: NamedObject {
