@@ -22,8 +22,10 @@ let package = Package(
     .target(
       name: "CIPC",
       cSettings: [
+        // A private header is included by its path from here, floor first: "base/clock.h".
+        .headerSearchPath("."),
         .define("_GNU_SOURCE"),
-        // Fault points exist in debug builds alone; see Sources/CIPC/fault.h.
+        // Fault points exist in debug builds alone; see Sources/CIPC/base/fault.h.
         .define("CIPC_FAULTS", .when(configuration: .debug)),
       ]
     ),

@@ -2,16 +2,15 @@
 // Arbitrary bytes in arbitrary pieces, some with descriptors, through a socket into the reader;
 // what comes out is compared with a decoder that sees the whole stream at once.
 //
-//   clang -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -std=c11 -ISources/CIPC/include
-//     Fuzz/frame_fuzz.c Sources/CIPC/status.c Sources/CIPC/clock.c Sources/CIPC/frame.c
+//   make fuzz-frame SECONDS=60
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../Sources/CIPC/descriptor.h"
-#include "../Sources/CIPC/frame.h"
+#include "base/descriptor.h"
+#include "stream/frame.h"
 
 #define REQUIRE(condition) \
   do { \

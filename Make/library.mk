@@ -7,13 +7,13 @@ SOVERSION := $(if $(filter 0,$(word 1,$(version_parts))),0.$(word 2,$(version_pa
 
 # The start-up hook is for Swift programs, which get it from the package: a C program that starts
 # children of itself calls cipc_process_bootstrap().
-C_SOURCES := $(filter-out Sources/CIPC/hook.c,$(wildcard Sources/CIPC/*.c))
-C_HEADERS := $(wildcard Sources/CIPC/*.h Sources/CIPC/include/*.h Sources/CIPC/include/cipc/*.h)
+C_SOURCES := $(filter-out %/hook.c,$(wildcard Sources/CIPC/*/*.c))
+C_HEADERS := $(wildcard Sources/CIPC/*/*.h Sources/CIPC/include/cipc/*.h)
 
 CFLAGS ?= -O2 -g
 C_WARNINGS := -Wall -Wextra -Wpedantic -Wconversion
 # What every compilation of the core has; CFLAGS is the user's.
-C_FLAGS := -std=c11 -D_GNU_SOURCE -ISources/CIPC/include $(C_WARNINGS)
+C_FLAGS := -std=c11 -D_GNU_SOURCE -ISources/CIPC/include -ISources/CIPC $(C_WARNINGS)
 C_HIDDEN := -fvisibility=hidden
 
 LIB_STATIC := $(BUILD)/libcipc.a

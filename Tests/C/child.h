@@ -16,9 +16,9 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "base/futex.h"
 #include "check.h"
 #include "cipc/clock.h"
-#include "futex.h"
 
 // Long enough for any machine; reaching it is a failure.
 #define CHILD_PATIENCE INT64_C(30000000000)

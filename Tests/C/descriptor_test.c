@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // Descriptors of a hostile peer: nobody waits for their being closed, and none is opened before it
 // is wanted.
-#include "descriptor.h"
+#include "base/descriptor.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -10,9 +10,9 @@
 #include <sys/eventfd.h>
 
 #include "cipc.h"
-#include "connection.h"
 #include "descriptors.h"
 #include "lingering.h"
+#include "stream/connection.h"
 
 /// Far below the time for which a socket lingers, and far above what a busy machine takes.
 #define SOON INT64_C(10000000000)

@@ -9,8 +9,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "base/descriptor.h"
 #include "check.h"
-#include "descriptor.h"
 
 /// The number of descriptors that this process has open, once what was dropped is closed.
 static inline int open_descriptors(void) {

@@ -6,9 +6,9 @@
 #include <pthread.h>
 #include <sys/socket.h>
 
+#include "base/descriptor.h"
 #include "child.h"
 #include "cipc.h"
-#include "descriptor.h"
 
 #define FORKS 200
 

@@ -12,9 +12,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "../../Sources/CIPC/frame.h"
 #include "check.h"
 #include "descriptors.h"
+#include "stream/frame.h"
 
 static const uint64_t huge = UINT64_C(1) << 41;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "futex.h"
+#include "base/futex.h"
 
+#include "base/clock.h"
 #include "child.h"
-#include "clock.h"
 
 #define MILLISECOND INT64_C(1000000)
 

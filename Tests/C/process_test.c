@@ -11,7 +11,7 @@
 
 #include "check.h"
 #include "cipc.h"
-#include "start.h"
+#include "process/start.h"
 
 extern char **environ;
 

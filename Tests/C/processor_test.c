@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "processor.h"
+#include "base/processor.h"
 
 #include <fcntl.h>
 #include <sched.h>

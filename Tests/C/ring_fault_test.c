@@ -8,9 +8,9 @@
 
 #include "child.h"
 #include "cipc/ring.h"
-#include "layout.h"
-#include "ring.h"
-#include "wait.h"
+#include "ring/ring.h"
+#include "segment/layout.h"
+#include "wait/wait.h"
 
 #define MILLISECONDS(n) ((n)*INT64_C(1000000))
 

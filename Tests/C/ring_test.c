@@ -10,9 +10,9 @@
 #include <sys/syscall.h>
 
 #include "child.h"
-#include "ring.h"
-#include "table.h"
-#include "wait.h"
+#include "ring/ring.h"
+#include "segment/table.h"
+#include "wait/wait.h"
 
 #define MILLISECOND INT64_C(1000000)
 #define SECOND (1000 * MILLISECOND)

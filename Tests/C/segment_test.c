@@ -5,9 +5,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "base/fault.h"
 #include "child.h"
-#include "fault.h"
-#include "layout.h"
+#include "segment/layout.h"
 
 #define SECOND INT64_C(1000000000)
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW)

@@ -7,10 +7,10 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#include "base/fault.h"
 #include "child.h"
 #include "cipc/segment.h"
-#include "fault.h"
-#include "pages.h"
+#include "segment/pages.h"
 
 #define CONTESTANTS 20
 #define PAGE 4096

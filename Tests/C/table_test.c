@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "table.h"
+#include "segment/table.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -11,8 +11,8 @@
 #include "cipc/process.h"
 #include "cipc/segment.h"
 #include "cipc/wait.h"
-#include "layout.h"
-#include "wait.h"
+#include "segment/layout.h"
+#include "wait/wait.h"
 
 #define PAGE 4096u
 #define HOUR INT64_C(3600000000000)

@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <sys/time.h>
 
+#include "base/clock.h"
 #include "child.h"
-#include "clock.h"
 
 #define MILLISECOND INT64_C(1000000)
 

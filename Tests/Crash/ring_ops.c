@@ -8,8 +8,8 @@
 
 #include "cipc/ring.h"
 #include "crash.h"
-#include "ring.h"
-#include "segment.h"
+#include "ring/ring.h"
+#include "segment/segment.h"
 
 // Records are words, all of them their number: 1 and up from before, 100 and up the victim's, 200
 // and up the survivors'.

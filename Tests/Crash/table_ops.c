@@ -2,7 +2,7 @@
 // Participant tables: who was killed in the middle of anything is found and taken out, whoever it
 // was that was killed while doing so; nobody who is alive is; and nobody dead is taken out before
 // those who wait have been told.
-#include "table.h"
+#include "segment/table.h"
 
 #include <unistd.h>
 

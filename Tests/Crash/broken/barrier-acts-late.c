@@ -2,7 +2,7 @@
 // A barrier that lets all go on before the action.
 // Caught: barrier.act contended: survivor [01] went on before the action
 #define cipc_barrier_wait wait_right
-#include "barrier.c"
+#include "sync/barrier.c"
 #undef cipc_barrier_wait
 
 int cipc_barrier_wait(cipc_barrier_t *barrier, uint32_t parties, cipc_barrier_action_t action,

@@ -5,4 +5,4 @@
 
 #undef CIPC_WAIT_LOOK
 #define CIPC_WAIT_LOOK 2
-#include "barrier.c"
+#include "sync/barrier.c"

@@ -4,4 +4,4 @@
 #include "cipc/mutex.h"
 
 #define cipc_mutex_recover(mutex) CIPC_EBROKEN
-#include "barrier.c"
+#include "sync/barrier.c"

@@ -2,7 +2,7 @@
 // Bytes whose length is changed in the slot that readers use.
 // Caught: bytes.update owns: survivor without the lock: torn: .*
 #define cipc_bytes_commit commit_right
-#include "bytes.c"
+#include "data/bytes.c"
 #undef cipc_bytes_commit
 
 int cipc_bytes_commit(cipc_bytes_t *bytes, size_t capacity, const void *content, size_t length) {

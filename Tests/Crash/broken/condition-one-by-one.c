@@ -2,7 +2,7 @@
 // A condition that notifies each waiter by a commit of its own.
 // Caught: condition.notify owns: notified: 1 0 0
 #define cipc_condition_notify notify_right
-#include "condition.c"
+#include "sync/condition.c"
 #undef cipc_condition_notify
 
 int cipc_condition_notify(cipc_condition_t *condition, uint32_t slots, cipc_mutex_t *mutex,

@@ -2,7 +2,7 @@
 // A condition that frees the dead's slot before its notification has passed on.
 // Caught: condition.pass-on owns: passed on to: 0 0 0
 #define cipc_condition_step step_right
-#include "condition.c"
+#include "sync/condition.c"
 #undef cipc_condition_step
 
 int cipc_condition_step(cipc_condition_t *condition, uint32_t slots, cipc_mutex_t *mutex,

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A connection that takes half of a frame for the whole, once it has waited for room.
 // Caught: connection.send-large woken: frame 1, of 40001 bytes, was never written
-#include "frame.h"
+#include "stream/frame.h"
 
 static int step_hasty(cipc_frame_writer_t *writer, int fd, int kind) {
   int status = cipc_frame_writer_step(writer, fd, kind);
   return status == CIPC_EAGAIN && writer->sent > writer->length / 2 ? 0 : status;
 }
 #define cipc_frame_writer_step step_hasty
-#include "connection.c"
+#include "stream/connection.c"

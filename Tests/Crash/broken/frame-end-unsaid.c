@@ -4,4 +4,4 @@
 #include "cipc/status.h"
 
 #define CIPC_ETRUNCATED CIPC_EPEERCLOSED
-#include "frame.c"
+#include "stream/frame.c"

@@ -2,7 +2,7 @@
 // A reader that takes what has come of a frame for the frame.
 // Caught: frame.write-few owns: frame 1 came with 0 descriptors instead of 3
 #define cipc_frame_read read_right
-#include "frame.c"
+#include "stream/frame.c"
 #undef cipc_frame_read
 
 int cipc_frame_read(int fd, uint64_t maximum, uint8_t **bytes, size_t *length, int **descriptors,

@@ -2,7 +2,7 @@
 // A journal whose update is committed before its record says where it belongs.
 // Caught: journal.update-one owns: the update was there when .* not in the end
 #define cipc_journal_commit commit_right
-#include "journal.c"
+#include "data/journal.c"
 #undef cipc_journal_commit
 
 int cipc_journal_commit(cipc_journal_t *journal, const cipc_journal_area_t *area, size_t offset,

@@ -2,7 +2,7 @@
 // A journal whose rescuer does not repeat the copy.
 // Caught: journal.update-one owns: the update was there when .* not in the end
 #define cipc_journal_begin begin_right
-#include "journal.c"
+#include "data/journal.c"
 #undef cipc_journal_begin
 
 int cipc_journal_begin(cipc_journal_t *journal, const cipc_journal_area_t *area, size_t offset,

@@ -3,7 +3,7 @@
 // nothing to repeat.
 // Caught: journal.rescue owns: survivor: torn at word [0-9] of 6
 #define cipc_journal_begin begin_right
-#include "journal.c"
+#include "data/journal.c"
 #undef cipc_journal_begin
 
 int cipc_journal_begin(cipc_journal_t *journal, const cipc_journal_area_t *area, size_t offset,

@@ -3,7 +3,7 @@
 // finds the way.
 // Caught: ladder.go-back owns: a record of 0 bytes has number 0
 #define cipc_ladder_tidy tidy_right
-#include "ladder.c"
+#include "ring/ladder.c"
 #undef cipc_ladder_tidy
 
 void cipc_ladder_tidy(cipc_ring_t *ring) {

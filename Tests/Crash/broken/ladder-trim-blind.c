@@ -2,7 +2,7 @@
 // A ring that takes memory back without a look at what is in use.
 // Caught: ladder.grow owns: a record of 0 bytes has number 0
 #define cipc_ladder_trim trim_right
-#include "ladder.c"
+#include "ring/ladder.c"
 #undef cipc_ladder_trim
 
 void cipc_ladder_trim(cipc_ring_t *ring) {

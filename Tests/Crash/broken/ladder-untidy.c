@@ -2,7 +2,7 @@
 // A ring that thinks a rung has no memory any more before all of it is gone.
 // Caught: ladder.go-back owns: [0-9]+ blocks of memory are left, and there were [0-9]+
 #define cipc_ladder_tidy tidy_right
-#include "ladder.c"
+#include "ring/ladder.c"
 #undef cipc_ladder_tidy
 
 void cipc_ladder_tidy(cipc_ring_t *ring) {

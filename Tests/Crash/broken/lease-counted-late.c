@@ -2,7 +2,7 @@
 // A ring that counts what is handed back when it has been: killed in between, nobody looks for it.
 // Caught: lease.return owns: 0 are left
 #define cipc_ring_return return_right
-#include "lease.c"
+#include "ring/lease.c"
 #undef cipc_ring_return
 
 int cipc_ring_return(cipc_ring_t *ring, uint64_t ticket, cipc_deadline_t deadline) {

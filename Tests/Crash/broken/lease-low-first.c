@@ -2,7 +2,7 @@
 // A ring that frees an acknowledged record before it is acknowledged.
 // Caught: lease.acknowledge owns: it had not committed when it was killed, and then it had
 #define cipc_ring_acknowledge acknowledge_right
-#include "lease.c"
+#include "ring/lease.c"
 #undef cipc_ring_acknowledge
 
 int cipc_ring_acknowledge(cipc_ring_t *ring, uint64_t ticket, cipc_deadline_t deadline) {

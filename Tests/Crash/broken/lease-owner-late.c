@@ -2,7 +2,7 @@
 // A ring that leases a record first and says then to whom: killed in between, nobody has it.
 // Caught: lease.take owns: 0 are left
 #define cipc_ring_lease lease_right
-#include "lease.c"
+#include "ring/lease.c"
 #undef cipc_ring_lease
 
 int cipc_ring_lease(cipc_ring_t *ring, cipc_ring_record_t *record, cipc_deadline_t deadline) {

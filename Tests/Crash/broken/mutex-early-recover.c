@@ -9,4 +9,4 @@ static int consistent_and_forget(cipc_mutex_t *mutex) {
 }
 
 #define pthread_mutex_consistent(native) consistent_and_forget(mutex)
-#include "mutex.c"
+#include "sync/mutex.c"

@@ -2,7 +2,7 @@
 // A mutex whose waiters rely on being woken. A waiter that is killed just after it was woken, with
 // a third in possession by then, takes the wake-up with it.
 // Caught: mutex.lock overtaken: survivor [01]: lock: the deadline passed
-#include "clock.h"
+#include "base/clock.h"
 
 #define cipc_clock_slice(deadline) (deadline)
-#include "mutex.c"
+#include "sync/mutex.c"

@@ -2,7 +2,7 @@
 // An object that has its name before its contents.
 // Caught: object.make-cell owns: the name is there and the value is 0: done
 #define cipc_object_make make_right
-#include "object.c"
+#include "segment/object.c"
 #undef cipc_object_make
 
 int cipc_object_make(cipc_segment_t **segment, const char *name, const cipc_object_t *object) {

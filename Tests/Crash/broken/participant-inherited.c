@@ -4,4 +4,4 @@
 #include <sys/mman.h>
 
 #define madvise(address, length, advice) (0)
-#include "participant.c"
+#include "base/participant.c"

@@ -2,7 +2,7 @@
 // A region whose objects are found before they are prepared.
 // Caught: region.allocate owns: survivor: wanted is not whole: word 0 is 0
 #define cipc_region_allocate allocate_right
-#include "region.c"
+#include "data/region.c"
 #undef cipc_region_allocate
 
 int cipc_region_allocate(cipc_region_t *region, size_t size, const cipc_region_object_t *object,

@@ -2,7 +2,7 @@
 // A region that looks for a name before it takes the lock, and not again behind it.
 // Caught: region.allocate owns: there are 5 objects
 #define cipc_region_allocate allocate_right
-#include "region.c"
+#include "data/region.c"
 #undef cipc_region_allocate
 
 int cipc_region_allocate(cipc_region_t *region, size_t size, const cipc_region_object_t *object,

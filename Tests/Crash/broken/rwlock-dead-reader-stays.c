@@ -4,4 +4,4 @@
 #include "cipc/participant.h"
 
 #define cipc_participant_check(participant) ((participant) == CIPC_PARTICIPANT_NOBODY)
-#include "rwlock.c"
+#include "sync/rwlock.c"

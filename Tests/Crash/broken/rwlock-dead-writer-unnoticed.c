@@ -4,4 +4,4 @@
 #include "cipc/mutex.h"
 
 #define cipc_mutex_trylock(mutex) ((mutex) != NULL ? CIPC_EBUSY : CIPC_EINVAL)
-#include "rwlock.c"
+#include "sync/rwlock.c"

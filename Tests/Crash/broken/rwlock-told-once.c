@@ -10,4 +10,4 @@ static inline uint32_t open_and_forget(uint32_t *word, uint32_t kept) {
 }
 
 #define __atomic_fetch_and(word, kept, order) open_and_forget(word, kept)
-#include "rwlock.c"
+#include "sync/rwlock.c"

@@ -10,4 +10,4 @@ static inline int recover_and_tell(uint32_t *state, cipc_mutex_t *mutex) {
 }
 
 #define cipc_mutex_recover(mutex) recover_and_tell(&lock->state, mutex)
-#include "rwlock.c"
+#include "sync/rwlock.c"

@@ -2,7 +2,7 @@
 // A segment that is made under its name: as shm_open(3) alone would have it.
 // Caught: segment.open-or-create owns: the name is there .* size: too short
 #define cipc_segment_open_or_create open_or_create_right
-#include "segment.c"
+#include "segment/segment.c"
 #undef cipc_segment_open_or_create
 
 int cipc_segment_open_or_create(cipc_segment_t **segment, const char *name, size_t size,

@@ -2,7 +2,7 @@
 // A creator that has seen no name and takes it, whoever has it by then.
 // Caught: segment.create-overtaken owns: open or create: .* \(1\) instead of 0
 #define cipc_segment_open_or_create open_or_create_right
-#include "segment.c"
+#include "segment/segment.c"
 #undef cipc_segment_open_or_create
 
 int cipc_segment_open_or_create(cipc_segment_t **segment, const char *name, size_t size,

@@ -2,7 +2,7 @@
 // A segment that is found before it is ready.
 // Caught: segment.create-named owns: the name is there .* its creator did not finish it
 #define cipc_segment_publish publish_right
-#include "segment.c"
+#include "segment/segment.c"
 #undef cipc_segment_publish
 
 int cipc_segment_publish(cipc_segment_t *segment, const char *name) {

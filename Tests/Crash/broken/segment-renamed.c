@@ -2,7 +2,7 @@
 // A segment that has another name first, which stays when its creator is killed.
 // Caught: segment.create-named owns: cipc-crash-[0-9]+.draft is left in /dev/shm
 #define cipc_segment_publish publish_right
-#include "segment.c"
+#include "segment/segment.c"
 #undef cipc_segment_publish
 
 int cipc_segment_publish(cipc_segment_t *segment, const char *name) {

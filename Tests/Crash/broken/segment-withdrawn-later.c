@@ -2,7 +2,7 @@
 // A name that goes by way of another, which stays when its creator is killed.
 // Caught: segment.withdraw owns: cipc-crash-[0-9]+.gone is left in /dev/shm
 #define cipc_segment_withdraw withdraw_right
-#include "segment.c"
+#include "segment/segment.c"
 #undef cipc_segment_withdraw
 
 int cipc_segment_withdraw(const cipc_segment_claim_t *claim) {

@@ -4,4 +4,4 @@
 #include "cipc/participant.h"
 
 #define cipc_participant_check(participant) ((void)(participant), 0)
-#include "semaphore.c"
+#include "sync/semaphore.c"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A semaphore whose waiters rely on being woken. A holder that is killed wakes nobody.
 // Caught: semaphore.acquire owns: survivor [01]: acquire: the deadline passed
+#include "base/futex.h"
 #include "cipc/wait.h"
-#include "futex.h"
 
 #define cipc_wait_sleep(wait, deadline) \
   cipc_futex_wait_until((wait)->word, (wait)->expected, (deadline))
-#include "semaphore.c"
+#include "sync/semaphore.c"

@@ -2,7 +2,7 @@
 // A fork server whose next child still dies with it when it has its request.
 // Caught: start.server parent: another child ended with -9
 #include "cipc/frame.h"
-#include "start.h"
+#include "process/start.h"
 
 #define cipc_lifeline_disarm(reader) ((void)(reader))
-#include "server.c"
+#include "process/server.c"

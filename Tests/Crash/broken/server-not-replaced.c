@@ -2,7 +2,7 @@
 // A caller that gives up when it finds the fork server dead.
 // Caught: start.server server: start 0 failed: CIPC_ECLOSED
 #include "cipc/frame.h"
-#include "start.h"
+#include "process/start.h"
 
 static int finish_otherwise(cipc_start_t *start, int status, cipc_process_t **process,
                             int *connection) {
@@ -11,4 +11,4 @@ static int finish_otherwise(cipc_start_t *start, int status, cipc_process_t **pr
 }
 
 #define cipc_start_finish finish_otherwise
-#include "server.c"
+#include "process/server.c"

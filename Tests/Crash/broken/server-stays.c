@@ -2,7 +2,7 @@
 // A fork server that neither is a daemon nor ends with its socket.
 // Caught: start.server parent: the server does not end .*
 #include "cipc/frame.h"
-#include "start.h"
+#include "process/start.h"
 
 #include <unistd.h>
 
@@ -22,4 +22,4 @@ static int read_for_ever(int socket, uint64_t maximum, uint8_t **bytes, size_t *
 
 #define cipc_process_spawn spawn_no_daemon
 #define cipc_frame_read read_for_ever
-#include "server.c"
+#include "process/server.c"

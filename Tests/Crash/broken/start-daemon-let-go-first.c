@@ -11,7 +11,7 @@ static ssize_t sent_already(int socket, const void *bytes, size_t size, int flag
 
 #define send sent_already
 #define cipc_start_adopt adopt_right
-#include "start.c"
+#include "process/start.c"
 #undef cipc_start_adopt
 #undef send
 

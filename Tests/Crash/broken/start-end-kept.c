@@ -3,7 +3,7 @@
 // parent never sees.
 // Caught: start.spawn child: the parent does not end .*
 #define cipc_start_finish finish_right
-#include "start.c"
+#include "process/start.c"
 #undef cipc_start_finish
 
 int cipc_start_finish(cipc_start_t *start, int status, cipc_process_t **process, int *connection) {

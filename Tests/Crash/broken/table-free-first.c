@@ -3,7 +3,7 @@
 // leaves nothing that would tell another to wake them.
 // Caught: table.bury owns: the dead one was taken out and nobody who waits has been told
 #define cipc_table_bury_dead bury_dead_right
-#include "table.c"
+#include "segment/table.c"
 #undef cipc_table_bury_dead
 
 bool cipc_table_bury_dead(cipc_table_t *table) {

@@ -3,7 +3,7 @@
 // is never found.
 // Caught: table.join owns: the victim is still in the table
 #define cipc_table_join join_right
-#include "table.c"
+#include "segment/table.c"
 #undef cipc_table_join
 
 void cipc_table_join(cipc_table_t *table) {

@@ -4,4 +4,4 @@
 #include "cipc/participant.h"
 
 #define cipc_participant_check(participant) (CIPC_PARTICIPANT_DEAD)
-#include "table.c"
+#include "segment/table.c"
