@@ -17,7 +17,7 @@ test: require-tests ## all tests: C, Swift, Python ends, consumers
 	  test-authentication
 
 .PHONY: test-scripts
-test-scripts: ## the scripts that count tests and name what is missing
+test-scripts: ## the scripts that count tests, name what is missing and check the floors of the core
 	@Tests/Scripts/run
 
 .PHONY: test-version
