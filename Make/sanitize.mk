@@ -45,7 +45,7 @@ sanitize-swift-thread: require-swift require-python
 	@POOL_KILLS=$(SANITIZED_KILLS) TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/races.supp \
 	  Scripts/swift-tests --sanitize=thread --scratch-path .build-tsan
 
-# libFuzzer. `make fuzz SECONDS=n` gives each fuzzer n seconds, from Fuzz/corpus/NAME and what
+# libFuzzer. `make fuzz SECONDS=n` gives each fuzzer n seconds, from Tests/Fuzz/corpus/NAME and what
 # earlier runs found (build/fuzz/NAME.corpus). An input that fails is left in build/fuzz.
 SECONDS ?= 60
 FUZZ := $(BUILD)/fuzz
@@ -56,14 +56,14 @@ $(FUZZ)/core/%.o: Sources/CIPC/%.c $(C_HEADERS)
 	@mkdir -p $(@D)
 	$(Q)$(SANITIZE_CC) $(C_TEST_FLAGS) $(ASAN_FLAGS) -fsanitize=fuzzer-no-link -O2 -c $< -o $@
 
-$(FUZZ)/frame: Fuzz/frame_fuzz.c $(C_HEADERS) $(FUZZ_C_OBJECTS)
+$(FUZZ)/frame: Tests/Fuzz/frame_fuzz.c $(C_HEADERS) $(FUZZ_C_OBJECTS)
 	$(Q)$(SANITIZE_CC) $(C_TEST_FLAGS) $(ASAN_FLAGS) -fsanitize=fuzzer -O2 $(SANITIZE_LINK) \
 	  $(filter %.c %.o,$^) -pthread -o $@
 
 # The fuzzers in Swift and the library as one module, so that all is instrumented, once: the name of
 # the program says which fuzzer it is.
 FUZZERS_IN_SWIFT := $(FUZZ)/message $(FUZZ)/handshake
-$(FUZZ)/swift: $(wildcard Fuzz/*.swift) $(SWIFT_SOURCES) $(C_HEADERS) $(FUZZ_C_OBJECTS)
+$(FUZZ)/swift: $(wildcard Tests/Fuzz/*.swift) $(SWIFT_SOURCES) $(C_HEADERS) $(FUZZ_C_OBJECTS)
 	$(Q)swiftc -O -g -j $(shell nproc) -sanitize=fuzzer,address -parse-as-library -swift-version 6 \
 	  -package-name swift_ipc -module-name Fuzzers -strict-memory-safety \
 	  -enable-upcoming-feature ExistentialAny -enable-upcoming-feature MemberImportVisibility \
