@@ -1,9 +1,14 @@
-# Warnings as errors, and the formatters.
+# Warnings as errors, what the tree says of itself, and the formatters.
 
-.PHONY: strict
-strict: require-cc require-python ## every C source under every compiler here, warnings as errors; no arrow between floors goes up
+.PHONY: strict strict-c strict-layers strict-documents
+strict: require-cc require-python ## every C source under every compiler here, warnings as errors; no arrow between floors goes up; the documents
+	@Scripts/sections strict-c strict-layers strict-documents
+strict-c: require-cc
 	@CC="$(CC)" CXX="$(CXX)" CLANG="$(TOOLCHAIN_CLANG)" Scripts/check-strict
+strict-layers: require-python
 	@Scripts/check-layers
+strict-documents: require-python
+	@Scripts/check-documents
 
 .PHONY: lint
 lint: require-swift ## swift-format, and clang-format where it is installed
