@@ -10,6 +10,10 @@ strict-layers: require-python
 strict-documents: require-python
 	@Scripts/check-documents
 
+.PHONY: api
+api: require-swift require-python ## write the listing of the public Swift API, Documentation/API.txt
+	@Scripts/list-api
+
 .PHONY: lint
 lint: require-swift ## swift-format, and clang-format where it is installed
 	@Scripts/format --lint
