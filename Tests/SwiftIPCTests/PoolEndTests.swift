@@ -244,7 +244,7 @@ import Testing
     let small: [UInt8] = [1, 0, 0, 0, 0, 0, 0, 0]
     let numbers: [[UInt8]] = [largest, [254] + largest.dropFirst(), [0] + small.dropFirst(), small]
     var records: [[UInt8]] = [[], [5], [255], [0], [0, 3], [1]]
-    // Parcels that were never sent, of all lengths; results in the room that was not given.
+    // Shared buffers that were never sent, of all lengths; results in a slot that was not given.
     for number in numbers {
       records.append([2, 0, 0, 0, 0] + number)
       records.append([2, 255, 255, 255, 255] + number)
@@ -272,8 +272,8 @@ import Testing
 private enum PoolEndWork {
   /// In a worker: puts a record into its ring.
   static func put(_ record: [UInt8]) {
-    WorkerMain.openPort.withLock { port in
-      _ = unsafe port?.put(record.count) { unsafe $0.copyBytes(from: record) }
+    WorkerMain.openChannel.withLock { channel in
+      _ = unsafe channel?.put(record.count) { unsafe $0.copyBytes(from: record) }
     }
   }
 

@@ -213,6 +213,27 @@ extension PoolFunction {
     #expect(try results[1].get() == 11)
   }
 
+  /// The results before it may be in the worker's slot, where they are reported with the rest of the chunk.
+  @Test func aTimeoutIsThatOfTheElementThatTheWorkerIsIn() throws {
+    let trial = Trial(workers: 1)
+    let job = try trial.job(4, chunkSize: 4, .init(timeout: .nanoseconds(1)))
+    trial.engine.activities[1] = WorkerActivity(begun: 3, begunAt: 1)
+    trial.step()
+    #expect(trial.engine.killed == [1])
+    trial.engine.results(1, [10, 11])
+    trial.engine.dies(1, begun: 3)
+    trial.step()
+    trial.engine.ready(2)
+    trial.step()
+    #expect(trial.engine.runs(2) == [[3]])
+    trial.engine.results(2, [13])
+    trial.step()
+    let results = job.results()
+    #expect(try [0, 1, 3].map { try results[$0].get() } == [10, 11, 13])
+    let error = #expect(throws: IPCError.self) { try results[2].get() }
+    #expect(error?.code == .timedOut)
+  }
+
   @Test func aTaskThatIsNotBegunDoesNotTimeOutAtOnce() throws {
     let trial = Trial(workers: 1)
     _ = try trial.job(1, .init(timeout: .nanoseconds(1)))
@@ -408,7 +429,7 @@ extension PoolFunction {
       let job = ListJob<Int>(function, .init(), ListInputs([1]), chunkSize: nil)
       try trial.core.add(job)
       trial.step()
-      #expect(trial.engine.orders[1]?.count { $0.kind == .define } == Int(identity))
+      #expect(trial.engine.definitions(1) == Int(identity))
       trial.engine.results(1, [1])
       trial.step()
       #expect(try job.values() == [1])
@@ -665,19 +686,38 @@ extension PoolFunction {
       [
         [], [99], [3], [3, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255],
         [4, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 7], [2, 255, 0, 0, 0, 0, 0, 0, 0, 65],
-        [3, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0],
+        [3, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0],
+        [3, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 7],
       ]
     ))
-  func nonsenseFromAWorkerEndsIt(_ bytes: [UInt8]) throws {
+  func aFrameOfNonsenseIsNoReport(_ bytes: [UInt8]) {
+    let error = #expect(throws: IPCError.self) {
+      try unsafe bytes.withUnsafeBytes { bytes in
+        var reader = unsafe FrameReader(bytes)
+        _ = try WorkerReport(&reader, nil, from: "fake-1")
+      }
+    }
+    #expect(error?.code == .malformedMessage)
+  }
+
+  /// Results of elements that the worker does not have, and values of another size.
+  @Test(arguments: [(1, 7), (1, 9), (2, 16), (0, 0), (Int(UInt32.max), 8)])
+  func aReportThatCannotBeEndsTheWorker(_ count: Int, _ size: Int) throws {
     let trial = Trial(workers: 1)
     let job = try trial.job(1)
-    trial.engine.happenings.append(.frame(1, bytes))
+    let bytes = UnsafeRawBufferPointer(.allocate(byteCount: size, alignment: 8))
+    defer { unsafe bytes.deallocate() }
+    trial.engine.reports(unsafe .values(bytes, count: count, nanoseconds: 0), 1)
     trial.step()
     #expect(trial.engine.killed == [1])
     // Whatever it was, the job comes to an end.
     trial.engine.dies(1, begun: 1)
     trial.step()
     #expect(job.isOver)
+    let idle = Trial(workers: 1)
+    idle.engine.results(1, [1])
+    idle.step()
+    #expect(idle.engine.killed == [1])
   }
 
   @Test func aStreamOfAPoolThatHasFailedEnds() throws {

@@ -128,7 +128,7 @@ extension PoolCore {
     var progress = withScheduler { $0.progress(now) }
     for place in progress.workers.indices {
       let worker = progress.workers[place]
-      progress.workers[place].pid = engine.process(of: worker.number)
+      engine.complete(&progress.workers[place])
       if measured { progress.workers[place].memory = engine.memoryUse(of: worker.number) }
       guard let time = worker.timeInTask else { continue }
       // Where its tasks are timed, what it says itself is exact.

@@ -9,7 +9,6 @@
   private(set) var owner: AnyObject?
   private(set) var count = 0
   var attachments: DescriptorOutbox?
-  var run: (count: Int, stride: Int)?
 
   init(capacity: Int = 4096) {
     self.capacity = capacity
@@ -22,16 +21,10 @@
     unsafe UnsafeRawBufferPointer(start: base, count: count)
   }
 
-  var frame: OutgoingFrame {
-    unsafe OutgoingFrame(
-      bytes: bytes, attachments: attachments, run: run, parcel: owner as? OutgoingParcels.Parcel)
-  }
-
   /// Begins another frame.
   func clear() {
     count = 0
     attachments = nil
-    run = nil
     // One large frame does not keep its memory for ever.
     if capacity > 1 << 20 || owner != nil {
       if owner == nil { unsafe base.deallocate() }
@@ -49,11 +42,6 @@
     unsafe base = start
     capacity = memory.count
     self.owner = owner
-  }
-
-  /// All but the first byte, which is the channel's.
-  var frameBytes: UnsafeRawBufferPointer {
-    unsafe UnsafeRawBufferPointer(rebasing: bytes.dropFirst())
   }
 
   func truncate(to count: Int) { self.count = min(count, self.count) }

@@ -3,16 +3,12 @@ import Synchronization
 
 @testable import SwiftIPC
 
-/// Workers that exist in a test alone: it says what they do, one thing after the other.
+/// An engine whose workers exist in a test alone: the test says what they do, one thing after the other.
 final class FakeEngine: WorkerEngine, @unchecked Sendable {
-  struct Order {
-    var kind: WorkerOrder
-    var function: UInt32 = 0
-    var elements: [Int] = []
-  }
-  enum Happening {
-    case frame(Int, [UInt8])
-    case end(Int, ExitStatus, begun: UInt64)
+  enum Order {
+    case define(UInt32)
+    case run([Int])
+    case stop
   }
 
   private(set) var started: [Int] = []
@@ -20,7 +16,8 @@ final class FakeEngine: WorkerEngine, @unchecked Sendable {
   private(set) var indices: [Int] = []
   private(set) var killed: [Int] = []
   private(set) var orders: [Int: [Order]] = [:]
-  var happenings: [Happening] = []
+  /// What the next wait reports.
+  private var reports: [(any WorkerReceiver) -> Void] = []
   var activities: [Int: WorkerActivity] = [:]
   var startError: IPCError?
   /// The deadlines of the waits.
@@ -33,42 +30,28 @@ final class FakeEngine: WorkerEngine, @unchecked Sendable {
     orders[worker] = []
   }
 
-  func memory(for worker: Int, _ size: Int) -> OutgoingParcels.Parcel? { nil }
-
-  func send(_ frame: OutgoingFrame, to worker: Int) {
-    var reader = unsafe FrameReader(frame.bytes)
-    guard let byte = try? reader.integer(UInt8.self), let kind = WorkerOrder(rawValue: byte) else {
-      fatalError("no order")
+  func send(_ order: WorkerOrder, to worker: Int) {
+    switch order {
+    case .define(let function): orders[worker, default: []].append(.define(function.name))
+    case .stop: orders[worker, default: []].append(.stop)
+    case .run(let job, let elements):
+      let frame = FrameBuffer()
+      job.write(elements, to: frame)
+      var reader = unsafe FrameReader(frame.bytes)
+      orders[worker, default: []].append(
+        .run(elements.map { _ in (try? reader.integer(Int.self)) ?? -1 }))
     }
-    var order = Order(kind: kind)
-    if kind == .run {
-      order.function = (try? reader.integer(UInt32.self)) ?? 0
-      let count = (try? reader.integer(UInt32.self)) ?? 0
-      _ = try? reader.integer(UInt8.self)
-      for _ in 0..<count { order.elements.append((try? reader.integer(Int.self)) ?? -1) }
-    }
-    orders[worker, default: []].append(order)
   }
 
   func kill(_ worker: Int) { killed.append(worker) }
 
   func activity(of worker: Int) -> WorkerActivity { activities[worker] ?? WorkerActivity() }
 
-  func wait(until deadline: Int64, telling receiver: any WorkerReceiver) {
+  func wait(until deadline: Int64, reportingTo receiver: any WorkerReceiver) {
     deadlines.append(deadline)
-    let all = happenings
-    happenings = []
-    for happening in all {
-      switch happening {
-      case .frame(let worker, let bytes):
-        unsafe bytes.withUnsafeBytes { bytes in
-          receiver.received(unsafe IncomingFrame(bytes: bytes), from: worker)
-        }
-      case .end(let worker, let status, let begun):
-        receiver.ended(
-          worker, WorkerEnd(name: "fake-\(worker)", status: status), WorkerActivity(begun: begun))
-      }
-    }
+    let all = reports
+    reports = []
+    for report in all { report(receiver) }
   }
 
   func interrupt() {}
@@ -79,38 +62,50 @@ final class FakeEngine: WorkerEngine, @unchecked Sendable {
 
   // MARK: What workers do
 
-  func ready(_ worker: Int) { happenings.append(.frame(worker, [WorkerReport.ready.rawValue])) }
-
-  func fails(_ worker: Int, _ text: String) {
-    let frame = FrameBuffer()
-    frame.append(WorkerReport.initializerFailed.rawValue)
-    frame.append(counted: text)
-    happenings.append(.frame(worker, unsafe Array(frame.bytes)))
+  /// A worker reports this.
+  func reports(_ report: WorkerReport, _ worker: Int) {
+    reports.append { receiver in receiver.received(report, from: worker) }
   }
 
-  /// A worker returns results, of a chunk that has taken so long.
+  func ready(_ worker: Int) { reports(.ready, worker) }
+
+  func fails(_ worker: Int, _ text: String) { reports(.initializerFailed(text), worker) }
+
+  /// A worker returns results, of a run that has taken so long.
   func results(_ worker: Int, _ values: [Int], nanoseconds: UInt64 = 1000) {
-    let frame = FrameBuffer()
-    frame.append(WorkerReport.results.rawValue)
-    frame.append(nanoseconds)
-    frame.append(UInt32(values.count))
-    for value in values {
-      frame.append(ResultKind.value.rawValue)
-      frame.append(UInt64(8))
-      frame.append(value)
+    for (place, value) in values.enumerated() {
+      // As of a worker that says only at the end how long it took.
+      let time = place == values.count - 1 ? nanoseconds : 0
+      reports.append { receiver in
+        unsafe withUnsafeBytes(of: value) { bytes in
+          receiver.received(
+            unsafe .result(.value(IncomingElement(bytes: bytes, inbox: nil)), nanoseconds: time),
+            from: worker)
+        }
+      }
     }
-    happenings.append(.frame(worker, unsafe Array(frame.bytes)))
   }
 
   func dies(_ worker: Int, _ status: ExitStatus = .signalled(9), begun: UInt64) {
-    happenings.append(.end(worker, status, begun: begun))
+    reports(
+      .ended(
+        WorkerEnd(name: "fake-\(worker)", status: status), WorkerActivity(begun: begun)), worker)
   }
 
   /// What a worker was told to run that was not looked at yet.
   func runs(_ worker: Int) -> [[Int]] {
     defer { orders[worker] = [] }
-    return (orders[worker] ?? []).filter { $0.kind == .run }.map(\.elements)
+    return (orders[worker] ?? []).compactMap { order in
+      if case .run(let elements) = order { elements } else { nil }
+    }
   }
 
-  func wasStopped(_ worker: Int) -> Bool { orders[worker]?.contains { $0.kind == .stop } ?? false }
+  /// How many functions a worker was told.
+  func definitions(_ worker: Int) -> Int {
+    orders[worker]?.count { if case .define = $0 { true } else { false } } ?? 0
+  }
+
+  func wasStopped(_ worker: Int) -> Bool {
+    orders[worker]?.contains { if case .stop = $0 { true } else { false } } ?? false
+  }
 }

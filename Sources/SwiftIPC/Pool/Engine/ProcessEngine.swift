@@ -4,9 +4,9 @@ internal import Synchronization
 
 /// Workers that are daemon children of this process.
 ///
-/// Frames go through two rings for each worker. Whoever waits looks at all of the rings, for up to
+/// Frames go through two rings for each worker. The waiting thread looks at all of the rings, for up to
 /// 50 µs where that has been worth it; then it sleeps on the workers' sockets and pidfds, having said so
-/// in their desks, and the worker that puts a record next wakes it by a frame without bytes.
+/// in their status pages, and the worker that puts a record next wakes it by a frame without bytes.
 final class ProcessEngine: WorkerEngine, @unchecked Sendable {
   struct Settings: Sendable {
     var name: String
@@ -19,17 +19,20 @@ final class ProcessEngine: WorkerEngine, @unchecked Sendable {
   }
 
   private let settings: Settings
-  private let links = Guarded<[WorkerLink]>([])
-  /// Wakes whoever sleeps, when a thread of this process wants it to.
-  private let bell: Bell
+  private let channels = Guarded<[PoolChannelEnd]>([])
+  /// Wakes the waiting thread, when another thread of this process has something for it.
+  private let waker: Waker
+
+  // The sending thread's.
+  private let frame = FrameBuffer()
 
   // The waiting thread's.
   private var looks = 0
-  private var patience = Patience()
+  private var backoff = Backoff()
 
   init(_ settings: Settings) throws(IPCError) {
     self.settings = settings
-    bell = try Bell()
+    waker = try Waker()
   }
 
   func start(_ worker: Int, index: Int) throws(IPCError) {
@@ -40,146 +43,172 @@ final class ProcessEngine: WorkerEngine, @unchecked Sendable {
     }
     let setting = WorkerSetting(
       index: index, hasInitializer: settings.initializer != nil, isRelayed: settings.isRelayed)
-    let link = try WorkerLink(worker, setting, options, settings.initializer)
-    links.withLock { $0.append(link) }
-    bell.ring()
+    let channel = try PoolChannelEnd(worker, setting, options, settings.initializer)
+    channels.withLock { $0.append(channel) }
+    waker.wake()
   }
 
   /// The numbers of the processes; for tests.
-  var processes: [Int32] { links.withLock { links in links.map(\.child.pid) } }
+  var processes: [Int32] { channels.withLock { channels in channels.map(\.child.pid) } }
 
-  private func link(_ worker: Int) -> WorkerLink? {
-    links.withLock { links in links.first { $0.number == worker } }
+  private func channel(_ worker: Int) -> PoolChannelEnd? {
+    channels.withLock { channels in channels.first { $0.number == worker } }
   }
 
-  func memory(for worker: Int, _ size: Int) -> OutgoingParcels.Parcel? {
-    size > WorkerRing.longest ? link(worker)?.parcel(size) : nil
+  func send(_ order: WorkerOrder, to worker: Int) {
+    guard let channel = channel(worker) else { return }
+    let isOut: Bool
+    switch order {
+    case .define(let function):
+      frame.begin(.define)
+      frame.append(function.name)
+      frame.append(function.definition)
+      isOut = channel.send(frame)
+    case .run(let job, let elements):
+      frame.beginRun(job, count: elements.count)
+      let size = job.sizeHint(elements)
+      if size > WorkerRing.longest, let buffer = channel.takeBuffer(size + frame.count) {
+        unsafe frame.move(into: buffer.bytes, owner: buffer)
+      }
+      job.write(elements, to: frame)
+      // A single result is as well sent by itself.
+      let stride = elements.count > 1 ? job.resultSize ?? 0 : 0
+      isOut = channel.send(frame, run: (elements.count, stride))
+      frame.attachments?.sent()
+    case .stop:
+      frame.begin(.stop)
+      isOut = channel.send(frame, isLast: true)
+    }
+    // Memory that is shared, or large, is not kept.
+    frame.clear()
+    // The waiting thread pushes on what did not go out.
+    if !isOut { waker.wake() }
   }
 
-  func send(_ frame: OutgoingFrame, to worker: Int) {
-    // What did not go out is for whoever waits to push on.
-    if let link = link(worker), !link.send(frame) { bell.ring() }
+  func kill(_ worker: Int) { channel(worker)?.kill() }
+
+  func activity(of worker: Int) -> WorkerActivity {
+    channel(worker)?.activity ?? WorkerActivity()
   }
 
-  func kill(_ worker: Int) { link(worker)?.kill() }
-
-  func activity(of worker: Int) -> WorkerActivity { link(worker)?.activity ?? WorkerActivity() }
-
-  func process(of worker: Int) -> Int32? { link(worker)?.child.pid }
+  func complete(_ progress: inout PoolProgress.Worker) {
+    progress.pid = channel(progress.number)?.child.pid
+  }
 
   func memoryUse(of worker: Int) -> Int? {
-    guard let link = link(worker), let size = ProcessMemory.own(of: link.child.pid),
+    guard let channel = channel(worker), let size = ProcessMemory.own(of: channel.child.pid),
       // Else the number may be another process's by now.
-      link.child.exitStatus == nil
+      channel.child.exitStatus == nil
     else { return nil }
     return size
   }
 
-  func interrupt() { bell.ring() }
+  func interrupt() { waker.wake() }
 
   // MARK: - Waiting
 
-  func wait(until deadline: Int64, telling receiver: any WorkerReceiver) {
-    let links = links.withLock { $0 }
+  func wait(until deadline: Int64, reportingTo receiver: any WorkerReceiver) {
+    let channels = channels.withLock { $0 }
     looks &+= 1
-    for link in links { link.flush() }
-    // Whether somebody has died costs a system call for each: that is asked before sleeping, and now
+    for channel in channels { channel.flush() }
+    // Whether a worker has died costs a system call for each: that is asked before sleeping, and now
     // and then where there is no sleep.
-    if looks & 255 == 0 && tellAll(links, receiver) { return }
-    if tell(links, receiver) || bell.hasRung { return bell.hear() }
+    if looks & 255 == 0 && reportAll(channels, receiver) { return }
+    if report(channels, receiver) || waker.wasCalled { return waker.reset() }
     if cipc_clock_now() >= deadline {
-      _ = tellAll(links, receiver)
+      _ = reportAll(channels, receiver)
       return
     }
-    if patience.spin(until: deadline, { tell(links, receiver) || bell.hasRung }) {
-      return bell.hear()
+    if backoff.spin(until: deadline, { report(channels, receiver) || waker.wasCalled }) {
+      return waker.reset()
     }
-    sleep(links, until: deadline, receiver)
+    sleep(channels, until: deadline, receiver)
   }
 
   private func sleep(
-    _ links: [WorkerLink], until deadline: Int64, _ receiver: any WorkerReceiver
+    _ channels: [PoolChannelEnd], until deadline: Int64, _ receiver: any WorkerReceiver
   ) {
-    for link in links { link.setAsleep(true) }
-    bell.setAsleep(true)
+    for channel in channels { channel.setAsleep(true) }
+    waker.setAsleep(true)
     defer {
-      bell.setAsleep(false)
-      for link in links { link.setAsleep(false) }
+      waker.setAsleep(false)
+      for channel in channels { channel.setAsleep(false) }
     }
     // Behind the flags: what comes from here on wakes.
-    if tellAll(links, receiver) || bell.hasRung { return bell.hear() }
+    if reportAll(channels, receiver) || waker.wasCalled { return waker.reset() }
     while true {
       var interests = [
-        cipc_waiter_interest_t(fd: bell.descriptor, directions: CIPC_WAITER_READABLE)
+        cipc_waiter_interest_t(fd: waker.descriptor, directions: CIPC_WAITER_READABLE)
       ]
-      for link in links {
-        if !link.isBroken {
+      for channel in channels {
+        if !channel.isBroken {
           interests.append(
             cipc_waiter_interest_t(
-              fd: link.descriptor,
-              directions: CIPC_WAITER_READABLE | (link.isBehind ? CIPC_WAITER_WRITABLE : 0)))
+              fd: channel.descriptor,
+              directions: CIPC_WAITER_READABLE | (channel.isBehind ? CIPC_WAITER_WRITABLE : 0)))
         }
-        for descriptor in link.printed.descriptors {
+        for descriptor in channel.printed.descriptors {
           interests.append(
             cipc_waiter_interest_t(fd: descriptor, directions: CIPC_WAITER_READABLE))
         }
         // Asked for anew each time: it changes when the fork server dies.
         interests.append(
           cipc_waiter_interest_t(
-            fd: link.child.child.descriptor, directions: CIPC_WAITER_READABLE))
+            fd: channel.child.child.descriptor, directions: CIPC_WAITER_READABLE))
       }
       let status = unsafe cipc_waiter_poll(interests, interests.count, deadline)
-      // Drained before the look at `hasRung`: a ring sets that first and writes its byte behind it.
-      bell.drain()
-      for link in links { link.receiveOnSocket() }
-      let hasTold = tellAll(links, receiver)
-      if bell.hasRung || hasTold || status == CIPC_ETIMEDOUT.rawValue { return bell.hear() }
-      // A bell that came late, or a descriptor that went in between: the next wait looks again.
+      // Drained before the look at `wasCalled`: a call sets that first and writes its byte behind it.
+      waker.drain()
+      for channel in channels { channel.receiveOnSocket() }
+      let hasReported = reportAll(channels, receiver)
+      if waker.wasCalled || hasReported || status == CIPC_ETIMEDOUT.rawValue {
+        return waker.reset()
+      }
+      // A byte that came late, or a descriptor that was closed in between: the next wait looks again.
       if status < 0 || cipc_clock_now() >= deadline { return }
-      for link in links { link.setAsleep(true) }
-      if tell(links, receiver) { return bell.hear() }
+      for channel in channels { channel.setAsleep(true) }
+      if report(channels, receiver) { return waker.reset() }
     }
   }
 
-  /// Tells all that has arrived through the rings.
+  /// Reports all that has arrived through the rings.
   ///
   /// - Returns: whether that was anything.
-  private func tell(_ links: [WorkerLink], _ receiver: any WorkerReceiver) -> Bool {
-    var hasTold = false
-    for link in links where link.receive(receiver) { hasTold = true }
-    return hasTold
+  private func report(_ channels: [PoolChannelEnd], _ receiver: any WorkerReceiver) -> Bool {
+    var hasReported = false
+    for channel in channels where channel.receive(receiver) { hasReported = true }
+    return hasReported
   }
 
-  /// Tells also who has ended.
-  private func tellAll(_ links: [WorkerLink], _ receiver: any WorkerReceiver) -> Bool {
-    var hasTold = false
-    for link in links {
+  /// Reports also which workers have ended.
+  private func reportAll(_ channels: [PoolChannelEnd], _ receiver: any WorkerReceiver) -> Bool {
+    var hasReported = false
+    for channel in channels {
       // In this order: what an ended worker had sent can be read by now.
-      let status = link.child.exitStatus
-      link.flush()
-      if link.receive(receiver) { hasTold = true }
-      link.printed.read { line in receiver.wrote(link.number, line) }
-      if link.mustEnd && status == nil { link.kill() }
+      let status = channel.child.exitStatus
+      channel.flush()
+      if channel.receive(receiver) { hasReported = true }
+      channel.printed.read { line in receiver.received(.wrote(line), from: channel.number) }
+      if channel.mustEnd && status == nil { channel.kill() }
       guard let status else { continue }
       // All that is left, and no more than the ring can hold.
-      for _ in 0..<WorkerRing.mostLooks where link.receive(receiver) {}
-      self.links.withLock { links in links.removeAll { $0 === link } }
-      link.salvage(receiver)
-      link.printed.finish { line in receiver.wrote(link.number, line) }
-      let end = WorkerEnd(
-        name: link.child.name, status: status, cause: link.child.causeOfDeath())
-      ChildRegistry.remove(link.child.child)
-      receiver.ended(link.number, end, link.activity)
-      hasTold = true
+      for _ in 0..<WorkerRing.mostLooks where channel.receive(receiver) {}
+      self.channels.withLock { channels in channels.removeAll { $0 === channel } }
+      channel.reportUnannounced(to: receiver)
+      channel.printed.finish { line in receiver.received(.wrote(line), from: channel.number) }
+      let end = channel.end(status)
+      ChildRegistry.remove(channel.child.child)
+      receiver.received(.ended(end, channel.activity), from: channel.number)
+      hasReported = true
     }
-    return hasTold
+    return hasReported
   }
 }
 
 /// How long it is worth looking before sleeping.
 ///
 /// As in a ring: where looking was in vain it is left out, for twice as many waits each time.
-struct Patience {
+struct Backoff {
   private var skip = 0
   private var penalty = 0
   private static let time: Int64 = 50_000

@@ -36,8 +36,6 @@ final class PoolCore: Sendable {
     var isAskedAgain = false
   }
   private let dispatching = Guarded(Dispatching())
-  /// The dispatcher's alone.
-  private let frame = FrameBuffer()
   let clock = PoolClock()
   /// What `firstReady` waits for, where it does: given when the next job is over.
   let completion = Guarded<OneTimeSignal?>(nil)
@@ -222,30 +220,10 @@ final class PoolCore: Sendable {
 
   private func send(_ assignment: PoolScheduler.Assignment, isNew: Bool, to worker: Int) {
     let job = assignment.job
-    if isNew {
-      frame.clear()
-      frame.append(job.function.definition)
-      engine.send(frame.frame, to: worker)
-    }
-    frame.clear()
-    frame.append(WorkerOrder.run.rawValue)
-    frame.append(job.function.name)
-    frame.append(UInt32(assignment.elements.count))
-    frame.append(job.timeout == nil ? 0 : RunFlags.timed.rawValue)
-    let size = job.sizeHint(assignment.elements)
-    if size > 1 << 13, let memory = engine.memory(for: worker, size + frame.count) {
-      unsafe frame.move(into: memory.bytes, owner: memory)
-    }
-    job.write(assignment.elements, to: frame)
+    if isNew { engine.send(.define(job.function), to: worker) }
+    engine.send(.run(job, assignment.elements), to: worker)
     // One that could not be written was enough.
     if job.stopsAtError && job.isOver { cancelRest(of: job) }
-    let count = assignment.elements.count
-    // One result is as well sent by itself.
-    frame.run = (count, count > 1 ? job.resultSize ?? 0 : 0)
-    engine.send(frame.frame, to: worker)
-    frame.attachments?.sent()
-    // What is somebody else's memory, or large, is not kept.
-    frame.clear()
   }
 
   /// Does what the scheduler wants done, but for starts and orders, which have their turn.
@@ -262,12 +240,7 @@ final class PoolCore: Sendable {
         // To be carried out in the next round.
         dispatching.withLock { $0.isAskedAgain = true }
       }
-    case .stop(let worker):
-      frame.clear()
-      frame.append(WorkerOrder.stop.rawValue)
-      var last = frame.frame
-      last.isLast = true
-      engine.send(last, to: worker)
+    case .stop(let worker): engine.send(.stop, to: worker)
     case .kill(let worker): engine.kill(worker)
     case .fail(let job, let element, let error):
       scheduler.withLock { $0.count(done: 0, failed: 1) }
@@ -289,7 +262,7 @@ final class PoolCore: Sendable {
   /// Waits for the engine and takes in what it says. By whoever drives.
   func step(until deadline: Int64) {
     let next = min(deadline, scheduler.withLock { $0.planDeadline() }, reporter?.next ?? .max)
-    engine.wait(until: next, telling: self)
+    engine.wait(until: next, reportingTo: self)
     let now = clock.now()
     if scheduler.withLock({ $0.nextDeadline }) <= now {
       scheduler.withLock { $0.due(now) { engine.activity(of: $0) } }
@@ -311,73 +284,41 @@ final class PoolCore: Sendable {
 }
 
 extension PoolCore: WorkerReceiver {
-  func received(_ frame: IncomingFrame, from worker: Int) {
-    do {
-      try take(frame, from: worker)
-    } catch {
-      // Whatever that was, nothing that it says can be relied upon.
-      engine.kill(worker)
-    }
-  }
-
-  private func take(_ frame: IncomingFrame, from worker: Int) throws {
-    var reader = unsafe FrameReader(frame.bytes)
-    guard let report = WorkerReport(rawValue: try reader.integer(UInt8.self)) else {
-      throw reader.malformed()
-    }
+  func received(_ report: WorkerReport, from worker: Int) {
+    let now = clock.now()
     switch report {
     case .ready:
-      let now = clock.now()
       scheduler.withLock { $0.ready(worker, now) }
       measure(worker, now)
-    case .initializerFailed:
-      let text = try reader.text()
-      scheduler.withLock { $0.initializerFailed(worker, text) }
-    case .finalizerFailed:
-      let text = try reader.text()
+    case .initializerFailed(let text): scheduler.withLock { $0.initializerFailed(worker, text) }
+    case .finalizerFailed(let text):
       log?(.finalizerFailed(name: name(of: worker), description: text))
-    case .values:
-      let (job, elements) = try progressed(worker, &reader)
-      let values = unsafe frame.values ?? reader.remaining()
-      guard let size = job.resultSize, values.count == size * elements.count else {
-        lose(elements, of: job, reader.malformed())
-        throw reader.malformed()
+    case .result(let result, let nanoseconds):
+      let isValue = if case .value = result { true } else { false }
+      // Counted before the job has it: that may be over then, and tells how far the pool is.
+      guard
+        let (job, elements) = progressed(
+          worker, 1, nanoseconds, now, (done: isValue ? 1 : 0, failed: isValue ? 0 : 1))
+      else { return }
+      switch result {
+      case .value(let value):
+        unsafe job.receive(elements.lowerBound, value.bytes, value.inbox)
+      case .failed(let error): fail(elements.lowerBound, of: job, error)
       }
-      scheduler.withLock { $0.count(done: elements.count, failed: 0) }
-      unsafe job.receive(elements, values: values)
-    case .results:
-      let (job, elements) = try progressed(worker, &reader)
-      do {
-        try take(elements, of: job, &reader, frame.attachments, from: worker)
-      } catch {
-        // Those behind it are counted as done, and nothing more will be said of them.
-        lose(elements, of: job, error)
-        throw error
+    case .values(let values, let count, let nanoseconds):
+      guard let (job, elements) = progressed(worker, count, nanoseconds, now, (count, 0)) else {
+        return
       }
-    }
-  }
-
-  private func take(
-    _ elements: Range<Int>, of job: PoolJob, _ reader: inout FrameReader,
-    _ attachments: DescriptorInbox?, from worker: Int
-  ) throws {
-    for element in elements {
-      let kind = try reader.integer(UInt8.self)
-      let bytes = try unsafe reader.counted()
-      guard let kind = ResultKind(rawValue: kind) else { throw reader.malformed() }
-      // Before the job has it: that may be over then, and tells how far the pool is.
-      scheduler.withLock { $0.count(done: kind == .value ? 1 : 0, failed: kind == .value ? 0 : 1) }
-      switch kind {
-      case .value: unsafe job.receive(element, bytes, attachments)
-      case .threw:
-        fail(element, of: job, try unsafe RemoteError(bytes, worker: name(of: worker)))
-      case .notCoded:
-        let text = unsafe String(copying: bytes)
-        fail(element, of: job, IPCError(.malformedMessage, context: text))
-      case .refused:
-        let text = unsafe String(copying: bytes)
-        fail(element, of: job, IPCError(.bootstrapFailed, context: text))
+      if let size = job.resultSize, values.count == size * count {
+        unsafe job.receive(elements, values: values)
+      } else {
+        // They are counted as done, and nothing more will be said of them.
+        lose(elements, of: job, IPCError(.malformedMessage, context: "results of another size"))
+        engine.kill(worker)
       }
+    case .wrote(let line): log?(.wrote(name: name(of: worker), line: line))
+    case .ended(let end, let activity):
+      scheduler.withLock { $0.ended(worker, end, activity, now) }
     }
   }
 
@@ -393,16 +334,18 @@ extension PoolCore: WorkerReceiver {
     job.fail(element, error)
   }
 
+  /// - Returns: which elements a worker is through with; `nil` where it cannot be so: that ends the
+  ///   worker, since nothing that it reports can be relied upon.
   private func progressed(
-    _ worker: Int, _ reader: inout FrameReader
-  ) throws(IPCError) -> (PoolJob, Range<Int>) {
-    let nanoseconds = try reader.integer(UInt64.self)
-    let count = Int(try reader.integer(UInt32.self))
-    let now = clock.now()
-    guard let found = scheduler.withLock({ $0.progressed(worker, count, nanoseconds, now) }) else {
-      throw reader.malformed()
+    _ worker: Int, _ count: Int, _ nanoseconds: UInt64, _ now: Int64,
+    _ counts: (done: Int, failed: Int)
+  ) -> (PoolJob, Range<Int>)? {
+    let found = scheduler.withLock { scheduler -> (PoolJob, Range<Int>)? in
+      guard let found = scheduler.progressed(worker, count, nanoseconds, now) else { return nil }
+      scheduler.count(done: counts.done, failed: counts.failed)
+      return found
     }
-    measure(worker, now)
+    if found == nil { engine.kill(worker) } else { measure(worker, now) }
     return found
   }
 
@@ -423,15 +366,6 @@ extension PoolCore: WorkerReceiver {
           job, IPCError(.cancelled, context: "another task of the map failed"), now)
       }
     }
-  }
-
-  func ended(_ worker: Int, _ end: WorkerEnd, _ activity: WorkerActivity) {
-    let now = clock.now()
-    scheduler.withLock { $0.ended(worker, end, activity, now) }
-  }
-
-  func wrote(_ worker: Int, _ line: String) {
-    log?(.wrote(name: name(of: worker), line: line))
   }
 
   private func name(of worker: Int) -> String {

@@ -8,7 +8,7 @@ final class PoolFunction: Sendable {
   let name: UInt32
   /// What no other function of the pool has or will have.
   let identity: UInt64
-  /// What tells a worker what it is: the order to define it.
+  /// What it is, for a worker: {u8 whether it takes the worker's state, header}.
   let definition: [UInt8]
   /// Who gave the name, where it is to be given back.
   private let names: PoolFunctionNames?
@@ -21,8 +21,6 @@ final class PoolFunction: Sendable {
     self.identity = identity
     self.names = keepsName ? nil : names
     let frame = FrameBuffer(capacity: 256)
-    frame.append(WorkerOrder.define.rawValue)
-    frame.append(name)
     frame.append(takesState ? 1 : 0 as UInt8)
     frame.append(TaskHeader(name: "", returnsValue: returnsValue, work: work).bytes)
     definition = unsafe Array(frame.bytes)

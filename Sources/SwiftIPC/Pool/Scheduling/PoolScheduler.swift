@@ -215,7 +215,7 @@ struct PoolScheduler {
     noteIdle(now)
     if job.options.killsWhenCancelled && job.given > 0 {
       for place in workers.indices where workers[place].queue.first?.job === job {
-        condemn(place, error)
+        condemn(place, in: workers[place].completed, error)
       }
     }
     checkEnd()
@@ -247,9 +247,10 @@ struct PoolScheduler {
     return all
   }
 
-  private mutating func condemn(_ place: Int, _ error: IPCError) {
+  /// Ends a worker for an element, counted from its start.
+  private mutating func condemn(_ place: Int, in element: UInt64, _ error: IPCError) {
     if workers[place].isCondemned { return }
-    workers[place].verdict = (workers[place].completed, error)
+    workers[place].verdict = (element, error)
     commands.append(.kill(workers[place].number))
   }
 
@@ -679,13 +680,15 @@ struct PoolScheduler {
       workers[place].since = now
       return
     }
-    if said.begun > worker.completed + 1 || said.begunAt > now - timeout {
+    // Results before that element may be on their way, or in the worker's slot until the chunk is over:
+    // what counts is the element that the worker is in.
+    if said.begunAt > now - timeout {
       workers[place].since = max(worker.since, min(said.begunAt, now))
       if Self.sum(workers[place].since, timeout) <= now { workers[place].since = now }
       return
     }
     condemn(
-      place,
+      place, in: said.begun - 1,
       IPCError(.timedOut, context: "the task took longer than \(Duration.nanoseconds(timeout))"))
   }
 

@@ -1,28 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
 
+/// Where in the status page the results of a run are to be left.
+struct ResultSlot {
+  var offset: Int
+  /// Bytes of each.
+  var stride: Int
+
+  /// `nil` where an order has none.
+  ///
+  /// - Throws: `malformedMessage` for one that is not within the page.
+  init?(
+    _ order: inout FrameReader, count: Int, in page: WorkerStatusPage
+  ) throws(IPCError) {
+    stride = Int(try order.integer(UInt32.self))
+    offset = Int(clamping: try order.integer(UInt64.self))
+    if stride == 0 { return nil }
+    let (size, overflow) = stride.multipliedReportingOverflow(by: count)
+    guard !overflow, size <= page.capacity, offset <= page.capacity - size else {
+      throw order.malformed()
+    }
+  }
+}
+
 /// A chunk that a worker is in: gives out its elements and takes their results.
 /// Unchecked: the loop waits while a chunk is gone through.
 @safe final class ChunkRun: @unchecked Sendable {
   let count: Int
-  private let port: WorkerPort
+  private let channel: WorkerChannelEnd
   private var reader: FrameReader
   private let inbox: DescriptorInbox?
+  private let slot: ResultSlot?
   private let isTimed: Bool
   private let startedAt: Int64
   private var begun: UInt64
   private var finished = 0
 
   init(
-    _ port: WorkerPort, _ reader: FrameReader, count: Int, _ flags: RunFlags,
-    _ inbox: DescriptorInbox?
+    _ channel: WorkerChannelEnd, _ reader: FrameReader, count: Int, _ flags: RunFlags,
+    _ slot: ResultSlot?, _ inbox: DescriptorInbox?
   ) {
-    self.port = port
+    self.channel = channel
     self.reader = reader
     self.count = count
     self.inbox = inbox
+    self.slot = slot
     isTimed = flags.contains(.timed)
-    begun = port.desk.begun
+    begun = channel.page.begun
     startedAt = cipc_clock_now()
   }
 
@@ -30,9 +54,9 @@ internal import CIPC
   @inline(__always)
   fileprivate func begin() {
     begun += 1
-    if isTimed { port.desk.begunAt = cipc_clock_now() }
+    if isTimed { channel.page.begunAt = cipc_clock_now() }
     // From here on a death of this worker is this element's.
-    port.desk.begun = begun
+    channel.page.begun = begun
   }
 
   /// Begins the next element: its bytes.
@@ -47,10 +71,9 @@ internal import CIPC
 
   private func begin(_ kind: ResultKind) -> FrameBuffer {
     finished += 1
-    let frame = port.begin(.results)
+    let frame = channel.begin(.result)
     // Asked for where it is of use: it costs as much as a small task.
     frame.append(finished == count || finished & 15 == 0 ? nanoseconds : 0)
-    frame.append(UInt32(1))
     frame.append(kind.rawValue)
     return frame
   }
@@ -59,7 +82,7 @@ internal import CIPC
   func succeed<T>(_ value: T, _ coder: ElementCoder<T>) {
     let frame = begin(.value)
     if case .numbers = coding(coder), let numbers = value as? any RawNumberArray {
-      port.expect(numbers.rawSize)
+      channel.expect(numbers.rawSize)
     }
     let start = frame.count
     do {
@@ -101,26 +124,26 @@ internal import CIPC
   /// the result may end this worker at once.
   private func finish() {
     cipc_process_flush_all()
-    port.send()
+    channel.send()
   }
 
   /// Whether the process is a fork of the worker, made by the task.
-  var isFork: Bool { port.isFork }
+  var isFork: Bool { channel.isFork }
 
   // MARK: - All at once
 
-  /// Goes through numbers that become numbers, and leaves the results where there is room for them.
+  /// Goes through numbers that become numbers, and leaves the results in the slot for them.
   ///
-  /// - Returns: `false` where there is none: nothing has happened.
+  /// - Returns: `false` where there is no such slot: nothing has happened.
   @inline(__always)
-  func runInRoom<A, B>(_ coder: ElementCoder<A>, _ body: (A) throws -> B) throws -> Bool {
-    guard let room = port.room, room.stride == MemoryLayout<B>.size, room.count == count,
-      coder.fixedSize != nil
-    else { return false }
+  func runInSlot<A, B>(_ coder: ElementCoder<A>, _ body: (A) throws -> B) throws -> Bool {
+    guard let slot, slot.stride == MemoryLayout<B>.size, coder.fixedSize != nil else {
+      return false
+    }
     let size = MemoryLayout<A>.size
     let input = try unsafe reader.raw(size * count)
-    let output = unsafe port.desk.place(room.offset, room.stride * count)
-    var left = port.desk.left
+    let output = unsafe channel.page.slot(slot.offset, slot.stride * count)
+    var left = channel.page.left
     var done = 0
     while done < count {
       let begin = done
@@ -131,28 +154,28 @@ internal import CIPC
           let value = try body(
             unsafe input.loadUnaligned(fromByteOffset: done * size, as: A.self, checked: ()))
           if isFork { CurrentProcess.leave(0) }
-          unsafe output.storeUnaligned(value, at: done * room.stride)
+          unsafe output.storeUnaligned(value, at: done * slot.stride)
           done += 1
           left += 1
           // First what the element printed: from the next line on it is finished.
           cipc_process_flush()
           // Commit point of a result.
-          port.desk.left = left
+          channel.page.left = left
         }
         finished = count
         cipc_process_flush_all()
-        port.sendLeft(done - begin, nanoseconds)
+        channel.sendLeft(done - begin, nanoseconds)
       } catch {
         if isFork { CurrentProcess.leave(0) }
         // What is left so far is told first, so that results stay in order.
         cipc_process_flush_all()
-        if done > begin { port.sendLeft(done - begin, nanoseconds) }
+        if done > begin { channel.sendLeft(done - begin, nanoseconds) }
         finished = done
         fail(error)
         done += 1
         left += 1
         // Its place is empty.
-        port.desk.left = left
+        channel.page.left = left
       }
     }
     return true

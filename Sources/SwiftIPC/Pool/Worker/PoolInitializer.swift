@@ -31,7 +31,6 @@ struct PoolInitializer<each A: Codable & Sendable>: PoolInitializing {
   }
 
   func write(to frame: FrameBuffer) throws {
-    frame.append(WorkerOrder.initialize.rawValue)
     frame.append(counted: finalizer)
     frame.append(counted: header)
     try frame.append(message: arguments)

@@ -145,7 +145,7 @@ struct UnaryCall<A: Codable, Output>: BlockingCall {
   func call(_ input: A) throws -> Output { try function.body(input) }
 
   func run(_ chunk: ChunkRun) throws {
-    if try runInRoom(chunk, ElementCoder<A>()) { return }
+    if try runInSlot(chunk, ElementCoder<A>()) { return }
     try runEach(chunk)
   }
 
@@ -155,8 +155,8 @@ struct UnaryCall<A: Codable, Output>: BlockingCall {
   @_specialize(where A == Float, Output == Float)
   @_specialize(where A == Int32, Output == Int32)
   @_specialize(where A == UInt8, Output == UInt8)
-  private func runInRoom(_ chunk: ChunkRun, _ coder: ElementCoder<A>) throws -> Bool {
-    try chunk.runInRoom(coder) { (input: A) throws -> Output in try function.body(input) }
+  private func runInSlot(_ chunk: ChunkRun, _ coder: ElementCoder<A>) throws -> Bool {
+    try chunk.runInSlot(coder) { (input: A) throws -> Output in try function.body(input) }
   }
 }
 

@@ -23,7 +23,7 @@ struct WorkerSetting: Codable, Sendable {
 /// can be suspended. From then on it runs on a thread of its own, and the main thread serves the main
 /// queue, so that such functions may use the main actor.
 final class WorkerMain: @unchecked Sendable {
-  private let port: WorkerPort
+  private let channel: WorkerChannelEnd
   private let hasInitializer: Bool
   private var state: (any WorkerStateHolder)?
   private var finalizer: WorkerFinalizer?
@@ -33,10 +33,10 @@ final class WorkerMain: @unchecked Sendable {
 
   /// The channel stays open until the process has ended: to the pool, a channel that was closed is a
   /// broken one, and a worker that is in its exit handlers by then would be killed.
-  static let openPort = Guarded<WorkerPort?>(nil)
+  static let openChannel = Guarded<WorkerChannelEnd?>(nil)
 
-  init(_ port: WorkerPort, _ setting: WorkerSetting) {
-    self.port = port
+  init(_ channel: WorkerChannelEnd, _ setting: WorkerSetting) {
+    self.channel = channel
     hasInitializer = setting.hasInitializer
     CurrentProcess.becomeWorker(setting.index)
     // As on the terminal that it is for.
@@ -47,11 +47,11 @@ final class WorkerMain: @unchecked Sendable {
   func run() throws {
     // A Ctrl-C is for the program as a whole: when that ends, so do its workers.
     signal(SIGINT, SIG_IGN)
-    Self.openPort.withLock { $0 = port }
+    Self.openChannel.withLock { $0 = channel }
     ThrowTrace.begin()
     if !hasInitializer {
-      _ = port.begin(.ready)
-      port.send()
+      _ = channel.begin(.ready)
+      channel.send()
     }
     switch try loop() {
     case .ended: return
@@ -90,7 +90,7 @@ final class WorkerMain: @unchecked Sendable {
 
   private func loop() throws -> Outcome {
     while true {
-      let step = try unsafe port.receive { bytes, inbox in try unsafe take(bytes, inbox) }
+      let step = try channel.receive { frame, inbox in try take(&frame, inbox) }
       switch step {
       case .goOn: continue
       case .stop, nil: return .ended
@@ -100,16 +100,19 @@ final class WorkerMain: @unchecked Sendable {
   }
 
   private func take(_ order: Order) throws -> Step {
-    try unsafe order.bytes.withUnsafeBytes { try unsafe take($0, order.inbox) }
+    try unsafe order.bytes.withUnsafeBytes { bytes in
+      var reader = unsafe FrameReader(bytes)
+      return try take(&reader, order.inbox)
+    }
   }
 
-  private func take(_ bytes: UnsafeRawBufferPointer, _ inbox: DescriptorInbox?) throws -> Step {
-    var reader = unsafe FrameReader(bytes)
-    guard let order = WorkerOrder(rawValue: try reader.integer(UInt8.self)) else {
+  private func take(_ reader: inout FrameReader, _ inbox: DescriptorInbox?) throws -> Step {
+    var whole = reader
+    guard let order = OrderKind(rawValue: try reader.integer(UInt8.self)) else {
       throw reader.malformed()
     }
     func leavingMain() -> Step {
-      .mustLeaveMain(Order(bytes: unsafe Array(bytes), inbox: inbox))
+      .mustLeaveMain(Order(bytes: unsafe Array(whole.remaining()), inbox: inbox))
     }
     switch order {
     case .initialize:
@@ -118,15 +121,15 @@ final class WorkerMain: @unchecked Sendable {
         if initializer.isAsync && !hasLeftMain { return leavingMain() }
         state = try initializer.make { executor }
         finalizer = initializer.finalizer
-        if port.isFork { CurrentProcess.leave(0) }
+        if channel.isFork { CurrentProcess.leave(0) }
         cipc_process_flush_all()
-        _ = port.begin(.ready)
-        port.send()
+        _ = channel.begin(.ready)
+        channel.send()
       } catch {
         cipc_process_flush_all()
-        port.begin(.initializerFailed).append(
+        channel.begin(.initializerFailed).append(
           counted: "\(String(reflecting: type(of: error))): \(error)")
-        port.send()
+        channel.send()
         return .stop
       }
     case .define:
@@ -138,9 +141,10 @@ final class WorkerMain: @unchecked Sendable {
       let name = try reader.integer(UInt32.self)
       let count = Int(try reader.integer(UInt32.self))
       let flags = RunFlags(rawValue: try reader.integer(UInt8.self))
+      let slot = try ResultSlot(&reader, count: count, in: channel.page)
       guard let function = functions[name] else { throw reader.malformed() }
       if case .async = function, !hasLeftMain { return leavingMain() }
-      let chunk = ChunkRun(port, reader, count: count, flags, inbox)
+      let chunk = ChunkRun(channel, reader, count: count, flags, slot, inbox)
       switch function {
       case .blocking(let work): try work.run(chunk)
       case .async(let work): try executor.run { try await work.run(chunk) }
@@ -162,13 +166,13 @@ final class WorkerMain: @unchecked Sendable {
   private func finish(_ finalizer: WorkerFinalizer, _ state: any WorkerStateHolder) {
     do {
       try finalizer.run(state) { executor }
-      if port.isFork { CurrentProcess.leave(0) }
+      if channel.isFork { CurrentProcess.leave(0) }
       cipc_process_flush_all()
     } catch {
-      if port.isFork { CurrentProcess.leave(0) }
-      port.begin(.finalizerFailed).append(
+      if channel.isFork { CurrentProcess.leave(0) }
+      channel.begin(.finalizerFailed).append(
         counted: "\(String(reflecting: type(of: error))): \(error)")
-      port.send()
+      channel.send()
     }
   }
 

@@ -8,11 +8,11 @@ internal import Synchronization
   internal import Musl
 #endif
 
-/// Wakes a thread that sleeps on a descriptor. Rung twice before it is heard, it is heard once.
-final class Bell: Sendable {
+/// Wakes a thread that sleeps on a descriptor. Several wake-ups before the thread takes notice are one.
+final class Waker: Sendable {
   let descriptor: Int32
   private let writer: Int32
-  private let rung = Atomic(false)
+  private let called = Atomic(false)
   private let asleep = Atomic(false)
 
   init() throws(IPCError) {
@@ -27,29 +27,29 @@ final class Bell: Sendable {
     closeDescriptor(writer)
   }
 
-  /// Any thread.
-  func ring() {
-    rung.store(true, ordering: .sequentiallyConsistent)
+  /// Wakes the thread, or keeps it from falling asleep. Any thread.
+  func wake() {
+    called.store(true, ordering: .sequentiallyConsistent)
     if asleep.load(ordering: .sequentiallyConsistent) {
       var byte: UInt8 = 0
-      // Full, it rings.
+      // A pipe that is full wakes as well.
       _ = unsafe write(writer, &byte, 1)
     }
   }
 
-  var hasRung: Bool { rung.load(ordering: .sequentiallyConsistent) }
+  var wasCalled: Bool { called.load(ordering: .sequentiallyConsistent) }
 
-  /// From here on it has not rung. By whoever listens.
-  func hear() { if hasRung { rung.store(false, ordering: .sequentiallyConsistent) } }
+  /// Forgets the calls so far. By the thread that is woken.
+  func reset() { if wasCalled { called.store(false, ordering: .sequentiallyConsistent) } }
 
-  /// Says whether whoever listens sleeps on the descriptor.
+  /// Says whether the thread sleeps on the descriptor.
   func setAsleep(_ isAsleep: Bool) {
     asleep.store(isAsleep, ordering: .sequentiallyConsistent)
     if !isAsleep { drain() }
   }
 
-  /// Takes what made the descriptor readable. A byte may come after its ringing was heard: without this
-  /// the descriptor would stay readable, and a sleep on it end at once for ever.
+  /// Takes what made the descriptor readable. The byte of a call may come after the call was noticed:
+  /// without this the descriptor would stay readable, and no sleep on it would last again.
   func drain() {
     var byte: UInt64 = 0
     while unsafe readDescriptor(descriptor, &byte, 8) > 0 {}
