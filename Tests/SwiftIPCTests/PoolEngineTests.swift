@@ -176,7 +176,7 @@ import Testing
 
   @Test(arguments: Engine.allCases) func workersKeepTheirState(_ engine: Engine) async throws {
     let pool = try engine.countingPool()
-    let numbers = try await pool.map(0..<10, state: Counter.self, chunkSize: 3) { state, number in
+    let numbers = try await pool.with(Counter.self).map(0..<10, chunkSize: 3) { state, number in
       state.count += 1
       return state.count + number * 0
     }

@@ -73,7 +73,7 @@ import Testing
     } finalizer: { log in
       try log.flush()
     }
-    try await pool.forEach(lines, state: Log.self) { log, line in log.add(line) }
+    try await pool.with(Log.self).forEach(lines) { log, line in log.add(line) }
     pool.close()
     try await pool.join()
   }

@@ -42,7 +42,7 @@ import Testing
     }
     await #expect(throws: RemoteError.self) {
       if withState {
-        try await pool.map(0..<8, state: Int.self, chunkSize: 4) { try MapGates.pass($1) * $0 }
+        try await pool.with(Int.self).map(0..<8, chunkSize: 4) { try MapGates.pass($1) * $0 }
       } else {
         try await pool.map(0..<8, chunkSize: 4) { try MapGates.pass($0) }
       }
@@ -180,11 +180,11 @@ import Testing
       await ChildWork.onMainActor(number * 10)
     }
     #expect(
-      try await pool.apply(3, state: Int.self) { (state: inout Int, number: Int) async in
+      try await pool.with(Int.self).apply(3) { (state: inout Int, number: Int) async in
         state += await ChildWork.onMainActor(number)
         return state
       } == 23)
-    #expect(try await pool.apply(1, state: Int.self) { $0 + $1 } == 24)
+    #expect(try await pool.with(Int.self).apply(1) { $0 + $1 } == 24)
     await pool.terminate()
   }
 
@@ -266,7 +266,7 @@ import Testing
     #expect(error?.code == .peerClosed)
     let pool = try ProcessPool(workers: 1, arguments: 3) { $0 * 2 }
     let sum = try await withProcessPool(pool) { pool in
-      try await pool.apply(4, state: Int.self) { $0 + $1 }
+      try await pool.with(Int.self).apply(4) { $0 + $1 }
     }
     #expect(sum == 10)
     #expect(throws: IPCError.self) { try pool.submit(1) { $0 } }

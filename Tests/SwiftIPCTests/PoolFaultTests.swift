@@ -46,8 +46,8 @@ import Testing
       }
       return kills
     }
-    let results = try await pool.mapResults(
-      0..<count, state: SharedArray<UInt8>.self
+    let results = try await pool.with(SharedArray<UInt8>.self).mapResults(
+      0..<count
     ) { begun, number in
       begun[number] &+= 1
       var sum = 0
@@ -148,18 +148,18 @@ import Testing
     try #require(unsafe read(reading, &byte, 1) == 1)
     // Numbers in the room of the desk, text in the ring, arrays in parcels, shared objects over the
     // socket, and errors.
-    let numbers = try await pool.mapResults(0..<8, state: SharedArray<UInt8>.self, chunkSize: 4) {
+    let numbers = try await pool.with(SharedArray<UInt8>.self).mapResults(0..<8, chunkSize: 4) {
       begun, number in
       begun[number] &+= 1
       return number
     }
-    let arrays = try await pool.mapResults(8..<16, state: SharedArray<UInt8>.self, chunkSize: 2) {
+    let arrays = try await pool.with(SharedArray<UInt8>.self).mapResults(8..<16, chunkSize: 2) {
       begun, number in
       begun[number] &+= 1
       if number == 10 { throw ChildWork.Refusal(reason: "10") }
       return [Int](repeating: number, count: number % 3 == 0 ? 40_000 : 3)
     }
-    let objects = try await pool.mapResults(16..<24, state: SharedArray<UInt8>.self, chunkSize: 2) {
+    let objects = try await pool.with(SharedArray<UInt8>.self).mapResults(16..<24, chunkSize: 2) {
       begun, number in
       begun[number] &+= 1
       let value: Value<Int>? = number % 4 == 0 ? try Value(number) : nil

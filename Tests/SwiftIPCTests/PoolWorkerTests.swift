@@ -12,7 +12,7 @@ import Testing
       [CurrentProcess.workerIndex]
     }
     #expect(CurrentProcess.workerIndex == nil)
-    let indices = try await pool.mapResults(0..<60, state: [Int?].self, chunkSize: 1) {
+    let indices = try await pool.with([Int?].self).mapResults(0..<60, chunkSize: 1) {
       state, number -> [Int?] in
       if number % 10 == 7 { raise(SIGKILL) }
       return state + [CurrentProcess.workerIndex]
@@ -27,7 +27,7 @@ import Testing
   @Test func noTwoWorkersHaveAnIndexAtTheSameTime() async throws {
     let users = try SharedArray<Int32>(repeating: 0, count: 2)
     let pool = try ProcessPool(workers: 2, maxTasksPerWorker: 2, arguments: users) { $0 }
-    let most = try await pool.map(0..<60, state: SharedArray<Int32>.self, chunkSize: 1) {
+    let most = try await pool.with(SharedArray<Int32>.self).map(0..<60, chunkSize: 1) {
       users, _ -> Int32 in
       let index = CurrentProcess.workerIndex ?? 0
       let others = users[index]
@@ -170,7 +170,7 @@ extension PoolWorkerTests {
           state.finishAtOnce()
         }
       }
-    try await pool.forEach(1...100, state: PoolSum.self) { $0.sum += $1 }
+    try await pool.with(PoolSum.self).forEach(1...100) { $0.sum += $1 }
     pool.close()
     #expect(try await pool.join())
     #expect(sums[0] + sums[1] == 5050)

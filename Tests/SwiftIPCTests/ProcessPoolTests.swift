@@ -16,7 +16,7 @@ import Testing
     #expect(["pool-1", "pool-2"].contains(try await pool.apply { CurrentProcess.name }))
     try await pool.apply(1) { number in _ = number }
     #expect(try await pool.apply("a") { (text: String) async in text + "b" } == "ab")
-    #expect(try await pool.apply(task: ChildWork.Square(number: 5)) == 25)
+    #expect(try await pool.run(ChildWork.Square(number: 5)) == 25)
     #expect(try await pool.apply([1.5, 2.5]) { $0.map { $0 * 2 } } == [3, 5])
     await pool.terminate()
   }
@@ -99,21 +99,21 @@ import Testing
       PoolTestState(count: number, text: text)
     }
     #expect(
-      try await pool.apply(2, state: PoolTestState.self) { state, more in
+      try await pool.with(PoolTestState.self).apply(2) { state, more in
         state.count += more
         return state.text + "\(state.count)"
       } == "x42")
     #expect(
-      try await pool.map(0..<3, state: PoolTestState.self) { state, more in
+      try await pool.with(PoolTestState.self).map(0..<3) { state, more in
         state.count += 1
         return state.count
       } == [43, 44, 45])
-    try await pool.apply(1, state: PoolTestState.self) { $0.count += $1 }
-    try await pool.forEach(0..<2, state: PoolTestState.self) { $0.count += $1 }
-    #expect(
-      try await pool.submit(state: PoolTestState.self) { (state: inout PoolTestState) in state.count
-      }.get() == 47)
-    await #expect(throws: IPCError.self) { try await pool.apply(state: Int.self) { $0 } }
+    try await pool.with(PoolTestState.self).apply(1) { $0.count += $1 }
+    try await pool.with(PoolTestState.self).forEach(0..<2) { $0.count += $1 }
+    let view = try pool.with(PoolTestState.self)
+    #expect(try await view.submit { (state: inout PoolTestState) in state.count }.get() == 47)
+    #expect(try await view.apply { $0.count } == 47)
+    #expect(throws: IPCError.self) { try pool.with(Int.self) }
     await pool.terminate()
   }
 

@@ -1,83 +1,85 @@
 // SPDX-License-Identifier: Apache-2.0
+
 internal import CIPC
 
-// What all calls have in common.
+/// What makes calls of a pool: the pool, or its view with the workers' state.
+protocol PoolCaller {
+  var pool: ProcessPool { get }
+  var takesState: Bool { get }
+}
 
-extension ProcessPool {
-  /// - Throws: `invalidArgument` where the pool's initializer makes another state, or none.
-  func check<State>(_ state: State.Type) throws(IPCError) {
-    if core.stateType == ObjectIdentifier(state) { return }
-    throw IPCError(
-      .invalidArgument,
-      context: "tasks with a state of type \(state): the pool's initializer makes no such")
-  }
+extension ProcessPool: PoolCaller {
+  var pool: ProcessPool { self }
+  var takesState: Bool { false }
+}
 
-  func function<each A>(
-    _ function: some SendableFunction, of arguments: repeat (each A).Type, output: Any.Type?,
-    takesState: Bool = false
+extension PoolCaller {
+  private func function<each A, Output>(
+    _ function: some SendableFunction, _ output: Output.Type, of arguments: repeat (each A).Type
   ) throws(IPCError) -> PoolFunction {
     var types: [any Any.Type] = []
     for type in repeat each arguments { types.append(type) }
-    return try core.functions.function(
+    return try pool.core.functions.function(
       function, takesState: takesState, arguments: types,
       output: output == Void.self ? nil : output)
   }
 
-  /// Gives a job to the workers and waits for its end. Blocks.
-  func run<Output>(_ job: ListJob<Output>) throws(IPCError) {
-    try core.add(job)
-    _ = core.wait(for: job.change, until: .max) { job.isOver }
+  /// One task.
+  func call<each A: Codable & Sendable, Output>(
+    _ function: some SendableFunction, _ output: Output.Type, _ arguments: repeat each A,
+    options: TaskOptions
+  ) throws(IPCError) -> PoolCall<Output> {
+    PoolCall(
+      pool.core, try self.function(function, output, of: repeat (each A).self),
+      TupleInputs([(repeat each arguments)]), 1, options)
   }
 
-  /// The same without a blocked thread.
-  ///
-  /// - Throws: `cancelled` when the task is; the job is then cancelled too.
-  func run<Output>(_ job: ListJob<Output>) async throws(IPCError) {
-    if Task.isCancelled { throw Self.cancelled }
-    try core.add(job)
-    let status = await core.wait(for: job.change, until: .max) { job.isOver }
-    if status >= 0 { return }
-    let error =
-      status == CIPC_ECANCELED.rawValue
-      ? Self.cancelled : IPCError(status: status, "waiting for tasks of a pool")
-    core.cancel(job, error)
-    throw error
+  /// A task for each element.
+  func list<A: Sendable, Output>(
+    _ function: some SendableFunction, _ output: Output.Type, _ inputs: some Sequence<A>,
+    _ chunkSize: Int?, _ options: TaskOptions
+  ) throws(IPCError) -> PoolCall<Output> {
+    PoolCall(
+      pool.core, try self.function(function, output, of: A.self), ListInputs(from: inputs),
+      chunkSize, options)
   }
 
-  private static var cancelled: IPCError {
-    IPCError(.cancelled, context: "waiting for tasks of a pool")
+  /// A task for each tuple.
+  func tuples<each A: Codable & Sendable, Output>(
+    _ function: some SendableFunction, _ output: Output.Type,
+    _ inputs: some Sequence<(repeat each A)>, _ chunkSize: Int?, _ options: TaskOptions
+  ) throws(IPCError) -> PoolCall<Output> {
+    PoolCall(
+      pool.core, try self.function(function, output, of: repeat (each A).self),
+      TupleInputs(Array(inputs)), chunkSize, options)
   }
 
-  /// Gives a job to the workers that nobody waits for yet.
-  func submit<Output: Sendable>(_ make: (@escaping @Sendable () -> Void) -> ListJob<Output>)
-    throws(IPCError) -> PoolResult<Output>
-  {
-    PoolResult(core, try submitted(make))
+  /// Tasks that are a type.
+  func list<T: ProcessTask>(
+    _ tasks: some Sequence<T>, _ chunkSize: Int?, _ options: TaskOptions
+  ) throws(IPCError) -> PoolCall<T.Output> {
+    PoolCall(
+      pool.core, try pool.core.functions.function(of: T.self), ListInputs(from: tasks), chunkSize,
+      options)
   }
 
-  private func submitted<Output: Sendable>(
-    _ make: (@escaping @Sendable () -> Void) -> ListJob<Output>
-  ) throws(IPCError) -> ListJob<Output> {
-    let core = core
-    let job = make { core.endBackgroundWork() }
-    core.beginBackgroundWork()
-    do {
-      try core.add(job)
-    } catch {
-      core.endBackgroundWork()
-      throw error
+  /// A task for each element, when its result is asked for.
+  func results<A, Output, Inputs: Sequence<A>>(
+    _ function: some SendableFunction, of argument: A.Type, _ inputs: Inputs, isOrdered: Bool,
+    _ window: Int?, _ chunkSize: Int?, _ options: TaskOptions
+  ) -> PoolResults<Inputs, Output> {
+    pool.results(of: inputs, isOrdered: isOrdered, window, chunkSize, options) {
+      () throws(IPCError) in
+      try self.function(function, Output.self, of: argument)
     }
-    return job
   }
 
-  /// Gives many tasks to the workers that nobody waits for yet.
-  func submitMany<Output: Sendable>(
-    _ inputs: any PoolInputs, _ chunkSize: Int?, _ options: TaskOptions, _ function: PoolFunction
-  ) throws(IPCError) -> PoolBatch<Output> {
-    let job = try submitted { whenOver in
-      ListJob<Output>(
-        function, options, inputs, chunkSize: chunkSize, stopsAtError: false, whenOver: whenOver)
+  func results<T: ProcessTask, Tasks: Sequence<T>>(
+    of tasks: Tasks, isOrdered: Bool, _ window: Int?, _ chunkSize: Int?, _ options: TaskOptions
+  ) -> PoolResults<Tasks, T.Output> {
+    pool.results(of: tasks, isOrdered: isOrdered, window, chunkSize, options) {
+      () throws(IPCError) in
+      try pool.core.functions.function(of: T.self)
     }
-    return PoolBatch(core, job, count: inputs.count)
   }
 }

@@ -21,16 +21,11 @@ extension ProcessPool {
     message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
   )
   public func map<A: Codable & Sendable, Output: Codable & Sendable>(
-    _ inputs: some Sequence<A>, chunkSize: Int? = nil,
-    options: TaskOptions = .init(),
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
     _ body: @escaping @Sendable (A) throws -> Output
   ) throws -> [Output] {
-    let function = try function(
-      UnaryFunction<A, Output>(body: body), of: A.self, output: Output.self)
-    let job = ListJob<Output>(
-      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
-    try run(job)
-    return try job.values()
+    try list(UnaryFunction<A, Output>(body: body), Output.self, inputs, chunkSize, options)
+      .run().values()
   }
 
   /// The same with a closure that can be suspended.
@@ -40,72 +35,11 @@ extension ProcessPool {
   )
   @_disfavoredOverload
   public func map<A: Codable & Sendable, Output: Codable & Sendable>(
-    _ inputs: some Sequence<A>, chunkSize: Int? = nil,
-    options: TaskOptions = .init(),
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
     _ body: @escaping @concurrent @Sendable (A) async throws -> Output
   ) throws -> [Output] {
-    let function = try function(
-      AsyncUnaryFunction<A, Output>(body: body), of: A.self, output: Output.self)
-    let job = ListJob<Output>(
-      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
-    try run(job)
-    return try job.values()
-  }
-
-  /// The same with a closure that is handed the state of its worker.
-  @available(
-    *, noasync,
-    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
-  )
-  public func map<State, A: Codable & Sendable, Output: Codable & Sendable>(
-    _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
-    options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (inout State, A) throws -> Output
-  ) throws -> [Output] {
-    try check(state)
-    let function = try function(
-      StatefulUnaryFunction<State, A, Output>(body: body), of: A.self, output: Output.self,
-      takesState: true)
-    let job = ListJob<Output>(
-      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
-    try run(job)
-    return try job.values()
-  }
-
-  /// The same with a closure that can be suspended and that is handed the state of its worker.
-  @available(
-    *, noasync,
-    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
-  )
-  @_disfavoredOverload
-  public func map<State, A: Codable & Sendable, Output: Codable & Sendable>(
-    _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
-    options: TaskOptions = .init(),
-    _ body: @escaping @concurrent @Sendable (inout State, A) async throws -> Output
-  ) throws -> [Output] {
-    try check(state)
-    let function = try function(
-      AsyncStatefulUnaryFunction<State, A, Output>(body: body), of: A.self, output: Output.self,
-      takesState: true)
-    let job = ListJob<Output>(
-      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
-    try run(job)
-    return try job.values()
-  }
-
-  /// The same with tasks that are a type. Blocks.
-  @available(
-    *, noasync,
-    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
-  )
-  public func map<T: ProcessTask>(
-    tasks: some Sequence<T>, chunkSize: Int? = nil, options: TaskOptions = .init()
-  ) throws -> [T.Output] {
-    let function = try core.functions.function(of: T.self)
-    let job = ListJob<T.Output>(
-      function, options, ListInputs(from: tasks), chunkSize: chunkSize)
-    try run(job)
-    return try job.values()
+    try list(AsyncUnaryFunction<A, Output>(body: body), Output.self, inputs, chunkSize, options)
+      .run().values()
   }
 
   /// Applies a closure to all elements, each as a task, and waits for the results, in the elements' order.
@@ -118,74 +52,175 @@ extension ProcessPool {
   /// - Throws: as the blocking form; `cancelled` when the waiting task is: then tasks that have not
   ///   begun do not, and others end where the options say so.
   public func map<A: Codable & Sendable, Output: Codable & Sendable>(
-    _ inputs: some Sequence<A>, chunkSize: Int? = nil,
-    options: TaskOptions = .init(),
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
     _ body: @escaping @Sendable (A) throws -> Output
   ) async throws -> [Output] {
-    let function = try function(
-      UnaryFunction<A, Output>(body: body), of: A.self, output: Output.self)
-    let job = ListJob<Output>(
-      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
-    try await run(job)
-    return try job.values()
+    try await list(UnaryFunction<A, Output>(body: body), Output.self, inputs, chunkSize, options)
+      .run().values()
   }
 
   /// The same with a closure that can be suspended.
   @_disfavoredOverload
   public func map<A: Codable & Sendable, Output: Codable & Sendable>(
-    _ inputs: some Sequence<A>, chunkSize: Int? = nil,
-    options: TaskOptions = .init(),
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
     _ body: @escaping @concurrent @Sendable (A) async throws -> Output
   ) async throws -> [Output] {
-    let function = try function(
-      AsyncUnaryFunction<A, Output>(body: body), of: A.self, output: Output.self)
-    let job = ListJob<Output>(
-      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
-    try await run(job)
-    return try job.values()
+    try await list(
+      AsyncUnaryFunction<A, Output>(body: body), Output.self, inputs, chunkSize, options
+    )
+    .run().values()
   }
 
-  /// The same with a closure that is handed the state of its worker.
-  public func map<State, A: Codable & Sendable, Output: Codable & Sendable>(
-    _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
-    options: TaskOptions = .init(),
-    _ body: @escaping @Sendable (inout State, A) throws -> Output
-  ) async throws -> [Output] {
-    try check(state)
-    let function = try function(
-      StatefulUnaryFunction<State, A, Output>(body: body), of: A.self, output: Output.self,
-      takesState: true)
-    let job = ListJob<Output>(
-      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
-    try await run(job)
-    return try job.values()
-  }
-
-  /// The same with a closure that can be suspended and that is handed the state of its worker.
-  @_disfavoredOverload
-  public func map<State, A: Codable & Sendable, Output: Codable & Sendable>(
-    _ inputs: some Sequence<A>, state: State.Type, chunkSize: Int? = nil,
-    options: TaskOptions = .init(),
-    _ body: @escaping @concurrent @Sendable (inout State, A) async throws -> Output
-  ) async throws -> [Output] {
-    try check(state)
-    let function = try function(
-      AsyncStatefulUnaryFunction<State, A, Output>(body: body), of: A.self, output: Output.self,
-      takesState: true)
-    let job = ListJob<Output>(
-      function, options, ListInputs(from: inputs), chunkSize: chunkSize)
-    try await run(job)
-    return try job.values()
+  /// The same with tasks that are a type. Blocks.
+  @available(
+    *, noasync,
+    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
+  )
+  public func map<T: ProcessTask>(
+    tasks: some Sequence<T>, chunkSize: Int? = nil, options: TaskOptions = .init()
+  ) throws -> [T.Output] {
+    try list(tasks, chunkSize, options).run().values()
   }
 
   /// The same with tasks that are a type. No thread is blocked.
   public func map<T: ProcessTask>(
     tasks: some Sequence<T>, chunkSize: Int? = nil, options: TaskOptions = .init()
   ) async throws -> [T.Output] {
-    let function = try core.functions.function(of: T.self)
-    let job = ListJob<T.Output>(
-      function, options, ListInputs(from: tasks), chunkSize: chunkSize)
-    try await run(job)
-    return try job.values()
+    try await list(tasks, chunkSize, options).run().values()
+  }
+
+  /// Applies a closure to all elements, each as a task, and waits for what becomes of each: its result, or
+  /// its error. Blocks.
+  ///
+  /// ```swift
+  /// for (name, size) in zip(names, try pool.mapResults(names) { try measure($0) }) {
+  ///   print(name, (try? size.get()) ?? "failed")
+  /// }
+  /// ```
+  ///
+  /// Otherwise as `map`.
+  ///
+  /// - Throws: what concerns all of them: `notTransferable`, `closed`.
+  @available(
+    *, noasync,
+    message:
+      "use 'try await mapResults'; at top level: func run() async throws { … }; try await run()"
+  )
+  public func mapResults<A: Codable & Sendable, Output: Codable & Sendable>(
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
+    _ body: @escaping @Sendable (A) throws -> Output
+  ) throws -> [Result<Output, any Error>] {
+    try list(UnaryFunction<A, Output>(body: body), Output.self, inputs, chunkSize, options)
+      .run(stopsAtError: false).results()
+  }
+
+  /// The same with a closure that can be suspended.
+  @available(
+    *, noasync,
+    message:
+      "use 'try await mapResults'; at top level: func run() async throws { … }; try await run()"
+  )
+  @_disfavoredOverload
+  public func mapResults<A: Codable & Sendable, Output: Codable & Sendable>(
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
+    _ body: @escaping @concurrent @Sendable (A) async throws -> Output
+  ) throws -> [Result<Output, any Error>] {
+    try list(AsyncUnaryFunction<A, Output>(body: body), Output.self, inputs, chunkSize, options)
+      .run(stopsAtError: false).results()
+  }
+
+  /// Applies a closure to all elements, each as a task, and waits for what becomes of each: its result, or
+  /// its error. No thread is blocked.
+  ///
+  /// - Throws: what concerns all of them: `notTransferable`, `closed`, `cancelled`.
+  public func mapResults<A: Codable & Sendable, Output: Codable & Sendable>(
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
+    _ body: @escaping @Sendable (A) throws -> Output
+  ) async throws -> [Result<Output, any Error>] {
+    try await list(UnaryFunction<A, Output>(body: body), Output.self, inputs, chunkSize, options)
+      .run(stopsAtError: false).results()
+  }
+
+  /// The same with a closure that can be suspended.
+  @_disfavoredOverload
+  public func mapResults<A: Codable & Sendable, Output: Codable & Sendable>(
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
+    _ body: @escaping @concurrent @Sendable (A) async throws -> Output
+  ) async throws -> [Result<Output, any Error>] {
+    try await list(
+      AsyncUnaryFunction<A, Output>(body: body), Output.self, inputs, chunkSize, options
+    )
+    .run(stopsAtError: false).results()
+  }
+
+  /// The same with tasks that are a type. Blocks.
+  @available(
+    *, noasync,
+    message:
+      "use 'try await mapResults'; at top level: func run() async throws { … }; try await run()"
+  )
+  public func mapResults<T: ProcessTask>(
+    tasks: some Sequence<T>, chunkSize: Int? = nil, options: TaskOptions = .init()
+  ) throws -> [Result<T.Output, any Error>] {
+    try list(tasks, chunkSize, options).run(stopsAtError: false).results()
+  }
+
+  /// The same with tasks that are a type. No thread is blocked.
+  public func mapResults<T: ProcessTask>(
+    tasks: some Sequence<T>, chunkSize: Int? = nil, options: TaskOptions = .init()
+  ) async throws -> [Result<T.Output, any Error>] {
+    try await list(tasks, chunkSize, options).run(stopsAtError: false).results()
+  }
+
+  /// Applies a closure that returns nothing to all elements, each as a task, and waits for the end of all.
+  /// Blocks.
+  ///
+  /// - Throws: as `map`.
+  @available(
+    *, noasync,
+    message: "use 'try await forEach'; at top level: func run() async throws { … }; try await run()"
+  )
+  public func forEach<A: Codable & Sendable>(
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
+    _ body: @escaping @Sendable (A) throws -> Void
+  ) throws {
+    _ = try list(UnaryAction<A>(body: body), Void.self, inputs, chunkSize, options)
+      .run().values()
+  }
+
+  /// The same with a closure that can be suspended.
+  @available(
+    *, noasync,
+    message: "use 'try await forEach'; at top level: func run() async throws { … }; try await run()"
+  )
+  @_disfavoredOverload
+  public func forEach<A: Codable & Sendable>(
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
+    _ body: @escaping @concurrent @Sendable (A) async throws -> Void
+  ) throws {
+    _ = try list(AsyncUnaryAction<A>(body: body), Void.self, inputs, chunkSize, options)
+      .run().values()
+  }
+
+  /// Applies a closure that returns nothing to all elements, each as a task, and waits for the end of all.
+  /// No thread is blocked.
+  ///
+  /// - Throws: as `map`.
+  public func forEach<A: Codable & Sendable>(
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
+    _ body: @escaping @Sendable (A) throws -> Void
+  ) async throws {
+    _ = try await list(UnaryAction<A>(body: body), Void.self, inputs, chunkSize, options)
+      .run().values()
+  }
+
+  /// The same with a closure that can be suspended.
+  @_disfavoredOverload
+  public func forEach<A: Codable & Sendable>(
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
+    _ body: @escaping @concurrent @Sendable (A) async throws -> Void
+  ) async throws {
+    _ = try await list(AsyncUnaryAction<A>(body: body), Void.self, inputs, chunkSize, options)
+      .run().values()
   }
 }

@@ -17,13 +17,25 @@ extension ProcessPool {
     _ arguments: repeat each A, options: TaskOptions = .init(),
     body: @escaping @Sendable (repeat each A) throws -> Output
   ) throws(IPCError) -> PoolResult<Output> {
-    let function = try function(
-      ValueFunction<repeat each A, Output>(body: body), of: repeat (each A).self,
-      output: Output.self)
-    let inputs = TupleInputs([(repeat each arguments)])
-    return try submit { whenOver in
-      ListJob<Output>(function, options, inputs, chunkSize: 1, whenOver: whenOver)
-    }
+    try call(
+      ValueFunction<repeat each A, Output>(body: body), Output.self, repeat each arguments,
+      options: options
+    )
+    .submit()
+  }
+
+  /// Has one task run, with a closure that can be suspended.
+  @_disfavoredOverload
+  @discardableResult
+  public func submit<each A: Codable & Sendable, Output: Codable & Sendable>(
+    _ arguments: repeat each A, options: TaskOptions = .init(),
+    body: @escaping @concurrent @Sendable (repeat each A) async throws -> Output
+  ) throws(IPCError) -> PoolResult<Output> {
+    try call(
+      AsyncValueFunction<repeat each A, Output>(body: body), Output.self, repeat each arguments,
+      options: options
+    )
+    .submit()
   }
 
   /// Has one task run that returns nothing.
@@ -32,112 +44,24 @@ extension ProcessPool {
     _ arguments: repeat each A, options: TaskOptions = .init(),
     body: @escaping @Sendable (repeat each A) throws -> Void
   ) throws(IPCError) -> PoolResult<Void> {
-    let function = try function(
-      ActionFunction<repeat each A>(body: body), of: repeat (each A).self,
-      output: nil)
-    let inputs = TupleInputs([(repeat each arguments)])
-    return try submit { whenOver in
-      ListJob<Void>(function, options, inputs, chunkSize: 1, whenOver: whenOver)
-    }
+    try call(
+      ActionFunction<repeat each A>(body: body), Void.self, repeat each arguments, options: options
+    )
+    .submit()
   }
 
-  /// Has one task run with a closure that can be suspended.
-  @_disfavoredOverload
-  @discardableResult
-  public func submit<each A: Codable & Sendable, Output: Codable & Sendable>(
-    _ arguments: repeat each A, options: TaskOptions = .init(),
-    body: @escaping @concurrent @Sendable (repeat each A) async throws -> Output
-  ) throws(IPCError) -> PoolResult<Output> {
-    let function = try function(
-      AsyncValueFunction<repeat each A, Output>(body: body), of: repeat (each A).self,
-      output: Output.self)
-    let inputs = TupleInputs([(repeat each arguments)])
-    return try submit { whenOver in
-      ListJob<Output>(function, options, inputs, chunkSize: 1, whenOver: whenOver)
-    }
-  }
-
-  /// Has one task run with a closure that can be suspended, that returns nothing.
+  /// Has one task run that returns nothing, with a closure that can be suspended.
   @_disfavoredOverload
   @discardableResult
   public func submit<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
     body: @escaping @concurrent @Sendable (repeat each A) async throws -> Void
   ) throws(IPCError) -> PoolResult<Void> {
-    let function = try function(
-      AsyncActionFunction<repeat each A>(body: body), of: repeat (each A).self,
-      output: nil)
-    let inputs = TupleInputs([(repeat each arguments)])
-    return try submit { whenOver in
-      ListJob<Void>(function, options, inputs, chunkSize: 1, whenOver: whenOver)
-    }
-  }
-
-  /// Has one task run that is handed the state of its worker.
-  @discardableResult
-  public func submit<State, each A: Codable & Sendable, Output: Codable & Sendable>(
-    _ arguments: repeat each A, state: State.Type, options: TaskOptions = .init(),
-    body: @escaping @Sendable (inout State, repeat each A) throws -> Output
-  ) throws(IPCError) -> PoolResult<Output> {
-    try check(state)
-    let function = try function(
-      StatefulValueFunction<State, repeat each A, Output>(body: body), of: repeat (each A).self,
-      output: Output.self, takesState: true)
-    let inputs = TupleInputs([(repeat each arguments)])
-    return try submit { whenOver in
-      ListJob<Output>(function, options, inputs, chunkSize: 1, whenOver: whenOver)
-    }
-  }
-
-  /// Has one task run that is handed the state of its worker, that returns nothing.
-  @discardableResult
-  public func submit<State, each A: Codable & Sendable>(
-    _ arguments: repeat each A, state: State.Type, options: TaskOptions = .init(),
-    body: @escaping @Sendable (inout State, repeat each A) throws -> Void
-  ) throws(IPCError) -> PoolResult<Void> {
-    try check(state)
-    let function = try function(
-      StatefulActionFunction<State, repeat each A>(body: body), of: repeat (each A).self,
-      output: nil, takesState: true)
-    let inputs = TupleInputs([(repeat each arguments)])
-    return try submit { whenOver in
-      ListJob<Void>(function, options, inputs, chunkSize: 1, whenOver: whenOver)
-    }
-  }
-
-  /// Has one task run with a closure that can be suspended, that is handed the state of its worker.
-  @_disfavoredOverload
-  @discardableResult
-  public func submit<State, each A: Codable & Sendable, Output: Codable & Sendable>(
-    _ arguments: repeat each A, state: State.Type, options: TaskOptions = .init(),
-    body: @escaping @concurrent @Sendable (inout State, repeat each A) async throws -> Output
-  ) throws(IPCError) -> PoolResult<Output> {
-    try check(state)
-    let function = try function(
-      AsyncStatefulValueFunction<State, repeat each A, Output>(body: body),
-      of: repeat (each A).self,
-      output: Output.self, takesState: true)
-    let inputs = TupleInputs([(repeat each arguments)])
-    return try submit { whenOver in
-      ListJob<Output>(function, options, inputs, chunkSize: 1, whenOver: whenOver)
-    }
-  }
-
-  /// Has one task run with a closure that can be suspended, that is handed the state of its worker, that returns nothing.
-  @_disfavoredOverload
-  @discardableResult
-  public func submit<State, each A: Codable & Sendable>(
-    _ arguments: repeat each A, state: State.Type, options: TaskOptions = .init(),
-    body: @escaping @concurrent @Sendable (inout State, repeat each A) async throws -> Void
-  ) throws(IPCError) -> PoolResult<Void> {
-    try check(state)
-    let function = try function(
-      AsyncStatefulActionFunction<State, repeat each A>(body: body), of: repeat (each A).self,
-      output: nil, takesState: true)
-    let inputs = TupleInputs([(repeat each arguments)])
-    return try submit { whenOver in
-      ListJob<Void>(function, options, inputs, chunkSize: 1, whenOver: whenOver)
-    }
+    try call(
+      AsyncActionFunction<repeat each A>(body: body), Void.self, repeat each arguments,
+      options: options
+    )
+    .submit()
   }
 
   /// Has a task run that is a type.
@@ -145,10 +69,60 @@ extension ProcessPool {
   public func submit<T: ProcessTask>(
     task: T, options: TaskOptions = .init()
   ) throws(IPCError) -> PoolResult<T.Output> {
-    let function = try core.functions.function(of: T.self)
-    return try submit { whenOver in
-      ListJob<T.Output>(
-        function, options, ListInputs([task]), chunkSize: 1, whenOver: whenOver)
-    }
+    try list([task], 1, options).submit()
+  }
+
+  /// Has a closure applied to all elements, each as a task, and returns one handle for the results at once.
+  ///
+  /// ```swift
+  /// let batch = try pool.submitMap(0..<1000) { $0 * $0 }
+  /// let squares = try await batch.get(timeout: .seconds(10))
+  /// ```
+  ///
+  /// Does not block. The closure is as with `apply`, chunks are as with `map`. Unlike there, a task that
+  /// fails does not keep others from running: `PoolBatch.cancel()` does.
+  ///
+  /// - Throws: `notTransferable` for a closure that captures what cannot be sent; `closed` for a pool that is,
+  ///   `poolFailed` when it has no workers, `cancelled` when it was terminated.
+  public func submitMap<A: Codable & Sendable, Output: Codable & Sendable>(
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
+    _ body: @escaping @Sendable (A) throws -> Output
+  ) throws(IPCError) -> PoolBatch<Output> {
+    try list(UnaryFunction<A, Output>(body: body), Output.self, inputs, chunkSize, options)
+      .submitMany()
+  }
+
+  /// The same with a closure that can be suspended.
+  @_disfavoredOverload
+  public func submitMap<A: Codable & Sendable, Output: Codable & Sendable>(
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
+    _ body: @escaping @concurrent @Sendable (A) async throws -> Output
+  ) throws(IPCError) -> PoolBatch<Output> {
+    try list(AsyncUnaryFunction<A, Output>(body: body), Output.self, inputs, chunkSize, options)
+      .submitMany()
+  }
+
+  /// The same with a closure that returns nothing.
+  public func submitMap<A: Codable & Sendable>(
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
+    _ body: @escaping @Sendable (A) throws -> Void
+  ) throws(IPCError) -> PoolBatch<Void> {
+    try list(UnaryAction<A>(body: body), Void.self, inputs, chunkSize, options).submitMany()
+  }
+
+  /// The same with a closure that can be suspended and returns nothing.
+  @_disfavoredOverload
+  public func submitMap<A: Codable & Sendable>(
+    _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
+    _ body: @escaping @concurrent @Sendable (A) async throws -> Void
+  ) throws(IPCError) -> PoolBatch<Void> {
+    try list(AsyncUnaryAction<A>(body: body), Void.self, inputs, chunkSize, options).submitMany()
+  }
+
+  /// The same with tasks that are a type.
+  public func submitMap<T: ProcessTask>(
+    tasks: some Sequence<T>, chunkSize: Int? = nil, options: TaskOptions = .init()
+  ) throws(IPCError) -> PoolBatch<T.Output> {
+    try list(tasks, chunkSize, options).submitMany()
   }
 }

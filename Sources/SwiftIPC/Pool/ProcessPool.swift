@@ -82,7 +82,7 @@ public final class ProcessPool: Sendable {
   ///
   /// ```swift
   /// let pool = try ProcessPool(workers: 2, arguments: "weights") { try Model(reading: $0) }
-  /// let labels = try await pool.map(images, state: Model.self) { model, image in
+  /// let labels = try await pool.with(Model.self).map(images) { model, image in
   ///   try model.label(image)
   /// }
   /// ```
@@ -95,16 +95,12 @@ public final class ProcessPool: Sendable {
   /// } finalizer: { log in
   ///   try log.flush()
   /// }
-  /// try await pool.forEach(lines, state: Log.self) { log, line in log.add(line) }
+  /// try await pool.with(Log.self).forEach(lines) { log, line in log.add(line) }
   /// pool.close()
   /// try await pool.join()
   /// ```
   ///
   /// One that throws is told by `PoolEvent.finalizerFailed`, and is not tried again.
-  ///
-  /// A task without arguments of its own names the type of its state, as in
-  /// `pool.apply(state: Model.self) { (model: inout Model) in model.version }`: where `$0` stands for it,
-  /// the compiler (6.3) makes a closure that cannot be sent.
   ///
   /// An initializer that throws is tried again in a fresh worker; after three times in a row the
   /// pool's tasks fail with `poolFailed` and the cause. The state never leaves its worker, so it need

@@ -55,7 +55,7 @@ enum Level: Sendable { case low, high }
     await report("map, generic, by name") { try await pool.map(0..<3, generic) }
     await report("map, initializer") { try await pool.map(0..<3, Double.init) }
     await report("map, with a state, by name") {
-      try await pool.map(0..<3, state: Int.self, adding)
+      try await pool.with(Int.self).map(0..<3, adding)
     }
     await report("starmap, operator") { try await pool.starmap([(1, 2), (3, 4)], +) }
     await report("apply, by name") { try await pool.apply(1, "a", body: worker) }
