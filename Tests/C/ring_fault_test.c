@@ -8,7 +8,7 @@
 
 #include "child.h"
 #include "cipc/ring.h"
-#include "ring/ring.h"
+#include "ring/tiers.h"
 #include "segment/layout.h"
 #include "wait/wait.h"
 
@@ -199,7 +199,7 @@ static int64_t memory_of_ring(void) {
 static void hold_producers(void *argument) {
   (void)argument;
   void *payload;
-  // Where little is left: in the first rung again.
+  // Where little is left: in the first tier again.
   CHECK_EQUAL(cipc_ring_reserve(ring, 8, &payload, soon()), 0);
   CHECK_EQUAL(cipc_ring_commit(ring), 0);
   CHECK_EQUAL(cipc_ring_reserve(ring, 8, &payload, soon()), 0);
@@ -208,7 +208,7 @@ static void hold_producers(void *argument) {
   CHECK_EQUAL(cipc_ring_cancel(ring), 0);
 }
 
-// The memory of the larger rungs is taken back by the producers' side too, which is not free at
+// The memory of the larger tiers is taken back by the producers' side too, which is not free at
 // the moment when it could be.
 static void memory_goes_back_when_producers_were_in_the_way(void) {
   begin(0, 0);
@@ -216,18 +216,18 @@ static void memory_goes_back_when_producers_were_in_the_way(void) {
   static char block[1 << 20];
   size_t length;
   for (int i = 0; i < 3; i++) CHECK_EQUAL(put_until(block, sizeof block, soon()), 0);
-  // Still in a large rung, with little in it.
+  // Still in a large tier, with little in it.
   put_number(1);
   for (int i = 0; i < 3; i++) {
     CHECK_EQUAL(cipc_ring_get(ring, block, sizeof block, &length, soon()), 0);
   }
-  for (uint64_t i = 2; cipc_index_rung(ring->control->tail) != 0; i++) put_number(i);
+  for (uint64_t i = 2; cipc_index_tier(ring->control->tail) != 0; i++) put_number(i);
   pid_t child = child_start(hold_producers, NULL);
   gate_wait(&arena->gate, 1);
   // As if it had been long ago that memory was needed.
   do ring->busy_at = 0;
   while (cipc_ring_get(ring, block, sizeof block, &length, CIPC_IMMEDIATELY) == 0);
-  CHECK_EQUAL(cipc_index_rung(ring->control->head), 0);
+  CHECK_EQUAL(cipc_index_tier(ring->control->head), 0);
   CHECK(memory_of_ring() > before);
   gate_set(&arena->gate, 2);
   CHECK_EQUAL(child_join(child), 0);
@@ -435,14 +435,14 @@ static void scribble(void *argument) {
   unsigned char *control = (unsigned char *)ring->control;
   static unsigned char good[sizeof *ring->control], records[4096];
   memcpy(good, control, sizeof good);
-  memcpy(records, ring->rungs[0].base, sizeof records);
+  memcpy(records, ring->tiers[0].base, sizeof records);
   unsigned char *base;
-  for (uint32_t i = 0; i < ring->rung_count; i++) CHECK_EQUAL(cipc_ladder_map(ring, i, &base), 0);
+  for (uint32_t i = 0; i < ring->tier_count; i++) CHECK_EQUAL(cipc_tiers_map(ring, i, &base), 0);
   while (!__atomic_load_n(&arena->stop, __ATOMIC_RELAXED)) {
     scribble_on(control, sizeof *ring->control, true);
     // Lengths and owners near the beginning, where most of the records are.
-    uint32_t rung = draw() % 2 ? 0 : (uint32_t)(draw() % ring->rung_count);
-    scribble_on(ring->rungs[rung].base, 4096, false);
+    uint32_t tier = draw() % 2 ? 0 : (uint32_t)(draw() % ring->tier_count);
+    scribble_on(ring->tiers[tier].base, 4096, false);
     // The header is of no use to anybody any more, its table of participants is.
     if (draw() % 8 == 0) {
       scribble_on(control - CIPC_SEGMENT_HEADER_SIZE, CIPC_SEGMENT_HEADER_SIZE, false);
@@ -452,7 +452,7 @@ static void scribble(void *argument) {
       for (size_t at = 0; at < sizeof good; at += 8) {
         if (!is_off_limits(at)) memcpy(control + at, good + at, 8);
       }
-      memcpy(ring->rungs[0].base, records, sizeof records);
+      memcpy(ring->tiers[0].base, records, sizeof records);
       if (arena->gate == 0) gate_set(&arena->gate, 1);
       (void)sched_yield();
     }

@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 
 #include "child.h"
-#include "ring/ring.h"
+#include "ring/tiers.h"
 #include "segment/table.h"
 #include "wait/wait.h"
 
@@ -358,7 +358,7 @@ static void memory_stays_for_a_while(void) {
   cipc_ring_close(ring);
 }
 
-// A little always waits, so the ring is never empty; it must leave the large rungs nevertheless.
+// A little always waits, so the ring is never empty; it must leave the large tiers nevertheless.
 static void a_short_queue_returns_to_little_memory(void) {
   cipc_ring_t *ring = make(0, 0, 0);
   int64_t before = memory_of(ring);
@@ -375,7 +375,7 @@ static void a_short_queue_returns_to_little_memory(void) {
     CHECK_EQUAL(get_number(ring, CIPC_IMMEDIATELY), i - 1);
   }
   CHECK_EQUAL(memory_of(ring), before);
-  CHECK_EQUAL(cipc_index_rung(ring->control->tail), 0);
+  CHECK_EQUAL(cipc_index_tier(ring->control->tail), 0);
   cipc_ring_close(ring);
 }
 
@@ -399,7 +399,7 @@ static void one_record_can_take_the_whole_capacity(void) {
   cipc_ring_close(ring);
 }
 
-// What holds up the head is in a large rung, and everything else behind it.
+// What holds up the head is in a large tier, and everything else behind it.
 static void the_capacity_is_there_wherever_the_head_is(void) {
   const uint64_t capacity = 64 << 20;
   cipc_ring_t *ring = make(0, capacity, 0);
@@ -681,7 +681,7 @@ static void shutting_ends_the_waits_of_this_process(void) {
     if (is_put) CHECK_EQUAL(put_number(shared_ring, 1), 0);
     pthread_t thread;
     CHECK_EQUAL(pthread_create(&thread, NULL, wait_to_be_shut, is_put ? arena : NULL), 0);
-    wait_for_sleeper(is_put ? &shared_ring->control->room : &shared_ring->control->items);
+    wait_for_sleeper(is_put ? &shared_ring->control->space : &shared_ring->control->items);
     cipc_ring_shut(shared_ring);
     CHECK_EQUAL(pthread_join(thread, NULL), 0);
     CHECK_EQUAL(put_number(shared_ring, 1), CIPC_ECLOSED);
@@ -1089,8 +1089,8 @@ static void scribble(unsigned flags, uint64_t capacity, uint64_t seed) {
   cipc_ring_t *ring = make(flags, capacity, 0);
   cipc_ring_t *victim = reopen(ring);
   unsigned char *control = (unsigned char *)ring->control;
-  unsigned char *bytes = ring->rungs[0].base;
-  size_t size = (size_t)ring->rungs[0].units * CIPC_RING_UNIT;
+  unsigned char *bytes = ring->tiers[0].base;
+  size_t size = (size_t)ring->tiers[0].units * CIPC_RING_UNIT;
   static unsigned char buffer[4096];
   uint64_t state = seed;
   for (int i = 0; i < 3000; i++) {

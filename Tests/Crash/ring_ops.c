@@ -8,7 +8,7 @@
 
 #include "cipc/ring.h"
 #include "crash.h"
-#include "ring/ring.h"
+#include "ring/tiers.h"
 #include "segment/segment.h"
 
 // Records are words, all of them their number: 1 and up from before, 100 and up the victim's, 200
@@ -17,7 +17,7 @@
 #define SURVIVING 200u
 #define NUMBERS 256u
 #define SMALL 5u
-// What nearly fills the first rung, and what does not fit there behind it.
+// What nearly fills the first tier, and what does not fit there behind it.
 #define LARGE 8150u
 #define CROSSING 50u
 #define HUGE_BYTES (17u << 20)
@@ -324,7 +324,7 @@ static void get_initial(struct trial *trial) {
   note(trial, words, length);
 }
 
-// Empty, and in the second rung: what was got last was not the first one there.
+// Empty, and in the second tier: what was got last was not the first one there.
 static void setup_back(struct trial *trial) {
   setup_grown(trial);
   put_initial(trial, CROSSING);
@@ -493,7 +493,7 @@ static int has_finished(struct trial *trial) {
 }
 
 // The owner's word of the first record.
-static uint64_t first_owner(void) { return __atomic_load_n(cipc_ladder_at(ring, 0) + 1, 5); }
+static uint64_t first_owner(void) { return __atomic_load_n(cipc_tiers_at(ring, 0) + 1, 5); }
 
 static int has_leased(struct trial *trial) {
   return has_taken(trial) &&
@@ -512,7 +512,7 @@ static int has_returned(struct trial *trial) {
 
 static int is_back(struct trial *trial) {
   (void)trial;
-  return cipc_index_rung(__atomic_load_n(&ring->control->tail, __ATOMIC_SEQ_CST)) == 0;
+  return cipc_index_tier(__atomic_load_n(&ring->control->tail, __ATOMIC_SEQ_CST)) == 0;
 }
 
 // What the kernel goes by.
@@ -756,7 +756,7 @@ static const struct operation ring_operations[] = {
      .committed_now = has_got,
      .survive = survive_idly,
      CREW},
-    {.name = "patience.put",
+    {.name = "backoff.put",
      .states = IN(WOKEN) | IN(BLOCKED),
      .commit = WHENEVER,
      .coarse = 5,
@@ -765,7 +765,7 @@ static const struct operation ring_operations[] = {
      .release = release_all,
      .run = put_forever,
      PUTS},
-    {.name = "patience.get",
+    {.name = "backoff.get",
      .states = IN(WOKEN) | IN(BLOCKED),
      .commit = WHENEVER,
      .coarse = 17,
@@ -847,7 +847,7 @@ static const struct operation ring_operations[] = {
      .holds = holds_consumers,
      .survive = survive_getting,
      LEASED},
-    {.name = "ladder.grow",
+    {.name = "tiers.grow",
      .states = IN(OWNS) | IN(CALLS),
      .commit = RISES,
      .coarse = 5,
@@ -858,7 +858,7 @@ static const struct operation ring_operations[] = {
      .holds = holds_producers,
      .survive = survive_putting,
      CREW},
-    {.name = "ladder.go-back",
+    {.name = "tiers.go-back",
      .states = IN(OWNS) | IN(CALLS),
      .commit = RISES,
      .setup = setup_back,
@@ -869,7 +869,7 @@ static const struct operation ring_operations[] = {
      .fresh_survivors = true,
      .check = check,
      .judge = judge_quietly},
-    {.name = "ladder.leave",
+    {.name = "tiers.leave",
      .states = IN(OWNS),
      .commit = RISES,
      .coarse = 3,
@@ -881,7 +881,7 @@ static const struct operation ring_operations[] = {
      .holds = holds_consumers,
      .survive = survive_idly,
      CREW},
-    {.name = "ladder.give-back",
+    {.name = "tiers.give-back",
      .states = IN(OWNS) | IN(CALLS),
      .commit = RISES,
      .coarse = 23,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How those who use a ring wait for each other (ring.h, sleepers.h, patience.c): the commit, the
+/* How those who use a ring wait for each other (layout.h, eventcount.h, backoff.c): the commit, the
    mark, the second look, the sleep, the wake-up and the rescue. Any process can be killed before
    any of its steps.
 
@@ -91,7 +91,7 @@ inline futex_wake(first, beyond, count) {
   }
 }
 
-/* cipc_sleepers_wake, if there is a reason. */
+/* cipc_eventcount_wake, if there is a reason. */
 inline wake(is_due, word, first, beyond, count) {
   if
   :: is_due && (word & MARK) ->
@@ -133,7 +133,7 @@ inline leave(mutex) {
 #endif
 }
 
-/* cipc_sleepers_mark, a second look at `is_there`, and the sleep; then, when a slice has ended,
+/* cipc_eventcount_mark, a second look at `is_there`, and the sleep; then, when a slice has ended,
    whether nobody is left to wait for. */
 inline mark(word) {
   d_step { fence(me) -> word = word | MARK; expected = word }

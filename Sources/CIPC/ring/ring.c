@@ -1,18 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Opening and closing rings, and looking at them. What is done with them has files of its own: see
-// ring.h.
-#include "ring/ring.h"
+// Opening and closing rings, and looking at them.
+//
+// From below: layout.h (shared bytes), hold.h (what a process has open), tiers (where records go),
+// producers and consumers (a side each), reclaim (memory that is given back), leases (records that
+// are taken and not done), backoff (spinning and sleeping), put and get.
+#include "cipc/ring.h"
 
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/interrupt.h"
 #include "cipc/descriptor.h"
+#include "ring/backoff.h"
+#include "ring/consumers.h"
+#include "ring/leases.h"
+#include "ring/producers.h"
+#include "ring/tiers.h"
 #include "segment/mismatch.h"
 #include "segment/segment.h"
-#include "wait/sleepers.h"
+#include "wait/eventcount.h"
 #include "wait/watch.h"
 
 #define LAYOUT_VERSION 1u
@@ -56,16 +65,16 @@ uint64_t cipc_ring_fingerprint(int form, const cipc_element_t *element) {
 static bool configure(cipc_ring_t *ring, unsigned flags, uint64_t capacity, uint64_t records,
                       size_t *size, size_t *backed) {
   if (records > CIPC_RING_RECORDS_MAXIMUM) return false;
-  ring->rung_count = cipc_ladder_plan(flags, capacity, ring->rungs, size, backed);
-  if (ring->rung_count == 0) return false;
+  ring->tier_count = cipc_tiers_plan(flags, capacity, ring->tiers, size, backed);
+  if (ring->tier_count == 0) return false;
   bool is_leased = (flags & (CIPC_RING_LEASED | CIPC_RING_TRACKED)) != 0;
   ring->flags = flags;
   ring->header =
       is_leased ? CIPC_RING_LEASED_HEADER / CIPC_RING_UNIT : CIPC_RING_HEADER / CIPC_RING_UNIT;
   ring->capacity = capacity / CIPC_RING_UNIT;
   ring->records = records != 0 ? records : CIPC_RING_RECORDS_MAXIMUM;
-  uint64_t first = ring->rungs[0].units;
-  ring->first_room = ring->capacity < first ? ring->capacity : first;
+  uint64_t first = ring->tiers[0].units;
+  ring->first_space = ring->capacity < first ? ring->capacity : first;
   uint64_t longest = (ring->capacity - ring->header) * CIPC_RING_UNIT;
   ring->longest = longest < UINT32_MAX ? (size_t)longest : UINT32_MAX;
   ring->spin = CIPC_RING_SPIN_ADAPTIVE;
@@ -106,10 +115,10 @@ static int prepare(void *payload, void *context) {
   control->capacity = plan->capacity;
   control->records = plan->records;
   control->creator = cipc_participant_current();
-  cipc_rung_t rungs[CIPC_RING_RUNGS];
+  cipc_tier_t tiers[CIPC_RING_TIERS];
   size_t size, backed;
-  (void)cipc_ladder_plan(plan->flags, plan->capacity, rungs, &size, &backed);
-  control->backed[0] = (backed - rungs[0].offset) / CIPC_RING_UNIT;
+  (void)cipc_tiers_plan(plan->flags, plan->capacity, tiers, &size, &backed);
+  control->backed[0] = (backed - tiers[0].offset) / CIPC_RING_UNIT;
   int status = cipc_mutex_init(&control->producers, NULL);
   return status < 0 ? status : cipc_mutex_init(&control->consumers, NULL);
 }
@@ -142,7 +151,7 @@ static int adopt(cipc_ring_t **ring, cipc_segment_t *segment, unsigned flags) {
   }
   unsigned char *base;
   made->segment = segment;
-  if (status == 0) status = cipc_ladder_map(made, 0, &base);
+  if (status == 0) status = cipc_tiers_map(made, 0, &base);
   if (status < 0) {
     free(made);
     return status;
@@ -168,15 +177,6 @@ int cipc_ring_create(cipc_ring_t **ring, const cipc_ring_options_t *options) {
   if (status == 0) status = adopt(ring, segment, plan.flags);
   if (status < 0) cipc_segment_close(segment);
   return status;
-}
-
-void cipc_ring_meet(cipc_ring_t *ring, cipc_participant_t self) {
-  __atomic_store_n(&ring->user, self, __ATOMIC_RELAXED);
-  if (cipc_segment_holds(ring->segment) == 0) {
-    __atomic_store_n(&ring->control->is_uncounted, 1, __ATOMIC_RELAXED);
-  }
-  if (__atomic_load_n(&ring->control->creator, __ATOMIC_RELAXED) == self) return;
-  __atomic_store_n(&ring->control->is_shared, 1, __ATOMIC_RELAXED);
 }
 
 // Of a ring that exists, usually one that somebody else made.
@@ -255,22 +255,6 @@ void cipc_ring_set_spin(cipc_ring_t *ring, int64_t nanoseconds) {
   __atomic_store_n(&ring->spin, nanoseconds, __ATOMIC_RELAXED);
 }
 
-void cipc_ring_set_when_alone(cipc_ring_t *ring, int when_alone) {
-  __atomic_store_n(&ring->when_alone, when_alone, __ATOMIC_RELAXED);
-}
-
-int cipc_ring_when_alone(const cipc_ring_t *ring) {
-  return __atomic_load_n(&ring->when_alone, __ATOMIC_RELAXED);
-}
-
-int cipc_ring_is_alone(cipc_ring_t *ring) {
-  if (cipc_ring_was_shut(ring)) return CIPC_ECLOSED;
-  return __atomic_load_n(&ring->control->is_shared, __ATOMIC_RELAXED) != 0 &&
-         cipc_segment_others(ring->segment) == 0 &&
-         // Behind the look: one that is uncounted has said so by the time that it uses the ring.
-         __atomic_load_n(&ring->control->is_uncounted, __ATOMIC_RELAXED) == 0;
-}
-
 // MARK: Closing
 
 // Gives up a side of an SPSC ring.
@@ -288,12 +272,12 @@ void cipc_ring_shut(cipc_ring_t *ring) {
   // has kept the side for so long.
   cipc_interrupt_pause();
   bool has_side =
-      cipc_ring_is_leased(ring) && cipc_consumer_visit(ring, cipc_clock_deadline(1000000000)) == 0;
+      cipc_ring_is_leased(ring) && cipc_consumers_visit(ring, cipc_clock_deadline(1000000000)) == 0;
   cipc_interrupt_resume();
-  if (has_side) cipc_lease_abandon(ring);
+  if (has_side) cipc_leases_abandon(ring);
   // With the side: no thread leases anything in between.
   uint32_t was_shut = __atomic_exchange_n(&ring->is_shut, 1, __ATOMIC_SEQ_CST);
-  if (has_side) cipc_consumer_leave(ring);
+  if (has_side) cipc_consumers_leave(ring);
   if (was_shut != 0) return;
   int status = cipc_ring_cancel(ring);
   status = cipc_ring_restore(ring);
@@ -303,15 +287,15 @@ void cipc_ring_shut(cipc_ring_t *ring) {
   cipc_segment_leave(ring->segment);
   // Behind the leaving: who is woken by this counts this process no more.
   (void)__atomic_fetch_add(&control->departures, 1, __ATOMIC_SEQ_CST);
-  cipc_sleepers_wake(&control->items, INT_MAX);
-  cipc_sleepers_wake(&control->room, INT_MAX);
-  cipc_sleepers_wake(&control->done, INT_MAX);
+  cipc_eventcount_wake(&control->items, INT_MAX);
+  cipc_eventcount_wake(&control->space, INT_MAX);
+  cipc_eventcount_wake(&control->done, INT_MAX);
 }
 
 void cipc_ring_close(cipc_ring_t *ring) {
   if (ring == NULL) return;
   cipc_ring_shut(ring);
-  cipc_ladder_unmap(ring);
+  cipc_tiers_unmap(ring);
   cipc_segment_close(ring->segment);
   free(ring->leases);
   free(ring);
@@ -334,8 +318,8 @@ static int measure(const cipc_ring_t *ring, cipc_ring_fill_t *fill) {
   cipc_index_t head = __atomic_load_n(&control->head, __ATOMIC_ACQUIRE);
   cipc_index_t tail = __atomic_load_n(&control->tail, __ATOMIC_ACQUIRE);
   uint64_t returned = __atomic_load_n(&control->returned, __ATOMIC_RELAXED);
-  cipc_ladder_extent_t extent;
-  int status = cipc_ladder_measure(ring, low, tail, &extent);
+  cipc_tiers_extent_t extent;
+  int status = cipc_tiers_measure(ring, low, tail, &extent);
   if (status < 0) return status;
   uint64_t unfinished = cipc_index_records(low, tail);
   uint64_t records = cipc_index_records(head, tail);
@@ -348,7 +332,7 @@ static int measure(const cipc_ring_t *ring, cipc_ring_fill_t *fill) {
 
 cipc_ring_fill_t cipc_ring_fill(const cipc_ring_t *ring) {
   cipc_ring_fill_t fill = {0};
-  // The chain may move under the look; it does not do so often.
+  // The tiers may move under the look; they seldom do.
   for (int i = 0; i < 8 && measure(ring, &fill) < 0; i++) {
   }
   return fill;
@@ -380,49 +364,49 @@ int cipc_ring_inspect(int descriptor, cipc_ring_info_t *info) {
 // Whether there is something to be had, without having it.
 static int look_for_records(cipc_ring_t *ring, void *request, cipc_deadline_t limit) {
   (void)request;
-  int status = cipc_consumer_enter(ring, limit);
+  int status = cipc_consumers_enter(ring, limit);
   if (status < 0) return status;
   cipc_ring_control_t *control = ring->control;
   cipc_index_t index = __atomic_load_n(&control->head, __ATOMIC_RELAXED), next;
   size_t length;
-  status = cipc_ladder_has(ring, index) ? cipc_consumer_find(ring, &index, &length, &next)
-                                        : CIPC_ERINGINDEX;
+  status =
+      cipc_tiers_has(ring, index) ? cipc_tiers_find(ring, &index, &length, &next) : CIPC_ERINGINDEX;
   if ((status == CIPC_EAGAIN || status == CIPC_EFINISHED) && cipc_ring_is_leased(ring)) {
-    status = cipc_lease_look(ring, index, status);
+    status = cipc_leases_look(ring, index, status);
   }
-  cipc_consumer_leave(ring);
+  cipc_consumers_leave(ring);
   return status;
 }
 
 static int watch_records(const cipc_watch_subject_t *subject, cipc_wait_t *wait) {
   cipc_ring_t *ring = subject->object;
-  return cipc_patience_step(ring, CIPC_RING_ITEMS, look_for_records, NULL,
-                            cipc_patience_is_time(ring), wait);
+  return cipc_backoff_step(ring, CIPC_RING_ITEMS, look_for_records, NULL,
+                           cipc_backoff_is_time(ring), wait);
 }
 
-static int look_for_room(cipc_ring_t *ring, void *request, cipc_deadline_t limit) {
+static int look_for_space(cipc_ring_t *ring, void *request, cipc_deadline_t limit) {
   const size_t *length = request;
-  int status = cipc_producer_enter(ring, limit);
+  int status = cipc_producers_enter(ring, limit);
   if (status < 0) return status;
   cipc_index_t tail = __atomic_load_n(&ring->control->tail, __ATOMIC_RELAXED), place;
   status = (tail & CIPC_INDEX_FINISHED) != 0
                ? CIPC_EFINISHED
-               : cipc_ladder_place(ring, tail, cipc_ring_units(ring, *length), &place);
-  cipc_producer_leave(ring);
+               : cipc_tiers_place(ring, tail, cipc_ring_units(ring, *length), &place);
+  cipc_producers_leave(ring);
   return status;
 }
 
-static int watch_room(const cipc_watch_subject_t *subject, cipc_wait_t *wait) {
+static int watch_space(const cipc_watch_subject_t *subject, cipc_wait_t *wait) {
   cipc_ring_t *ring = subject->object;
   size_t length = subject->parameter;
   if (length > ring->longest) return CIPC_ECAPACITY;
-  return cipc_patience_step(ring, CIPC_RING_ROOM, look_for_room, &length,
-                            cipc_patience_is_time(ring), wait);
+  return cipc_backoff_step(ring, CIPC_RING_SPACE, look_for_space, &length,
+                           cipc_backoff_is_time(ring), wait);
 }
 
 int cipc_ring_watch_open(cipc_watch_t **watch, cipc_ring_t *ring, int for_room, size_t length) {
   return cipc_watch_open(
       watch,
       &(cipc_watch_subject_t){
-          .object = ring, .parameter = length, .step = for_room ? watch_room : watch_records});
+          .object = ring, .parameter = length, .step = for_room ? watch_space : watch_records});
 }

@@ -7,9 +7,9 @@
 #include "base/clock.h"
 #include "segment/mismatch.h"
 #include "segment/object.h"
-#include "wait/sleepers.h"
+#include "wait/eventcount.h"
 
-_Static_assert(CIPC_SEMAPHORE_WAITERS == CIPC_SLEEPERS_MARK, "told to the users");
+_Static_assert(CIPC_SEMAPHORE_WAITERS == CIPC_EVENTCOUNT_MARK, "told to the users");
 
 // MARK: Owned
 
@@ -86,7 +86,7 @@ int cipc_semaphore_step(cipc_semaphore_t *semaphore, uint32_t capacity, cipc_par
   }
   if (permit == CIPC_EBUSY && wait != NULL) {
     *wait =
-        (cipc_wait_t){.word = &semaphore->word, .expected = cipc_sleepers_mark(&semaphore->word)};
+        (cipc_wait_t){.word = &semaphore->word, .expected = cipc_eventcount_mark(&semaphore->word)};
     permit = cipc_semaphore_try(semaphore, capacity, owner);
   }
   return permit == CIPC_EBUSY ? CIPC_EAGAIN : permit;
@@ -124,7 +124,7 @@ int cipc_semaphore_acquire_slowly(cipc_semaphore_t *semaphore, uint32_t capacity
 }
 
 void cipc_semaphore_wake(cipc_semaphore_t *semaphore, uint32_t count) {
-  cipc_sleepers_wake_marked(&semaphore->word, count);
+  cipc_eventcount_wake_marked(&semaphore->word, count);
 }
 
 uint32_t cipc_semaphore_value(const cipc_semaphore_t *semaphore, uint32_t capacity) {
@@ -154,7 +154,8 @@ int cipc_semaphore_init_unowned(cipc_semaphore_t *semaphore, uint32_t value, uin
 
 int cipc_semaphore_take_step(cipc_semaphore_t *semaphore, cipc_wait_t *wait) {
   if (cipc_semaphore_try_take(semaphore) == 0) return 0;
-  *wait = (cipc_wait_t){.word = &semaphore->word, .expected = cipc_sleepers_mark(&semaphore->word)};
+  *wait =
+      (cipc_wait_t){.word = &semaphore->word, .expected = cipc_eventcount_mark(&semaphore->word)};
   return cipc_semaphore_try_take(semaphore) == 0 ? 0 : CIPC_EAGAIN;
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A ring whose waiters rely on being woken. Who is killed first wakes nobody.
-// Caught: patience.get woken: a record was there, and who waited for it did not get it
+// Caught: backoff.get woken: a record was there, and who waited for it did not get it
 #include "base/futex.h"
 #include "cipc/wait.h"
 
 #define cipc_wait_sleep(wait, deadline) \
   cipc_futex_wait_until((wait)->word, (wait)->expected, (deadline))
-#include "ring/patience.c"
+#include "ring/backoff.c"

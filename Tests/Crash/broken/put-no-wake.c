@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A ring whose producers wake nobody: who sleeps finds out when its slice ends.
 // Caught: producer.put-waking contended: who slept was not woken
-#include "wait/sleepers.h"
+#include "wait/eventcount.h"
 
-#define cipc_sleepers_wake(word, count) ((void)(word), (void)(count))
-#include "ring/producer.c"
+#define cipc_eventcount_wake(word, count) ((void)(word), (void)(count))
+#include "ring/put.c"

@@ -2,7 +2,7 @@
 // A ring that puts each record of several by a commit of its own.
 // Caught: producer.put-many owns: [12] of 3 arrived
 #define cipc_ring_put_many put_many_right
-#include "ring/producer.c"
+#include "ring/put.c"
 #undef cipc_ring_put_many
 
 int cipc_ring_put_many(cipc_ring_t *ring, const cipc_ring_bytes_t *records, size_t count,

@@ -2,7 +2,7 @@
 // A ring that takes what was shown when it is shown: of several, those up to the kill.
 // Caught: consumer.release owns: committed: yes, before the operation
 #define cipc_ring_peek peek_right
-#include "ring/consumer.c"
+#include "ring/get.c"
 #undef cipc_ring_peek
 
 int cipc_ring_peek(cipc_ring_t *ring, cipc_ring_record_t *record, cipc_deadline_t deadline) {

@@ -4,4 +4,4 @@
 #include "cipc/mutex.h"
 
 #define cipc_mutex_recover(mutex) ((void)(mutex), CIPC_ENOTRECOVERABLE)
-#include "ring/producer.c"
+#include "ring/producers.c"

@@ -1,62 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// The producers' side of a ring.
+// Putting records: copied, several at once, in place.
 #include <limits.h>
+#include <string.h>
 
-#include "base/tries.h"
-#include "ring/ring.h"
-#include "wait/sleepers.h"
-
-// MARK: The side
-
-int cipc_ring_claim(cipc_participant_t *word, cipc_participant_t *mine) {
-  cipc_participant_t self = cipc_participant_current();
-  if (__builtin_expect(*mine == self && self != CIPC_PARTICIPANT_NOBODY, 1)) return 0;
-  if (self == CIPC_PARTICIPANT_NOBODY) return CIPC_ESRCH;
-  cipc_participant_t found = __atomic_load_n(word, __ATOMIC_ACQUIRE);
-  for (int i = 0; found != self; i++) {
-    if (i == CIPC_TRIES) return CIPC_EBUSY;
-    if (found != CIPC_PARTICIPANT_NOBODY &&
-        cipc_participant_check(found) != CIPC_PARTICIPANT_DEAD) {
-      return CIPC_EBUSY;
-    }
-    // Commit point of claiming. Only from the very identity that is dead.
-    if (__atomic_compare_exchange_n(word, &found, self, false, __ATOMIC_SEQ_CST,
-                                    __ATOMIC_ACQUIRE)) {
-      break;
-    }
-  }
-  *mine = self;
-  return CIPC_RING_CLAIMED;
-}
-
-int cipc_producer_enter(cipc_ring_t *ring, cipc_deadline_t limit) {
-  int status = cipc_ring_begin(ring);
-  if (__builtin_expect(status < 0, 0)) return status;
-  cipc_ring_note(&ring->producing);
-  if (!cipc_ring_has_locks(ring)) {
-    status = cipc_ring_claim(&ring->control->producer, &ring->producer);
-    if (status == CIPC_RING_CLAIMED) ring->batch.is_open = false;
-    if (status != 0) return status < 0 ? status : 0;
-    return ring->batch.is_open ? CIPC_EDEADLK : 0;
-  }
-  status = cipc_mutex_lock(&ring->control->producers, limit);
-  if (__builtin_expect(status < 0, 0)) return status;
-  // It may still be that of a thread which ended with it, although another process was told of
-  // that; or, in a forked child, of another thread of the parent's.
-  ring->batch.is_open = false;
-  if (__builtin_expect(status == 0, 1)) return 0;
-  // What the dead had not committed was never put. What it had, it may have told nobody of.
-  cipc_ladder_trim(ring);
-  cipc_sleepers_wake(&ring->control->items, INT_MAX);
-  return cipc_mutex_recover(&ring->control->producers);
-}
-
-void cipc_producer_leave(cipc_ring_t *ring) {
-  if (!cipc_ring_has_locks(ring)) return;
-  // Cannot fail: this thread is the owner.
-  int status = cipc_mutex_release(&ring->control->producers);
-  (void)status;
-}
+#include "ring/backoff.h"
+#include "ring/producers.h"
+#include "ring/tiers.h"
+#include "wait/eventcount.h"
 
 // Whether this thread is between reserve and commit.
 static bool is_reserving(const cipc_ring_t *ring) {
@@ -76,16 +26,16 @@ static int reserve(cipc_ring_t *ring, size_t length, void **payload) {
   }
   uint64_t units = cipc_ring_units(ring, length);
   cipc_index_t place;
-  int status = cipc_ladder_place(ring, tail, units, &place);
+  int status = cipc_tiers_place(ring, tail, units, &place);
   if (__builtin_expect(status < 0, 0)) return status;
-  uint64_t *words = cipc_ladder_at(ring, place);
+  uint64_t *words = cipc_tiers_at(ring, place);
   __atomic_store_n(&words[0], (uint64_t)length, __ATOMIC_RELAXED);
   if (ring->header > 1) __atomic_store_n(&words[1], CIPC_PARTICIPANT_NOBODY, __ATOMIC_RELAXED);
   ring->batch.count = ring->batch.is_open ? ring->batch.count + 1 : 1;
   ring->batch.is_open = true;
   ring->batch.last = place;
   ring->batch.last_length = length;
-  ring->batch.next = cipc_ladder_behind(ring, place, units);
+  ring->batch.next = cipc_tiers_behind(ring, place, units);
   *payload = words + ring->header;
   return 0;
 }
@@ -94,23 +44,23 @@ static int reserve(cipc_ring_t *ring, size_t length, void **payload) {
 static void commit(cipc_ring_t *ring) {
   uint32_t count = ring->batch.count;
   ring->batch.is_open = false;
-  // Commit point of putting. Sequentially consistent, as sleepers.h wants it.
+  // Commit point of putting. Sequentially consistent, as eventcount.h wants it.
   __atomic_store_n(&ring->control->tail, ring->batch.next, __ATOMIC_SEQ_CST);
-  cipc_producer_leave(ring);
-  cipc_sleepers_wake(&ring->control->items, count);
-  cipc_patience_puts++;
+  cipc_producers_leave(ring);
+  cipc_eventcount_wake(&ring->control->items, count);
+  cipc_backoff_puts++;
 }
 
 // MARK: Copying
 
 static int put(cipc_ring_t *ring, void *request, cipc_deadline_t limit) {
   const cipc_ring_bytes_t *bytes = request;
-  int status = cipc_producer_enter(ring, limit);
+  int status = cipc_producers_enter(ring, limit);
   if (status < 0) return status;
   void *payload;
   status = reserve(ring, bytes->length, &payload);
   if (__builtin_expect(status < 0, 0)) {
-    cipc_producer_leave(ring);
+    cipc_producers_leave(ring);
     return status;
   }
   if (bytes->length != 0) memcpy(payload, bytes->data, bytes->length);
@@ -123,14 +73,14 @@ int cipc_ring_put(cipc_ring_t *ring, const void *data, size_t length, cipc_deadl
   cipc_ring_bytes_t bytes = {.data = data, .length = length};
   int status = put(ring, &bytes, deadline);
   if (__builtin_expect(status != CIPC_EAGAIN, 1)) return status;
-  return cipc_patience_wait(ring, CIPC_RING_ROOM, put, &bytes, deadline);
+  return cipc_backoff_wait(ring, CIPC_RING_SPACE, put, &bytes, deadline);
 }
 
 int cipc_ring_put_step(cipc_ring_t *ring, const void *data, size_t length, int look,
                        cipc_wait_t *wait) {
   if (length > ring->longest) return CIPC_ECAPACITY;
   cipc_ring_bytes_t bytes = {.data = data, .length = length};
-  return cipc_patience_step(ring, CIPC_RING_ROOM, put, &bytes, look, wait);
+  return cipc_backoff_step(ring, CIPC_RING_SPACE, put, &bytes, look, wait);
 }
 
 typedef struct bundle {
@@ -141,7 +91,7 @@ typedef struct bundle {
 
 static int put_bundle(cipc_ring_t *ring, void *request, cipc_deadline_t limit) {
   bundle_t *bundle = request;
-  int status = cipc_producer_enter(ring, limit);
+  int status = cipc_producers_enter(ring, limit);
   if (status < 0) return status;
   for (bundle->put = 0; (size_t)bundle->put < bundle->count; bundle->put++) {
     const cipc_ring_bytes_t *bytes = &bundle->records[bundle->put];
@@ -153,7 +103,7 @@ static int put_bundle(cipc_ring_t *ring, void *request, cipc_deadline_t limit) {
     if (bytes->length != 0) memcpy(payload, bytes->data, bytes->length);
   }
   if (bundle->put == 0) {
-    cipc_producer_leave(ring);
+    cipc_producers_leave(ring);
     return status;
   }
   commit(ring);
@@ -166,7 +116,7 @@ int cipc_ring_put_many(cipc_ring_t *ring, const cipc_ring_bytes_t *records, size
   if (count == 0) return 0;
   int status = put_bundle(ring, &bundle, deadline);
   if (status == CIPC_EAGAIN) {
-    status = cipc_patience_wait(ring, CIPC_RING_ROOM, put_bundle, &bundle, deadline);
+    status = cipc_backoff_wait(ring, CIPC_RING_SPACE, put_bundle, &bundle, deadline);
   }
   return status < 0 ? status : bundle.put;
 }
@@ -180,10 +130,10 @@ typedef struct reservation {
 
 static int reserve_first(cipc_ring_t *ring, void *request, cipc_deadline_t limit) {
   reservation_t *reservation = request;
-  int status = cipc_producer_enter(ring, limit);
+  int status = cipc_producers_enter(ring, limit);
   if (status < 0) return status;
   status = reserve(ring, reservation->length, &reservation->payload);
-  if (status < 0) cipc_producer_leave(ring);
+  if (status < 0) cipc_producers_leave(ring);
   return status;
 }
 
@@ -193,7 +143,7 @@ int cipc_ring_reserve(cipc_ring_t *ring, size_t length, void **payload, cipc_dea
   reservation_t reservation = {.length = length};
   int status = reserve_first(ring, &reservation, deadline);
   if (status == CIPC_EAGAIN) {
-    status = cipc_patience_wait(ring, CIPC_RING_ROOM, reserve_first, &reservation, deadline);
+    status = cipc_backoff_wait(ring, CIPC_RING_SPACE, reserve_first, &reservation, deadline);
   }
   *payload = reservation.payload;
   return status;
@@ -204,7 +154,7 @@ int cipc_ring_reserve_step(cipc_ring_t *ring, size_t length, void **payload, int
   if (length > ring->longest) return CIPC_ECAPACITY;
   if (is_reserving(ring)) return reserve(ring, length, payload);
   reservation_t reservation = {.length = length};
-  int status = cipc_patience_step(ring, CIPC_RING_ROOM, reserve_first, &reservation, look, wait);
+  int status = cipc_backoff_step(ring, CIPC_RING_SPACE, reserve_first, &reservation, look, wait);
   *payload = reservation.payload;
   return status;
 }
@@ -213,42 +163,42 @@ int cipc_ring_shorten(cipc_ring_t *ring, size_t length) {
   if (!is_reserving(ring)) return CIPC_EPERM;
   if (length > ring->batch.last_length) return CIPC_EINVAL;
   cipc_index_t last = ring->batch.last;
-  __atomic_store_n(cipc_ladder_at(ring, last), (uint64_t)length, __ATOMIC_RELAXED);
+  __atomic_store_n(cipc_tiers_at(ring, last), (uint64_t)length, __ATOMIC_RELAXED);
   ring->batch.last_length = length;
-  ring->batch.next = cipc_ladder_behind(ring, last, cipc_ring_units(ring, length));
+  ring->batch.next = cipc_tiers_behind(ring, last, cipc_ring_units(ring, length));
   return 0;
 }
 
 int cipc_ring_commit(cipc_ring_t *ring) {
   if (!is_reserving(ring)) return CIPC_EPERM;
   commit(ring);
-  // Who tried while the side was held for as long as the caller liked sleeps for room.
-  if (cipc_ring_has_locks(ring)) cipc_sleepers_wake(&ring->control->room, INT_MAX);
+  // Producers that timed out while the side was held are asleep on `space`.
+  if (cipc_ring_has_locks(ring)) cipc_eventcount_wake(&ring->control->space, INT_MAX);
   return 0;
 }
 
 int cipc_ring_cancel(cipc_ring_t *ring) {
   if (!is_reserving(ring)) return CIPC_EPERM;
   ring->batch.is_open = false;
-  cipc_producer_leave(ring);
-  if (cipc_ring_has_locks(ring)) cipc_sleepers_wake(&ring->control->room, INT_MAX);
+  cipc_producers_leave(ring);
+  if (cipc_ring_has_locks(ring)) cipc_eventcount_wake(&ring->control->space, INT_MAX);
   return 0;
 }
 
 // MARK: The end
 
 int cipc_ring_finish(cipc_ring_t *ring, cipc_deadline_t deadline) {
-  int status = cipc_producer_enter(ring, deadline);
+  int status = cipc_producers_enter(ring, deadline);
   if (status < 0) return status;
   cipc_ring_control_t *control = ring->control;
   cipc_index_t tail = __atomic_load_n(&control->tail, __ATOMIC_RELAXED);
-  bool is_index = cipc_ladder_has(ring, tail);
+  bool is_index = cipc_tiers_has(ring, tail);
   // Commit point of finishing.
   if (is_index) __atomic_store_n(&control->tail, tail | CIPC_INDEX_FINISHED, __ATOMIC_SEQ_CST);
-  cipc_producer_leave(ring);
+  cipc_producers_leave(ring);
   if (!is_index) return CIPC_ERINGINDEX;
-  cipc_sleepers_wake(&control->items, INT_MAX);
-  cipc_sleepers_wake(&control->room, INT_MAX);
+  cipc_eventcount_wake(&control->items, INT_MAX);
+  cipc_eventcount_wake(&control->space, INT_MAX);
   return 0;
 }
 

@@ -4,4 +4,4 @@
 #include "cipc/participant.h"
 
 #define cipc_participant_check(participant) ((void)(participant), 0)
-#include "ring/lease.c"
+#include "ring/leases.c"

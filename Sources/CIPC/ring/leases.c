@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Records that somebody has taken and that are not done: those from `low` to the head.
+#include "ring/leases.h"
+
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include "ring/ring.h"
-#include "wait/sleepers.h"
+#include "ring/reclaim.h"
+#include "ring/tiers.h"
+#include "wait/eventcount.h"
 
 // Steps through the leased records. `index` is where the walk is; false at the head, or where the
 // words make no sense.
@@ -15,24 +18,24 @@ typedef struct walk {
 
 static bool step(cipc_ring_t *ring, walk_t *walk, cipc_index_t head) {
   walk->index = walk->next;
-  if (!cipc_ladder_has(ring, walk->index) || cipc_index_records(walk->index, head) == 0) {
+  if (!cipc_tiers_has(ring, walk->index) || cipc_index_records(walk->index, head) == 0) {
     return false;
   }
   cipc_index_t limit;
-  return cipc_ladder_follow(ring, &walk->index, head, &limit) == 0 &&
-         cipc_ladder_read(ring, walk->index, limit, &walk->length, &walk->next) == 0;
+  return cipc_tiers_follow(ring, &walk->index, head, &limit) == 0 &&
+         cipc_tiers_read(ring, walk->index, limit, &walk->length, &walk->next) == 0;
 }
 
 static bool begin(const cipc_ring_t *ring, walk_t *walk, cipc_index_t *head) {
   *head = __atomic_load_n(&ring->control->head, __ATOMIC_RELAXED);
   walk->next = __atomic_load_n(ring->low, __ATOMIC_RELAXED);
-  // More than there is room for: scribbled over, and 2^28 steps to nowhere.
-  return cipc_ladder_has(ring, *head) &&
+  // More than fit: scribbled over, and 2^28 steps to nowhere.
+  return cipc_tiers_has(ring, *head) &&
          cipc_index_records(walk->next, *head) <= ring->capacity / ring->header;
 }
 
 static uint64_t *owner_of(const cipc_ring_t *ring, cipc_index_t index) {
-  return cipc_ladder_at(ring, index) + 1;
+  return cipc_tiers_at(ring, index) + 1;
 }
 
 // Moves `low` behind all that is done.
@@ -49,13 +52,13 @@ static void move_low(cipc_ring_t *ring) {
   if (low == before) return;
   // Commit point of freeing what is done; who is killed before leaves it to the next.
   __atomic_store_n(&control->low, low, __ATOMIC_SEQ_CST);
-  if (cipc_index_has_turned(before, low)) cipc_ladder_turn(ring, low);
-  cipc_sleepers_wake(&control->room, INT_MAX);
+  if (cipc_index_has_turned(before, low)) cipc_reclaim_turn(ring, low);
+  cipc_eventcount_wake(&control->space, INT_MAX);
   cipc_index_t tail = __atomic_load_n(&control->tail, __ATOMIC_SEQ_CST);
   if (cipc_index_records(low, tail) != 0) return;
-  cipc_sleepers_wake(&control->done, INT_MAX);
+  cipc_eventcount_wake(&control->done, INT_MAX);
   // Nothing can be handed back any more.
-  if ((tail & CIPC_INDEX_FINISHED) != 0) cipc_sleepers_wake(&control->items, INT_MAX);
+  if ((tail & CIPC_INDEX_FINISHED) != 0) cipc_eventcount_wake(&control->items, INT_MAX);
 }
 
 // MARK: The dead
@@ -70,7 +73,7 @@ static bool is_dead(cipc_participant_t owner, cipc_participant_t *living) {
   return false;
 }
 
-void cipc_lease_sweep(cipc_ring_t *ring) {
+void cipc_leases_sweep(cipc_ring_t *ring) {
   cipc_ring_control_t *control = ring->control;
   cipc_participant_t living = cipc_participant_current();
   cipc_index_t head;
@@ -92,7 +95,7 @@ void cipc_lease_sweep(cipc_ring_t *ring) {
     __atomic_store_n(owner_of(ring, walk.index), CIPC_PARTICIPANT_NOBODY, __ATOMIC_SEQ_CST);
     returned++;
   }
-  if (returned != 0) cipc_sleepers_wake(&control->items, returned);
+  if (returned != 0) cipc_eventcount_wake(&control->items, returned);
   move_low(ring);
 }
 
@@ -106,19 +109,19 @@ static cipc_participant_t become_lessee(cipc_ring_t *ring) {
   return self;
 }
 
-static int make_room(cipc_ring_t *ring) {
-  if (ring->lease_count < ring->lease_room) return 0;
-  size_t room = ring->lease_room == 0 ? 16 : 2 * ring->lease_room;
-  uint64_t *leases = realloc(ring->leases, room * sizeof *leases);
+static int make_space(cipc_ring_t *ring) {
+  if (ring->lease_count < ring->lease_capacity) return 0;
+  size_t capacity = ring->lease_capacity == 0 ? 16 : 2 * ring->lease_capacity;
+  uint64_t *leases = realloc(ring->leases, capacity * sizeof *leases);
   if (leases == NULL) return CIPC_ENOMEM;
   ring->leases = leases;
-  ring->lease_room = room;
+  ring->lease_capacity = capacity;
   return 0;
 }
 
 static void describe(cipc_ring_t *ring, cipc_index_t index, size_t length, uint32_t deliveries,
                      cipc_ring_record_t *record) {
-  *record = (cipc_ring_record_t){.data = cipc_ladder_at(ring, index) + ring->header,
+  *record = (cipc_ring_record_t){.data = cipc_tiers_at(ring, index) + ring->header,
                                  .length = length,
                                  .ticket = index,
                                  .deliveries = deliveries};
@@ -126,7 +129,7 @@ static void describe(cipc_ring_t *ring, cipc_index_t index, size_t length, uint3
 }
 
 static uint32_t count_delivery(const cipc_ring_t *ring, cipc_index_t index, size_t length) {
-  uint64_t *word = cipc_ladder_at(ring, index);
+  uint64_t *word = cipc_tiers_at(ring, index);
   uint64_t before = __atomic_load_n(word, __ATOMIC_RELAXED) >> 32;
   uint64_t now = before < UINT32_MAX ? before + 1 : before;
   __atomic_store_n(word, now << 32 | (uint32_t)length, __ATOMIC_RELAXED);
@@ -160,29 +163,29 @@ static int wait_for_leases(const cipc_ring_t *ring, cipc_index_t head, int statu
   return may_return ? CIPC_EAGAIN : status;
 }
 
-int cipc_lease_look(const cipc_ring_t *ring, cipc_index_t head, int status) {
+int cipc_leases_look(const cipc_ring_t *ring, cipc_index_t head, int status) {
   if (__atomic_load_n(&ring->control->returned, __ATOMIC_RELAXED) != 0) return 0;
   return wait_for_leases(ring, head, status);
 }
 
-int cipc_lease_take(cipc_ring_t *ring, cipc_ring_record_t *record) {
+int cipc_leases_take(cipc_ring_t *ring, cipc_ring_record_t *record) {
   cipc_ring_control_t *control = ring->control;
   // Behind the taking of the side: what is leased after shutting would not go back.
   if (cipc_ring_was_shut(ring)) return CIPC_ECLOSED;
   cipc_participant_t self = become_lessee(ring);
   if (self == CIPC_PARTICIPANT_NOBODY) return CIPC_ESRCH;
-  int status = make_room(ring);
+  int status = make_space(ring);
   if (status < 0) return status;
   if (__atomic_load_n(&control->returned, __ATOMIC_RELAXED) != 0) {
     status = take_returned(ring, self, record);
     if (status != CIPC_EAGAIN) return status;
   }
   cipc_index_t index = __atomic_load_n(&control->head, __ATOMIC_RELAXED), next;
-  if (!cipc_ladder_has(ring, index)) return CIPC_ERINGINDEX;
+  if (!cipc_tiers_has(ring, index)) return CIPC_ERINGINDEX;
   size_t length;
-  status = cipc_consumer_find(ring, &index, &length, &next);
+  status = cipc_tiers_find(ring, &index, &length, &next);
   if (status == CIPC_EAGAIN || status == CIPC_EFINISHED) {
-    cipc_ladder_tidy(ring);
+    cipc_reclaim_tidy(ring);
     return wait_for_leases(ring, index, status);
   }
   if (status < 0) return status;
@@ -207,7 +210,7 @@ static bool forget(cipc_ring_t *ring, uint64_t ticket) {
   return false;
 }
 
-int cipc_lease_end(cipc_ring_t *ring, uint64_t ticket, uint64_t owner) {
+int cipc_leases_end(cipc_ring_t *ring, uint64_t ticket, uint64_t owner) {
   uint64_t self = become_lessee(ring);
   if (!forget(ring, ticket)) return CIPC_EPERM;
   uint64_t *word = owner_of(ring, ticket);
@@ -219,88 +222,24 @@ int cipc_lease_end(cipc_ring_t *ring, uint64_t ticket, uint64_t owner) {
     return CIPC_EPERM;
   }
   if (is_return) {
-    cipc_sleepers_wake(&ring->control->items, 1);
+    cipc_eventcount_wake(&ring->control->items, 1);
   } else {
     move_low(ring);
   }
   return 0;
 }
 
-void cipc_lease_abandon(cipc_ring_t *ring) {
+int cipc_leases_end_first(cipc_ring_t *ring, uint64_t owner) {
+  (void)become_lessee(ring);
+  return ring->lease_count == 0 ? CIPC_EPERM : cipc_leases_end(ring, ring->leases[0], owner);
+}
+
+void cipc_leases_abandon(cipc_ring_t *ring) {
   bool is_done = (ring->flags & CIPC_RING_TRACKED) != 0;
   (void)become_lessee(ring);
   while (ring->lease_count != 0) {
-    int status = cipc_lease_end(ring, ring->leases[ring->lease_count - 1],
-                                is_done ? CIPC_RING_DONE : CIPC_PARTICIPANT_NOBODY);
+    int status = cipc_leases_end(ring, ring->leases[ring->lease_count - 1],
+                                 is_done ? CIPC_RING_DONE : CIPC_PARTICIPANT_NOBODY);
     (void)status;
   }
-}
-
-// MARK: API
-
-static int lease(cipc_ring_t *ring, void *request, cipc_deadline_t limit) {
-  int status = cipc_consumer_enter(ring, limit);
-  if (status < 0) return status;
-  status = cipc_lease_take(ring, request);
-  cipc_consumer_leave(ring);
-  return status;
-}
-
-int cipc_ring_lease(cipc_ring_t *ring, cipc_ring_record_t *record, cipc_deadline_t deadline) {
-  if (!cipc_ring_is_leased(ring)) return CIPC_EOPNOTSUPP;
-  int status = lease(ring, record, deadline);
-  if (status != CIPC_EAGAIN) return status;
-  return cipc_patience_wait(ring, CIPC_RING_ITEMS, lease, record, deadline);
-}
-
-int cipc_ring_lease_step(cipc_ring_t *ring, cipc_ring_record_t *record, int look,
-                         cipc_wait_t *wait) {
-  if (!cipc_ring_is_leased(ring)) return CIPC_EOPNOTSUPP;
-  return cipc_patience_step(ring, CIPC_RING_ITEMS, lease, record, look, wait);
-}
-
-// `ticket` NULL: the first one.
-static int end(cipc_ring_t *ring, const uint64_t *ticket, uint64_t owner, cipc_deadline_t limit) {
-  if (!cipc_ring_is_leased(ring)) return CIPC_EOPNOTSUPP;
-  int status = cipc_consumer_enter(ring, limit);
-  if (status < 0) return status;
-  (void)become_lessee(ring);
-  if (ticket == NULL && ring->lease_count == 0) {
-    status = CIPC_EPERM;
-  } else {
-    status = cipc_lease_end(ring, ticket != NULL ? *ticket : ring->leases[0], owner);
-  }
-  cipc_consumer_leave(ring);
-  return status;
-}
-
-int cipc_ring_acknowledge(cipc_ring_t *ring, uint64_t ticket, cipc_deadline_t deadline) {
-  return end(ring, &ticket, CIPC_RING_DONE, deadline);
-}
-
-int cipc_ring_acknowledge_first(cipc_ring_t *ring, cipc_deadline_t deadline) {
-  return end(ring, NULL, CIPC_RING_DONE, deadline);
-}
-
-int cipc_ring_return(cipc_ring_t *ring, uint64_t ticket, cipc_deadline_t deadline) {
-  return end(ring, &ticket, CIPC_PARTICIPANT_NOBODY, deadline);
-}
-
-static int is_all_done(cipc_ring_t *ring, void *request, cipc_deadline_t limit) {
-  (void)request;
-  (void)limit;
-  if (cipc_ring_was_shut(ring)) return CIPC_ECLOSED;
-  cipc_index_t tail = __atomic_load_n(&ring->control->tail, __ATOMIC_SEQ_CST);
-  cipc_index_t low = __atomic_load_n(ring->low, __ATOMIC_SEQ_CST);
-  return cipc_index_records(low, tail) == 0 ? 0 : CIPC_EAGAIN;
-}
-
-int cipc_ring_join(cipc_ring_t *ring, cipc_deadline_t deadline) {
-  if (!cipc_ring_is_leased(ring)) return CIPC_EOPNOTSUPP;
-  return cipc_patience_wait(ring, CIPC_RING_WHOLE, is_all_done, NULL, deadline);
-}
-
-int cipc_ring_join_step(cipc_ring_t *ring, int look, cipc_wait_t *wait) {
-  if (!cipc_ring_is_leased(ring)) return CIPC_EOPNOTSUPP;
-  return cipc_patience_step(ring, CIPC_RING_WHOLE, is_all_done, NULL, look, wait);
 }
