@@ -2,8 +2,8 @@
 /// Addresses of stream sockets, and connecting to them: Unix sockets with a path or
 /// in the abstract namespace, and TCP over IPv4 and IPv6.
 ///
-/// An address is a value: it holds no resource and may be copied. All functions may
-/// be called from any thread and after a fork; only those that are said to block do.
+/// An address is a value: it holds no resource and may be copied. All functions may be called from
+/// any thread and after a fork; a function that blocks says so.
 #ifndef CIPC_ADDRESS_H
 #define CIPC_ADDRESS_H
 
@@ -19,7 +19,7 @@ CIPC_BEGIN_DECLS
 #define CIPC_ADDRESS_PATH 107
 /// The most bytes of an abstract name.
 #define CIPC_ADDRESS_ABSTRACT 107
-/// Enough for cipc_address_text, in bytes, with its NUL.
+/// Bytes that are enough for cipc_address_text, the NUL included.
 #define CIPC_ADDRESS_TEXT 512
 
 /// An address as the kernel takes it: a struct sockaddr of `length` bytes.
@@ -36,9 +36,9 @@ typedef struct cipc_address {
 CIPC_API CIPC_CHECKED int cipc_address_path(cipc_address_t *address, const char *path,
                                             size_t length);
 
-/// A Unix socket in the abstract namespace, which belongs to the network namespace and
-/// goes with its last holder: the name is any bytes. Python writes "\0name".
-/// CIPC_EADDRESSLONG: more than CIPC_ADDRESS_ABSTRACT bytes. CIPC_EINVAL: none.
+/// A Unix socket in the abstract namespace, which belongs to the network namespace and goes with
+/// its last holder. The name is any bytes. Python writes "\0name". CIPC_EADDRESSLONG: more than
+/// CIPC_ADDRESS_ABSTRACT bytes. CIPC_EINVAL: none.
 CIPC_API CIPC_CHECKED int cipc_address_abstract(cipc_address_t *address, const void *name,
                                                 size_t length);
 
@@ -55,31 +55,30 @@ CIPC_API CIPC_CHECKED int cipc_address_numeric(cipc_address_t *addresses, size_t
 CIPC_API CIPC_CHECKED int cipc_address_resolve(cipc_address_t *addresses, size_t capacity,
                                                size_t *count, const char *host, uint16_t port);
 
-/// 1 for a Unix socket with a path, 2 for an abstract one, 4 for IPv4, 6 for IPv6, 0 for
-/// anything else, an unnamed one among it.
+/// 1 for a Unix socket with a path, 2 for an abstract one, 4 for IPv4, 6 for IPv6, 0 for anything
+/// else, such as an unnamed socket.
 CIPC_API int cipc_address_kind(const cipc_address_t *address);
 
-/// The path, the abstract name or the numeric host, with a NUL behind it; an abstract name
-/// may hold NULs. Returns its length in bytes; the port (0 where there is none) is in
-/// `*port` unless that is NULL. CIPC_EINVAL: of no kind.
+/// The path, the abstract name or the numeric host, with a NUL behind it; an abstract name may hold
+/// NULs. Returns its length in bytes; the port (0 where there is none) is in `*port` unless that is
+/// NULL. CIPC_EINVAL: an address of none of these kinds.
 CIPC_API CIPC_CHECKED int cipc_address_text(const cipc_address_t *address,
                                             char text[CIPC_ADDRESS_TEXT], uint16_t *port);
 
 /// Connects without waiting, in steps. The first step has `*fd` -1 and makes a
 /// close-on-exec stream socket, the caller's to close.
 ///
-/// 0: connected. CIPC_EAGAIN with a descriptor: wait until it is writable, then step
-/// again. CIPC_EAGAIN with -1: the listener has as many waiting as it takes (its backlog);
-/// nothing tells when that changes, so wait a little (1 ms, then longer) and begin again.
-/// After another status `*fd` is -1: CIPC_ECONNREFUSED: nobody listens there (a path whose
-/// listener is gone says so, too); CIPC_ENOENT: no such path; CIPC_EACCES; CIPC_ETIMEDOUT:
-/// the kernel gave up; -EPROTOTYPE: a socket of another type; -ENETUNREACH, -EHOSTUNREACH;
-/// CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM.
+/// 0: connected. CIPC_EAGAIN with a descriptor: wait until it is writable, then step again.
+/// CIPC_EAGAIN with -1: the listener's backlog is full. Nothing tells when that changes, so wait a
+/// little (1 ms, then longer) and begin again. After any other status `*fd` is -1.
+/// CIPC_ECONNREFUSED: there is no listener (also for a path whose listener is gone); CIPC_ENOENT:
+/// no such path; CIPC_EACCES; CIPC_ETIMEDOUT: the kernel gave up; -EPROTOTYPE: a socket of another
+/// type; -ENETUNREACH, -EHOSTUNREACH; CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM.
 CIPC_API CIPC_CHECKED int cipc_address_connect_step(const cipc_address_t *address, int *fd);
 
-/// Connects, and waits until that is done or the deadline has passed. The descriptor is
-/// close-on-exec and the caller's. TCP is without delay (TCP_NODELAY). Statuses as above
-/// but for CIPC_EAGAIN; CIPC_ETIMEDOUT also when the deadline has passed.
+/// Connects, and waits for that until the deadline. The descriptor is close-on-exec and the
+/// caller's. TCP is without delay (TCP_NODELAY). Statuses as above but for CIPC_EAGAIN;
+/// CIPC_ETIMEDOUT also when the deadline has passed.
 CIPC_API CIPC_CHECKED int cipc_address_connect(const cipc_address_t *address, int *fd,
                                                cipc_deadline_t deadline);
 

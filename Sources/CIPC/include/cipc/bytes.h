@@ -38,8 +38,8 @@ CIPC_API CIPC_CHECKED int cipc_bytes_init(cipc_bytes_t *bytes, size_t capacity, 
 /// CIPC_CELL_RETRIES times. Never sees a part of an update.
 ///
 /// 0: `*length` bytes are in `buffer`. CIPC_EMSGSIZE: they are more than `room`; `*length` says how
-/// many they were, and nothing was copied (so with no room this asks for the length).
-/// CIPC_ETIMEDOUT: overtaken, and the lock was not to be had before the deadline. Otherwise as
+/// many they were, and nothing was copied (so a `room` of 0 asks for the length). CIPC_ETIMEDOUT:
+/// writers overtook the reader, and the lock was not free before the deadline. Otherwise as
 /// `cipc_mutex_lock`, CIPC_OWNER_DIED excepted. `buffer` is undefined unless 0.
 CIPC_API CIPC_CHECKED int cipc_bytes_read(cipc_bytes_t *bytes, size_t capacity, void *buffer,
                                           size_t room, size_t *length, cipc_deadline_t deadline);
@@ -71,15 +71,15 @@ CIPC_API CIPC_CHECKED int cipc_bytes_store(cipc_bytes_t *bytes, size_t capacity,
 
 // MARK: By name
 
-/// The type of a segment whose payload is bytes of a capacity, or of CIPC_SEGMENT_ANY_COUNT when
-/// any will do: what Swift's `SharedBytes` is. And of a text, which is bytes that are UTF-8: what
-/// its `SharedString` is.
+/// The type of a segment whose payload is bytes of a capacity, or with CIPC_SEGMENT_ANY_COUNT of
+/// any capacity: Swift's `SharedBytes`. The second is for a text, which is bytes that are UTF-8:
+/// Swift's `SharedString`.
 CIPC_API cipc_segment_type_t cipc_bytes_type(uint64_t capacity);
 CIPC_API cipc_segment_type_t cipc_string_type(uint64_t capacity);
 
 /// Opens the bytes of that name, which are at `cipc_segment_address(*segment)`; the caller closes
-/// the segment. Their capacity is the one given, or with CIPC_SEGMENT_ANY_COUNT what
-/// `cipc_segment_count` tells, to be kept in private memory.
+/// the segment. Their capacity is the one given; with CIPC_SEGMENT_ANY_COUNT, `cipc_segment_count`
+/// tells it, and the caller keeps it in private memory.
 ///
 /// As `cipc_segment_open_named`: CIPC_ENOENT: there are none. CIPC_ESEGMENT*: something else has
 /// the name; see `cipc_segment_refusal`. Does not block. Any thread; safe after fork.
@@ -95,8 +95,8 @@ CIPC_API CIPC_CHECKED int cipc_bytes_open_or_create(cipc_segment_t **segment, co
                                                     size_t capacity, const void *content,
                                                     size_t length);
 
-/// The same for a text, which is read and stored with the functions for bytes. What is read is
-/// whatever another program has written: check that it is UTF-8.
+/// The same for a text, which is read and stored with the functions for bytes. Another program may
+/// have written anything there: check that it is UTF-8.
 CIPC_API CIPC_CHECKED int cipc_string_open_named(cipc_segment_t **segment, const char *name,
                                                  uint64_t capacity);
 CIPC_API CIPC_CHECKED int cipc_string_open_or_create(cipc_segment_t **segment, const char *name,

@@ -35,7 +35,7 @@ typedef struct cipc_cell {
   // Both slots follow, each of `size` rounded up to 8 bytes. The current one is only read.
 } cipc_cell_t;
 
-/// Reads without a lock are tried this often before the lock is taken.
+/// How often a reader tries without the lock before it takes the lock.
 #define CIPC_CELL_RETRIES 64
 
 /// Bytes that a cell for values of `size` bytes needs; SIZE_MAX when that cannot be represented.
@@ -151,8 +151,8 @@ CIPC_INLINE int cipc_cell_try_read(const cipc_cell_t *cell, void *value, size_t 
 /// Copies the last committed value to `value`, without a lock unless writers overtake the reader
 /// CIPC_CELL_RETRIES times. Never sees a part of an update.
 ///
-/// 0. CIPC_ETIMEDOUT: overtaken, and the lock was not to be had before the deadline; `value` is
-/// undefined. Otherwise as `cipc_mutex_lock`, CIPC_OWNER_DIED excepted.
+/// 0. CIPC_ETIMEDOUT: writers overtook the reader, and the lock was not free before the deadline;
+/// `value` is undefined. Otherwise as `cipc_mutex_lock`, CIPC_OWNER_DIED excepted.
 CIPC_CHECKED CIPC_INLINE int cipc_cell_read(cipc_cell_t *cell, void *value, size_t size,
                                             cipc_deadline_t deadline) {
   for (int i = 0; i < CIPC_CELL_RETRIES; i++) {
@@ -192,7 +192,7 @@ CIPC_INLINE void cipc_atomic_store(void *word, size_t width, uint64_t value) {
 #undef CIPC_ATOMIC_STORE
 }
 
-/// Stores eight bytes at an address divisible by 8, after all that was stored before: a reader who
+/// Stores eight bytes at an address divisible by 8, after all that was stored before: a reader that
 /// sees it with `cipc_atomic_load` sees that too. Cheaper than `cipc_atomic_store`, since a later
 /// load may come before it. The commit point is its one instruction.
 CIPC_INLINE void cipc_atomic_publish(void *word, uint64_t value) {
@@ -214,8 +214,8 @@ CIPC_INLINE uint64_t cipc_atomic_exchange(void *word, size_t width, uint64_t val
 #undef CIPC_ATOMIC_EXCHANGE
 }
 
-/// Stores `value` if the integer is `*expected`; otherwise puts what it is there. Nonzero
-/// when it stored.
+/// Stores `value` if the integer is `*expected`; otherwise copies the integer to `*expected`.
+/// Nonzero when it stored.
 CIPC_INLINE
     int cipc_atomic_compare_exchange(void *word, size_t width, uint64_t *expected, uint64_t value) {
 #define CIPC_ATOMIC_COMPARE(type) \
@@ -232,8 +232,7 @@ CIPC_INLINE
 
 // MARK: By name
 
-/// The type of a segment whose payload is a cell for a value of an element type: what Swift's
-/// `Value` is.
+/// The type of a segment whose payload is a cell for a value of an element type: Swift's `Value`.
 CIPC_API cipc_segment_type_t cipc_cell_type(const cipc_element_t *element);
 
 /// Opens the value of that name, whose cell is at `cipc_segment_address(*segment)`; the caller
@@ -246,22 +245,22 @@ CIPC_API cipc_segment_type_t cipc_cell_type(const cipc_element_t *element);
 ///     double total;
 ///     status = cipc_cell_read(cipc_segment_address(segment), &total, sizeof total, deadline);
 ///
-/// CIPC_EINVAL: no element (NULL). Otherwise as `cipc_segment_open_named`: CIPC_ENOENT: there is
+/// CIPC_EINVAL: `element` is NULL. Otherwise as `cipc_segment_open_named`: CIPC_ENOENT: there is
 /// none. CIPC_ESEGMENT*: something else has the name; see `cipc_segment_refusal`. Does not block.
 /// Any thread; safe after fork.
 CIPC_API CIPC_CHECKED int cipc_cell_open_named(cipc_segment_t **segment, const char *name,
                                                const cipc_element_t *element);
 
-/// Opens the value of that name, or makes it, `value` at first: CIPC_SEGMENT_CREATED or 0. As
-/// `cipc_cell_open_named` and `cipc_segment_open_or_create`.
+/// Opens the value of that name, or makes it with `value` as its first value: CIPC_SEGMENT_CREATED
+/// or 0. As `cipc_cell_open_named` and `cipc_segment_open_or_create`.
 ///
 /// Commit point: that of `cipc_segment_publish`.
 CIPC_API CIPC_CHECKED int cipc_cell_open_or_create(cipc_segment_t **segment, const char *name,
                                                    const cipc_element_t *element,
                                                    const void *value);
 
-/// The same for an atomic integer of 1, 2, 4 or 8 bytes: what Swift's `SharedAtomic` is. The
-/// integer is at `cipc_segment_address(*segment)`, its width is `element->size`.
+/// The same for an atomic integer of 1, 2, 4 or 8 bytes: Swift's `SharedAtomic`. The integer is at
+/// `cipc_segment_address(*segment)`, its width is `element->size`.
 ///
 /// CIPC_EINVAL also for an element of another size.
 CIPC_API cipc_segment_type_t cipc_atomic_type(const cipc_element_t *element);

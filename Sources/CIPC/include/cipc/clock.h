@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/// Deadlines. Every wait of CIPC takes one: an absolute time in nanoseconds on
-/// CLOCK_MONOTONIC, so that a wait in several steps does not grow longer and a
-/// change of the wall clock moves nothing. Signals end no wait, unless the thread has said so
-/// (interrupt.h): then it returns CIPC_EINTR.
+/// Deadlines. Every wait of CIPC takes one: an absolute time in nanoseconds on CLOCK_MONOTONIC, so
+/// that a wait in several steps does not grow longer and a change of the wall clock moves nothing.
+/// Signals end no wait, unless the thread has asked for it (interrupt.h): then the wait returns
+/// CIPC_EINTR.
 #ifndef CIPC_CLOCK_H
 #define CIPC_CLOCK_H
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/// Conditions in shared memory: waiting, with a mutex let go, until somebody says that what the
-/// mutex guards has changed. They survive the death of any waiter or notifier.
+/// Conditions in shared memory: a waiter releases a mutex and sleeps until a notifier says that
+/// what the mutex guards has changed. Conditions survive the death of any waiter or notifier.
 ///
 /// A waiter enters itself in a slot and draws a ticket, under the mutex; `cipc_condition_notify`
-/// raises the number up to which tickets are notified, under the mutex, in one store. So whoever
-/// was notified is told by two numbers, and no wake-up: one that is lost or comes for nothing
-/// changes nothing. When a notified waiter is dead before it has taken its notification, this
-/// passes on to the next that was waiting by then, exactly once.
+/// raises the number up to which tickets are notified, under the mutex, in one store. So two
+/// numbers tell which waiters are notified, and a wake-up that is lost or comes for nothing changes
+/// nothing. When a notified waiter dies before it has taken its notification, the notification
+/// passes to the next waiter that was waiting by then, exactly once.
 ///
 ///     struct queue {                       // in shared memory
 ///       cipc_mutex_t lock;
@@ -19,14 +19,14 @@
 ///       status = cipc_condition_wait(&q->filled, CIPC_CONDITION_WAITERS, &q->lock, deadline);
 ///     }
 ///
-/// All who use a condition use one mutex with it and name as many slots; one mutex may serve many
-/// conditions. The mutex may lie in the same memory or in another. A recursive mutex is let go as
-/// often as the caller holds it, and taken again as often.
+/// All users of a condition use one mutex with it and pass the same number of slots; one mutex may
+/// serve many conditions. The mutex may lie in the same memory or in another. A recursive mutex is
+/// released as often as the caller holds it, and taken again as often.
 ///
 /// Caveats:
 /// - For processes that trust each other, as the mutex is.
-/// - A dead waiter keeps its slot until somebody needs one, and its notification for at most 200 ms
-///   while others wait.
+/// - A dead waiter keeps its slot until another waiter needs one, and its notification for at most
+///   200 ms while others wait.
 /// - Every function may be called from any thread. A forked child does not wait for its parent.
 #ifndef CIPC_CONDITION_H
 #define CIPC_CONDITION_H
@@ -54,7 +54,7 @@ typedef struct cipc_condition {
   /// The ticket of the next waiter, from 1. Written under the mutex.
   uint64_t next;
   /// A notification that is being passed on: the slots, plus one, that it goes from and to; or 0.
-  /// Settled first by whoever next has the mutex here. The commit point of passing on.
+  /// The next owner of the mutex settles it first. The commit point of passing on.
   uint64_t journal;
   /// Slots from here on have never been used. Written under the mutex.
   uint32_t used;
@@ -63,8 +63,9 @@ typedef struct cipc_condition {
 
 /// A waiter's entry. The members are private.
 typedef struct cipc_condition_slot {
-  /// Who waits; 0: the slot is free, whatever else stands there. Written under the mutex: last by
-  /// who enters; 0 by who leaves, and by anyone for the proven dead.
+  /// The waiter; 0: the slot is free, whatever the other members say. Written under the mutex: by a
+  /// waiter that enters, as its last store; 0 by a waiter that leaves, and by any process for a
+  /// waiter that is proven dead.
   cipc_participant_t waiter;
   uint64_t ticket;
   /// Once notified: the first ticket that was drawn after the notification, which does not pass to
@@ -84,42 +85,41 @@ CIPC_INLINE size_t cipc_condition_footprint(uint32_t slots) {
 /// nothing to destroy. CIPC_EINVAL: no slots, or more than 2^31. Does not block.
 CIPC_API CIPC_CHECKED int cipc_condition_init(cipc_condition_t *condition, uint32_t slots);
 
-/// Lets the mutex go, sleeps until notified or the deadline, and takes the mutex again, which is
-/// waited for beyond the deadline. The caller owns the mutex before and after.
+/// Releases the mutex, sleeps until it is notified or the deadline passes, and takes the mutex
+/// again; it waits for the mutex beyond the deadline. The caller owns the mutex before and after.
 ///
 /// 0: notified, maybe after the deadline. CIPC_ETIMEDOUT: not notified. CIPC_OWNER_DIED: the mutex
-/// says that an owner died, who may have been about to notify; whether the caller was notified is
-/// not told, so look at what the mutex guards once that is in order. It ends the wait within 200 ms
-/// of the death. With these three the mutex is held.
-/// CIPC_EPERM: the caller does not own the mutex. CIPC_ECAPACITY: all slots are taken by the
-/// living; the mutex is still held. Other negative statuses of `cipc_mutex_lock`: the mutex could
-/// not be taken again.
+/// says that an owner died, which may have been about to notify. It is unknown whether the caller
+/// was notified, so look at what the mutex guards once that is in order. The wait ends within 200
+/// ms of the death. With these three the caller holds the mutex. CIPC_EPERM: the caller does not
+/// own the mutex. CIPC_ECAPACITY: all slots are taken by the living; the mutex is still held. Other
+/// negative statuses of `cipc_mutex_lock`: the mutex could not be taken again.
 ///
 /// The waiter is the calling thread: when it ends, it is dead.
 CIPC_API CIPC_CHECKED int cipc_condition_wait(cipc_condition_t *condition, uint32_t slots,
                                               cipc_mutex_t *mutex, cipc_deadline_t deadline);
 
-/// Everybody, for `cipc_condition_notify`.
+/// All waiters, for `cipc_condition_notify`.
 #define CIPC_CONDITION_ALL UINT32_MAX
 
-/// Notifies those `count` waiters that have waited longest, or all if there are fewer. The caller
-/// owns the mutex, and they go on once it has let it go.
+/// Notifies the `count` waiters that have waited longest, or all if there are fewer. The caller
+/// owns the mutex, and the waiters go on once it releases the mutex.
 ///
-/// Returns how many it notified; of these, some may be dead, and are replaced as soon as that is
-/// found out. CIPC_EPERM: the caller does not own the mutex. Does not block.
+/// Returns how many it notified. Some of them may be dead; others take their place as soon as that
+/// is found out. CIPC_EPERM: the caller does not own the mutex. Does not block.
 ///
-/// Commit point: the store of the last ticket notified. Killed before it, nobody is notified;
+/// Commit point: the store of the last ticket notified. Killed before it, no waiter is notified;
 /// after it, all are, within 200 ms if they were not woken.
 CIPC_API CIPC_CHECKED int cipc_condition_notify(cipc_condition_t *condition, uint32_t slots,
                                                 cipc_mutex_t *mutex, uint32_t count);
 
-/// How many wait and have not been notified, the dead included. A hint, exact for who owns the
+/// How many wait and have not been notified, the dead included. A hint; exact for the owner of the
 /// mutex. Does not block.
 CIPC_API uint32_t cipc_condition_waiting(const cipc_condition_t *condition, uint32_t slots);
 
 // The parts of cipc_condition_wait, for waits that block no thread.
 
-/// One wait, in the memory of who waits.
+/// One wait, in the memory of the waiter.
 typedef struct cipc_condition_wait {
   uint64_t ticket;
   uint32_t slot;
@@ -127,18 +127,19 @@ typedef struct cipc_condition_wait {
   uint32_t depth;
 } cipc_condition_wait_t;
 
-/// Enters `owner` as a waiter, then lets the mutex go. Any thread may then finish the wait.
-/// 0; CIPC_EPERM, CIPC_ECAPACITY, and then the mutex is held as before. Does not block.
+/// Enters `owner` as a waiter, then releases the mutex. Any thread may then finish the wait. 0;
+/// CIPC_EPERM, CIPC_ECAPACITY, and then the mutex is held as before. Does not block.
 ///
-/// Commit point: the store of `owner` in a slot. Whoever is killed behind it is a dead waiter.
+/// Commit point: the store of `owner` in a slot. A process that is killed after it is a dead
+/// waiter.
 CIPC_API CIPC_CHECKED int cipc_condition_enter(cipc_condition_t *condition, uint32_t slots,
                                                cipc_mutex_t *mutex, cipc_participant_t owner,
                                                cipc_condition_wait_t *entered);
 
 /// 0: notified; leave. CIPC_OWNER_DIED: an owner of the mutex died; leave, which says so again, or
-/// CIPC_ETIMEDOUT when somebody has repaired it since. CIPC_EAGAIN: sleep on `wait` and call again.
-/// Negative statuses of the mutex. With `look` it looks whether a dead waiter has a notification to
-/// pass on, if the mutex is to be had at once. Does not block.
+/// says CIPC_ETIMEDOUT if the death has been repaired since. CIPC_EAGAIN: sleep on `wait` and call
+/// again. Negative statuses of the mutex. With `look` it checks whether a dead waiter has a
+/// notification to pass on, if the mutex is free. Does not block.
 CIPC_API CIPC_CHECKED int cipc_condition_step(cipc_condition_t *condition, uint32_t slots,
                                               cipc_mutex_t *mutex,
                                               const cipc_condition_wait_t *entered, int look,
@@ -148,7 +149,7 @@ CIPC_API CIPC_CHECKED int cipc_condition_step(cipc_condition_t *condition, uint3
 /// until the mutex is free. As `cipc_condition_wait`: 0, CIPC_ETIMEDOUT (not notified),
 /// CIPC_OWNER_DIED, or why the mutex could not be taken.
 ///
-/// Commit point: the store that frees the slot. Killed before it, a notification passes on; behind
+/// Commit point: the store that frees the slot. Killed before it, the notification passes on; after
 /// it, it was taken.
 CIPC_API CIPC_CHECKED int cipc_condition_leave(cipc_condition_t *condition, uint32_t slots,
                                                cipc_mutex_t *mutex,
@@ -156,13 +157,13 @@ CIPC_API CIPC_CHECKED int cipc_condition_leave(cipc_condition_t *condition, uint
 
 // MARK: By name
 
-/// The type of a segment whose payload is a condition of so many slots, or of
-/// CIPC_SEGMENT_ANY_COUNT when any number will do: what Swift's `Condition` is.
+/// The type of a segment whose payload is a condition of so many slots, or with
+/// CIPC_SEGMENT_ANY_COUNT of any number: Swift's `Condition`.
 CIPC_API cipc_segment_type_t cipc_condition_type(uint64_t slots);
 
 /// Opens the condition of that name, which is at `cipc_segment_address(*segment)`; the caller
-/// closes the segment. It has `slots` slots, or with CIPC_SEGMENT_ANY_COUNT the number that
-/// `cipc_segment_count` tells, to be kept in private memory.
+/// closes the segment. It has `slots` slots; with CIPC_SEGMENT_ANY_COUNT, `cipc_segment_count`
+/// tells how many, and the caller keeps that number in private memory.
 ///
 /// As `cipc_segment_open_named`: CIPC_ENOENT: there is none. CIPC_ESEGMENT*: something else has the
 /// name; see `cipc_segment_refusal`. Does not block. Any thread; safe after fork.

@@ -1,32 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /// Connections: one end of a stream of messages, for any number of threads.
 ///
-/// A connection owns its descriptor. Any function but `free` may be called from
-/// several threads at once; senders take turns frame by frame, and so do
-/// receivers, first come first served, and waiting for one's turn counts against
-/// the deadline. `close` wakes whoever is inside with CIPC_ECLOSED.
+/// A connection owns its descriptor. Any function but `free` may be called from several threads at
+/// once; senders take turns frame by frame, and so do receivers, first come first served, and
+/// waiting for a turn counts against the deadline. `close` wakes every call inside, which returns
+/// CIPC_ECLOSED.
 ///
-/// What ends a connection: a malformed, truncated or incomplete message is told
-/// once; from then on, in both directions, every call says CIPC_ECLOSED. So does
-/// every call after a send that ended in the middle of its frame (its deadline
-/// passed, say), since the peer could not tell where the next frame begins. A
-/// send that ended before the first byte, and a receive that ended anywhere,
-/// changed nothing: what had arrived is kept for the next receive.
+/// What ends a connection: a malformed, truncated or incomplete message is reported once; from then
+/// on every call, in either direction, returns CIPC_ECLOSED. So does every call after a send that
+/// ended in the middle of its frame (its deadline passed, say), since the peer could not tell where
+/// the next frame begins. A send that ended before the first byte, and a receive that ended
+/// anywhere, changed nothing: what had arrived is kept for the next receive.
 ///
-/// A connection reads ahead. What it has read is its own: a duplicate of it, and
-/// a forked child's copy, do not have it. Where a description is shared
-/// (CIPC_CONNECTION_SHARED, and both sides of `duplicate`) reads go exactly to
-/// the end of a frame, so that the other holder loses nothing. Holders take no
-/// turns with each other: two that receive at the same time, or send frames of
-/// more than a few kB, take frames apart. Have a mutex decide.
+/// A connection reads ahead. What it has read is its own: a duplicate of it, and a forked child's
+/// copy, do not have it. Where a description is shared (CIPC_CONNECTION_SHARED, and both sides of
+/// `duplicate`) reads go exactly to the end of a frame, so that the other holder loses nothing.
+/// Holders take no turns with each other: two that receive at the same time, or send frames of more
+/// than a few kB, take frames apart. Let a mutex decide.
 ///
-/// After a fork both processes hold the same stream. The child may close and free
-/// every connection, also one that threads of the parent are inside of; nobody is
-/// inside of it in the child. It may use a connection, too, as holders of the same
-/// description do; one of which the parent was receiving the rest of a message
-/// into the caller's memory is closed in the child.
+/// After a fork both processes hold the same stream. The child may close and free every connection,
+/// also one that threads of the parent are inside of: in the child no thread is. It may use a
+/// connection, too, as holders of the same description do. A connection on which the parent was
+/// receiving the rest of a message into a caller's memory is closed in the child.
 ///
-/// `close` and `free` never block for what the peer did: see cipc/descriptor.h.
+/// `close` and `free` never block because of the peer: see cipc/descriptor.h.
 #ifndef CIPC_CONNECTION_H
 #define CIPC_CONNECTION_H
 
@@ -80,13 +77,13 @@ CIPC_API CIPC_CHECKED int cipc_connection_adopt(cipc_connection_t **connection, 
 CIPC_API CIPC_CHECKED int cipc_connection_duplicate(cipc_connection_t *connection,
                                                     cipc_connection_t **duplicate);
 
-/// Closes the connection and wakes whoever is inside; the last one out closes the
-/// descriptor. Later calls say CIPC_ECLOSED. Closing twice does nothing. Does not
-/// block. Not for signal handlers.
+/// Closes the connection and wakes every call inside; the last one to leave closes the descriptor.
+/// Later calls return CIPC_ECLOSED. Closing twice does nothing. Does not block. Not for signal
+/// handlers.
 CIPC_API void cipc_connection_close(cipc_connection_t *connection);
 
-/// Closes the connection and frees it once nobody is inside any more. The caller
-/// makes no further call. NULL does nothing.
+/// Closes the connection and frees it once no call is inside. The caller makes no further call.
+/// NULL is ignored.
 CIPC_API void cipc_connection_free(cipc_connection_t *connection);
 
 /// CIPC_CONNECTION_READABLE and CIPC_CONNECTION_WRITABLE, as it was made.
@@ -95,11 +92,11 @@ CIPC_API unsigned cipc_connection_flags(const cipc_connection_t *connection);
 /// The longest message, in bytes.
 CIPC_API uint64_t cipc_connection_maximum(const cipc_connection_t *connection);
 
-/// Has the connection refuse descriptors, or no longer: for a peer that is not known
-/// yet. Once any have come, with a message or behind it, receiving says
-/// CIPC_EDESCRIPTORSREFUSED, which ends the connection, and none of them was opened
-/// here. Meanwhile nothing is read ahead, at the cost of system calls. Call it
-/// between two messages.
+/// Makes the connection refuse descriptors, or accept them again: for a peer that is not known yet.
+/// Once descriptors have come, with a message or behind it, receiving returns
+/// CIPC_EDESCRIPTORSREFUSED, which ends the connection; none of them is opened here. While
+/// descriptors are refused nothing is read ahead, which costs system calls. Call it between two
+/// messages.
 CIPC_API void cipc_connection_refuse_descriptors(cipc_connection_t *connection, int refuses);
 
 /// 1 once closed or broken, otherwise 0.
@@ -107,19 +104,18 @@ CIPC_API int cipc_connection_closed(const cipc_connection_t *connection);
 
 /// Sends one message, and waits until all of it is with the kernel.
 ///
-/// The descriptors stay the caller's. CIPC_ETIMEDOUT before the first byte:
-/// nothing changed; in the middle of the frame: the connection is closed.
-/// CIPC_EBUSY: with CIPC_IMMEDIATELY, and somebody else is sending.
-/// CIPC_EFRAMETOOLONG: longer than the maximum. CIPC_ENOTWRITABLE.
-/// CIPC_EPEERCLOSED: nobody reads any more. CIPC_ECLOSED. CIPC_EOPNOTSUPP: not
-/// an AF_UNIX socket, so no descriptors. CIPC_EDESCRIPTORCOUNT: more than
-/// CIPC_FRAME_DESCRIPTORS, or more than a body that short can carry (1008 with
-/// an empty one). CIPC_EBADF: one of them is not open. These changed nothing.
+/// The descriptors stay the caller's. CIPC_ETIMEDOUT before the first byte: nothing changed; in the
+/// middle of the frame: the connection is closed. CIPC_EBUSY: with CIPC_IMMEDIATELY, and another
+/// caller is sending. CIPC_EFRAMETOOLONG: longer than the maximum. CIPC_ENOTWRITABLE.
+/// CIPC_EPEERCLOSED: the peer no longer reads. CIPC_ECLOSED. CIPC_EOPNOTSUPP: not an AF_UNIX
+/// socket, so no descriptors. CIPC_EDESCRIPTORCOUNT: more than CIPC_FRAME_DESCRIPTORS, or more than
+/// a body that short can carry (1008 with an empty one). CIPC_EBADF: one of them is not open. These
+/// changed nothing.
 CIPC_API CIPC_CHECKED int cipc_connection_send(cipc_connection_t *connection, const void *bytes,
                                                size_t length, const int *descriptors, size_t count,
                                                cipc_deadline_t deadline);
 
-/// As `cipc_connection_send`, to be gone on with: `*progress` is 0 at first. CIPC_EINTR
+/// As `cipc_connection_send`, but it can be resumed: `*progress` is 0 at first. CIPC_EINTR
 /// (interrupt.h) and CIPC_ETIMEDOUT: `*progress` says how many bytes are out; call again with the
 /// same arguments, or, where it is above 0, `cipc_connection_abandon`. Until then the turn stays
 /// with the caller.
@@ -130,11 +126,11 @@ CIPC_API CIPC_CHECKED int cipc_connection_send_on(cipc_connection_t *connection,
 
 /// Sends without waiting, in steps: for callers that wait elsewhere.
 ///
-/// `*progress` is 0 before the first step; pass the same arguments at every step.
-/// 0: sent. CIPC_EAGAIN: wait until writable, then call again. -ETOOMANYREFS:
-/// wait a little, then call again. CIPC_EBUSY: somebody else is sending.
-/// Everything else as with cipc_connection_send. While `*progress` is above 0 the
-/// turn stays with the caller: go on, or call cipc_connection_abandon.
+/// `*progress` is 0 before the first step; pass the same arguments at every step. 0: sent.
+/// CIPC_EAGAIN: wait until writable, then call again. -ETOOMANYREFS: wait a little, then call
+/// again. CIPC_EBUSY: another caller is sending. Everything else as with cipc_connection_send.
+/// While `*progress` is above 0 the turn stays with the caller: go on, or call
+/// cipc_connection_abandon.
 CIPC_API CIPC_CHECKED int cipc_connection_send_step(cipc_connection_t *connection,
                                                     const void *bytes, size_t length,
                                                     const int *descriptors, size_t count,
@@ -144,26 +140,24 @@ CIPC_API CIPC_CHECKED int cipc_connection_send_step(cipc_connection_t *connectio
 /// connection is closed, since it stands in the middle of a frame.
 CIPC_API void cipc_connection_abandon(cipc_connection_t *connection, uint64_t progress);
 
-/// Waits for the next message and tells its length. The message stays: pass a
-/// buffer of that size to cipc_connection_receive_into. One longer than
-/// CIPC_CONNECTION_DIRECT is waited for whole, so a buffer is never allocated on
-/// the word of the peer. Statuses as below.
+/// Waits for the next message and says how long it is. The message stays: pass a buffer of that
+/// size to cipc_connection_receive_into. One longer than CIPC_CONNECTION_DIRECT is waited for
+/// whole, so that no buffer is allocated on the peer's word alone. Statuses as below.
 CIPC_API CIPC_CHECKED int cipc_connection_receive_length(cipc_connection_t *connection,
                                                          size_t *length, cipc_deadline_t deadline);
 
 /// Receives one message into the caller's memory.
 ///
-/// `*length` is told whenever it is known. With `descriptors` not NULL,
-/// `*descriptors` is an array from malloc (NULL where `*count` is 0) of
-/// close-on-exec descriptors, all the caller's; with NULL they are closed.
+/// `*length` is set whenever it is known. With `descriptors` not NULL, `*descriptors` is an array
+/// from malloc (NULL where `*count` is 0) of close-on-exec descriptors, all the caller's; with NULL
+/// they are closed.
 ///
-/// CIPC_EMSGSIZE: the message is longer than `capacity`; it is kept.
-/// CIPC_ETIMEDOUT: what has arrived is kept. CIPC_EBUSY: with CIPC_IMMEDIATELY,
-/// and somebody else is receiving. CIPC_ENOTREADABLE. CIPC_EPEERCLOSED: the
-/// peer closed between two messages; later calls say so again. CIPC_ECLOSED.
-/// These end the connection: CIPC_ETRUNCATED, CIPC_EFRAMELENGTH,
-/// CIPC_EFRAMETOOLONG, CIPC_EDESCRIPTORSLOST, CIPC_EDESCRIPTORCOUNT, CIPC_ENOMEM,
-/// and errors of the kernel that are not named here.
+/// CIPC_EMSGSIZE: the message is longer than `capacity`; it is kept. CIPC_ETIMEDOUT: what has
+/// arrived is kept. CIPC_EBUSY: with CIPC_IMMEDIATELY, and another caller is receiving.
+/// CIPC_ENOTREADABLE. CIPC_EPEERCLOSED: the peer closed between two messages; later calls say so
+/// again. CIPC_ECLOSED. These end the connection: CIPC_ETRUNCATED, CIPC_EFRAMELENGTH,
+/// CIPC_EFRAMETOOLONG, CIPC_EDESCRIPTORSLOST, CIPC_EDESCRIPTORCOUNT, CIPC_ENOMEM, and errors of the
+/// kernel that are not named here.
 CIPC_API CIPC_CHECKED int cipc_connection_receive_into(cipc_connection_t *connection, void *buffer,
                                                        size_t capacity, size_t *length,
                                                        int **descriptors, size_t *count,
@@ -204,14 +198,14 @@ CIPC_API CIPC_CHECKED int cipc_connection_receive_handles(cipc_connection_t *con
 CIPC_API CIPC_CHECKED int cipc_connection_acknowledge(cipc_connection_t *connection,
                                                       cipc_deadline_t deadline);
 
-/// Waits for the peer to say so. CIPC_EHANDLES: it said something else, which ends the
-/// connection. The rest as with cipc_connection_receive_handles.
+/// Waits until the peer says that descriptors have arrived. CIPC_EHANDLES: it said something else,
+/// which ends the connection. The rest as with cipc_connection_receive_handles.
 CIPC_API CIPC_CHECKED int cipc_connection_acknowledged(cipc_connection_t *connection,
                                                        cipc_deadline_t deadline);
 
-/// Waits until there is something to receive: a message or the beginning of one,
-/// or the end of the stream. 0, CIPC_ETIMEDOUT, CIPC_ENOTREADABLE, CIPC_ECLOSED,
-/// -errno. Every thread that polls is told.
+/// Waits until there is something to receive: a message or the beginning of one, or the end of the
+/// stream. 0, CIPC_ETIMEDOUT, CIPC_ENOTREADABLE, CIPC_ECLOSED, -errno. Every thread that polls
+/// returns.
 CIPC_API CIPC_CHECKED int cipc_connection_poll(cipc_connection_t *connection,
                                                cipc_deadline_t deadline);
 
@@ -246,11 +240,10 @@ typedef struct cipc_connection_state {
   int is_foreign;  ///< the descriptors came from another process: to be set before an import
 } cipc_connection_state_t;
 
-/// Copies what another process needs to go on where this connection stands. The
-/// connection stays as it is; close it once the state has arrived, and receive
-/// nothing in between. `*state` is the caller's to dispose of. CIPC_EBUSY:
-/// somebody is inside, or a send in steps is in the middle. CIPC_ECLOSED,
-/// CIPC_ENOMEM, CIPC_EMFILE.
+/// Copies what another process needs to go on where this connection stands. The connection stays as
+/// it is; close it once the state has arrived, and receive nothing in between. `*state` is the
+/// caller's to dispose of. CIPC_EBUSY: a call is inside, or a send in steps is under way.
+/// CIPC_ECLOSED, CIPC_ENOMEM, CIPC_EMFILE.
 CIPC_API CIPC_CHECKED int cipc_connection_export(cipc_connection_t *connection,
                                                  cipc_connection_state_t *state);
 

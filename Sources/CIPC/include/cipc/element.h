@@ -8,7 +8,7 @@
 /// of this list for good. Swift's `Int32` is "int32", its `Double` "float64"; `Int` and `Int64` are
 /// one type, and so are `UInt` and `UInt64`.
 ///
-/// A type of one's own has whatever name its programs agree on: here by `cipc_element_init`, in
+/// A program's own type has the name that its programs agree on: here by `cipc_element_init`, in
 /// Swift by `NamedType`. A Swift type that names none has its qualified name, such as
 /// "Weather.Reading".
 ///
@@ -18,7 +18,7 @@
 ///     ...
 ///     status = cipc_cell_open_named(&segment, "latest", &element);
 ///
-/// Where bytes are enough, a program opens what is there with CIPC_FINGERPRINT_ANY.
+/// A program that needs only the bytes opens an object of any type with CIPC_FINGERPRINT_ANY.
 ///
 /// All functions are pure: any thread, safe after fork and in signal handlers.
 #ifndef CIPC_ELEMENT_H
@@ -71,8 +71,8 @@ CIPC_BEGIN_DECLS
 #define CIPC_FINGERPRINT_TEXT     UINT64_C(0xfa04f4ef1995407e)
 // clang-format on
 
-/// Opening, whatever the type is: nothing is made with it. In an element whose size is 0, the size
-/// may be any, too; the segment then tells (`cipc_segment_type`).
+/// Opens an object of any type; makes none. In an element of size 0 the size may be any, too:
+/// `cipc_segment_type` then tells it.
 #define CIPC_FINGERPRINT_ANY UINT64_MAX
 
 /// An element type. A program may also fill it in itself.
@@ -91,11 +91,11 @@ CIPC_API uint64_t cipc_fingerprint_of(const char *name);
 /// A type of the list by its name, such as "int32"; NULL for any other. Static storage.
 CIPC_API const cipc_element_t *cipc_element(const char *name);
 
-/// Describes a type of one's own: of `size` bytes up to the end of its last member, which is what
+/// Describes a program's own type: of `size` bytes up to the end of its last member, which is what
 /// Swift calls the size, and an alignment that is a power of two.
 ///
-/// CIPC_EINVAL: no name, no size, an alignment that is none, or the name of a type of the list
-/// with another size or alignment.
+/// CIPC_EINVAL: no name, no size, an alignment that is not a power of two, or the name of a type of
+/// the list with another size or alignment.
 CIPC_API CIPC_CHECKED int cipc_element_init(cipc_element_t *element, const char *name, size_t size,
                                             size_t alignment);
 

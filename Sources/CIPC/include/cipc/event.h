@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/// Events in shared memory: something that has happened or has not, and those who wait for it.
+/// Events in shared memory: a fact that has happened or has not, and its waiters.
 ///
-/// Setting an event releases everybody who waits for it at that moment, also where it is cleared
-/// again before they come to look: the word counts how often it was set, and who waits knows from
-/// which count on. Nobody owns an event, so there is nothing that a dead process could hold.
+/// Setting an event releases every waiter of that moment, also if the event is cleared before they
+/// look: the word counts how often it was set, and each waiter knows the count at which it began.
+/// An event has no owner, so a dead process holds nothing.
 ///
 /// All of it is one word, and each operation one compare-and-swap of it: killed before, nothing
-/// happened; after, all of it did. A process that is killed when it has set the event and not woken
-/// anybody yet leaves sleepers, who look again every 200 ms.
+/// happened; after, all of it did. A process that is killed after setting the event and before
+/// waking the waiters leaves them asleep; they look again every 200 ms.
 ///
-/// Any bytes in the word make an event; so this type is safe towards processes that write
-/// anything there, apart from what they then say that happened.
+/// Any bytes in the word make an event. So a hostile process can write there what it likes: it can
+/// only claim that the event happened.
 #ifndef CIPC_EVENT_H
 #define CIPC_EVENT_H
 
@@ -45,24 +45,24 @@ CIPC_INLINE int cipc_event_is_set(const cipc_event_t *event) {
   return (__atomic_load_n(&event->word, __ATOMIC_ACQUIRE) & CIPC_EVENT_SET) != 0;
 }
 
-/// Sets the event and wakes everybody who waits; returns when they are woken. Does not block. Any
-/// thread; safe after fork.
+/// Sets the event and wakes all waiters; returns when they are woken. Does not block. Any thread;
+/// safe after fork.
 CIPC_API void cipc_event_set(cipc_event_t *event);
 
-/// Clears the event: from here on, who waits does so until it is set the next time.
+/// Clears the event: later waits end when it is set the next time.
 ///
 /// Commit point: its one instruction. Does not block. Any thread; safe after fork.
 CIPC_INLINE void cipc_event_clear(cipc_event_t *event) {
   (void)__atomic_fetch_and(&event->word, ~CIPC_EVENT_SET, __ATOMIC_SEQ_CST);
 }
 
-/// From where on a wait that begins now waits; for `cipc_event_step`.
+/// The count at which a wait begins, for `cipc_event_step`.
 CIPC_INLINE uint32_t cipc_event_begin(const cipc_event_t *event) {
   return __atomic_load_n(&event->word, __ATOMIC_SEQ_CST) >> CIPC_EVENT_GENERATION_SHIFT;
 }
 
 /// Whether the event is set, or was since `begin`: 0; otherwise CIPC_EAGAIN: sleep on `*wait` and
-/// ask again; see cipc/wait.h. There is nobody dead to be looked for.
+/// ask again; see cipc/wait.h. There are no dead owners to look for.
 CIPC_API CIPC_CHECKED int cipc_event_step(cipc_event_t *event, uint32_t begin, cipc_wait_t *wait);
 
 /// Private: waits for an event.
@@ -82,7 +82,7 @@ CIPC_API CIPC_CHECKED int cipc_event_watch_open(cipc_watch_t **watch, cipc_event
 
 // MARK: By name
 
-/// The type of a segment whose payload is an event: what Swift's `Event` is.
+/// The type of a segment whose payload is an event: Swift's `Event`.
 CIPC_API cipc_segment_type_t cipc_event_type(void);
 
 /// Opens the event of that name, which is at `cipc_segment_address(*segment)`; the caller closes

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/// What a program needs that calls the library without its headers: from Python's ctypes or cffi,
-/// or from any other language that finds functions by name.
+/// For programs that call the library without its headers: from Python's ctypes or cffi, or from
+/// any other language that finds functions by name.
 ///
-/// Every function of the headers is exported, those that they define inline included. Here are the
-/// sizes of the structures that such a program places in memory, and the function that gives memory
-/// back.
+/// Every function of the headers is exported, the inline ones included. This header has the sizes
+/// of the structures that such a program places in memory, and the function that frees memory.
 ///
-///     cipc = ctypes.CDLL("libcipc.so.0")
+///     cipc = ctypes.CDLL("libcipc.so")
 ///     cipc.cipc_type_size.restype = ctypes.c_size_t
 ///     lock = segment_address                       # cipc_type_size(b"cipc_mutex_t") bytes there
 ///     cipc.cipc_mutex_init(lock, None)
@@ -35,8 +34,8 @@ CIPC_API size_t cipc_type_alignment(const char *name);
 CIPC_API const char *cipc_type_name(size_t index);
 
 /// Frees memory that a function of this library has allocated and says is the caller's to free,
-/// such as a received message: the same as C's `free`, of the C library that this one uses. NULL
-/// does nothing.
+/// such as a received message: the same as C's `free`, of the C library that this one uses. NULL is
+/// ignored.
 CIPC_API void cipc_memory_free(void *memory);
 
 CIPC_END_DECLS

@@ -5,10 +5,9 @@
 /// big-endian length and the body; for bodies above 0x7fffffff bytes, -1 and an
 /// unsigned 64-bit big-endian length. Any other negative length is an error.
 ///
-/// On AF_UNIX sockets descriptors ride along (SCM_RIGHTS), in batches of 252,
-/// each batch on a byte of its own frame. A read of the kernel never goes past
-/// the bytes that carry descriptors, so they belong to the frame in which that
-/// read ended.
+/// On AF_UNIX sockets descriptors travel along (SCM_RIGHTS), in batches of 252, each batch on a
+/// byte of its own frame. A read of the kernel never goes past the bytes that carry descriptors, so
+/// they belong to the frame in which that read ended.
 ///
 /// The functions here move one frame each and keep nothing between calls; a
 /// connection (cipc/connection.h) keeps what an interrupted call had read and
@@ -46,13 +45,11 @@ CIPC_API CIPC_CHECKED int cipc_frame_decode_header(const uint8_t *bytes, size_t 
 
 /// Writes one frame and waits until all of it is with the kernel.
 ///
-/// The descriptors stay the caller's. CIPC_EPEERCLOSED: nobody reads any more.
-/// CIPC_ETIMEDOUT: the deadline passed. CIPC_EDESCRIPTORCOUNT: more descriptors
-/// than CIPC_FRAME_DESCRIPTORS, or than the frame has bytes to carry them.
-/// CIPC_EOPNOTSUPP: neither a pipe nor a stream socket, or descriptors on
-/// anything but an AF_UNIX socket. CIPC_EBADF: not open, or a descriptor in the
-/// list is not. After a failure part of the frame may be out, so close the
-/// stream.
+/// The descriptors stay the caller's. CIPC_EPEERCLOSED: the peer no longer reads. CIPC_ETIMEDOUT:
+/// the deadline passed. CIPC_EDESCRIPTORCOUNT: more descriptors than CIPC_FRAME_DESCRIPTORS, or
+/// than the frame has bytes to carry them. CIPC_EOPNOTSUPP: neither a pipe nor a stream socket, or
+/// descriptors on anything but an AF_UNIX socket. CIPC_EBADF: not open, or a descriptor in the list
+/// is not. After a failure part of the frame may be out, so close the stream.
 CIPC_API CIPC_CHECKED int cipc_frame_write(int fd, const void *bytes, size_t length,
                                            const int *descriptors, size_t count,
                                            cipc_deadline_t deadline);

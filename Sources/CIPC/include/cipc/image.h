@@ -9,8 +9,8 @@
 /// table lists where each function begins, so an image whose functions have
 /// moved has another one.
 ///
-/// Nothing here blocks but on the dynamic loader's own lock; every function may
-/// be called from any thread, and after a fork of a program of one thread.
+/// Nothing here blocks except on the dynamic loader's own lock; every function may be called from
+/// any thread, and after a fork of a program of one thread.
 #ifndef CIPC_IMAGE_H
 #define CIPC_IMAGE_H
 
@@ -28,7 +28,7 @@ CIPC_BEGIN_DECLS
 typedef struct cipc_image_location {
   /// Bytes from the address that the image was loaded at.
   uint64_t offset;
-  /// Bytes used in `id`; 0 where the image has nothing to know it by.
+  /// Bytes used in `id`; 0 where nothing identifies the image.
   uint32_t id_size;
   /// 1 for the program's own file, 0 for a shared library.
   uint32_t is_program;
@@ -41,35 +41,34 @@ typedef struct cipc_image_location {
 /// CIPC_EINVAL for NULL arguments.
 CIPC_API CIPC_CHECKED int cipc_image_locate(const void *address, cipc_image_location_t *location);
 
-/// Whether what lies at `address` is as its image's file says, in every process that has loaded it:
-/// 1 where the program cannot write it (code, constants, and tables that only the loader fills in),
-/// 0 elsewhere. The runtimes of languages make tables of their own in an image's variables.
+/// Whether the bytes at `address` are those of the image's file, in every process that has loaded
+/// it: 1 where the program cannot write it (code, constants, and tables that only the loader fills
+/// in), 0 elsewhere. The runtimes of languages make tables of their own in an image's variables.
 ///
 /// Returns CIPC_ENOENT when no loaded image holds the address; CIPC_EINVAL for NULL.
 CIPC_API CIPC_CHECKED int cipc_image_is_constant(const void *address);
 
-/// The address of a location in this process. Only the image and the bounds are
-/// checked: what lies there is for the caller to know, so take locations from a
-/// process that you trust.
+/// The address of a location in this process. Only the image and the bounds are checked: the caller
+/// has to know what lies there, so take locations only from a trusted process.
 ///
 /// Returns CIPC_OK; CIPC_ENOENT when no loaded image has that id, or the offset
 /// is outside it; CIPC_EINVAL for NULL arguments or a size beyond the array.
 CIPC_API CIPC_CHECKED int cipc_image_resolve(const cipc_image_location_t *location,
                                              const void **address);
 
-/// Writes the file name of the image that holds `address`, without its directory, cut to the room;
-/// an empty one for the program's own file. With NULL, the image that this function is in.
+/// Writes the file name of the image that holds `address`, without its directory, cut to `room`; an
+/// empty name for the program's own file. With NULL, the image that this function is in.
 ///
 /// Returns CIPC_OK; CIPC_ENOENT when no loaded image holds the address; CIPC_EINVAL for no room.
 CIPC_API CIPC_CHECKED int cipc_image_name(const void *address, char *name, size_t room);
 
 /// Lists the variables that hold zeros in a program's file (those of .bss) and whose names begin
-/// so: writes the names one after another, each with a 0 byte behind it, and the length of all.
-/// Reads the symbol table, which may be megabytes, and allocates room for it.
+/// with `prefix`: writes the names one after another, each with a 0 byte behind it, and their total
+/// length. Reads the symbol table, which may be megabytes, and allocates room for it.
 ///
-/// Returns CIPC_OK; CIPC_ENOENT for a file without a symbol table, as a stripped one is, and for
-/// one that is no program of this machine's kind; CIPC_ENOSPC for more names than there is room
-/// for; CIPC_EINVAL for NULL arguments; what open(2) says.
+/// Returns CIPC_OK; CIPC_ENOENT for a file without a symbol table, as a stripped one is, and for a
+/// file that is not a program for this machine; CIPC_ENOSPC for more names than fit; CIPC_EINVAL
+/// for NULL arguments; the statuses of open(2).
 CIPC_API CIPC_CHECKED int cipc_image_file_list_zeroed(const char *path, const char *prefix,
                                                       char *names, size_t room, size_t *length);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/// Journals: changes in place of a part of shared memory, whole or not at all for whoever takes the
-/// lock.
+/// Journals: changes of shared memory in place, which the next owner of the lock finds whole or not
+/// at all.
 ///
 /// A mutex, a record and a *redo area*. An update is prepared in the redo area; then the record is
 /// marked as committed, and then the bytes are copied to where they belong. A process killed before
@@ -9,17 +9,17 @@
 /// too.
 ///
 /// Unlike a cell, a journal guards data of any size with a redo area as large as the largest
-/// update, and updates copy the bytes that they change alone. There is no reading without the lock:
-/// whoever does that sees a copy halfway.
+/// update, and updates copy the bytes that they change alone. Readers take the lock: without it
+/// they could see a copy halfway.
 ///
 /// The lock is also there for changes in place that are no transactions (`cipc_journal_lock`). Only
-/// an owner that died during one of these is told of; one that died in a transaction left nothing
-/// half-changed.
+/// the death of an owner during such a change is reported: an owner that died in a transaction left
+/// nothing half-changed.
 ///
-/// Where the memory is, the caller says with each call, from its private memory. Offsets and
-/// lengths in the shared bytes are read once and bounded by that. For processes that trust each
-/// other: see `cipc/mutex.h`. All functions may be called from any thread; a forked child is not
-/// the owner of what its parent holds.
+/// The caller says with each call where the memory is, from its private memory. Offsets and lengths
+/// in the shared bytes are read once and bounded by that. For processes that trust each other: see
+/// `cipc/mutex.h`. All functions may be called from any thread; a forked child is not the owner of
+/// what its parent holds.
 #ifndef CIPC_JOURNAL_H
 #define CIPC_JOURNAL_H
 
@@ -51,7 +51,7 @@ typedef struct cipc_journal {
 typedef struct cipc_journal_area {
   void *data;
   size_t size;
-  /// Where updates are prepared: contents of no meaning. NULL with a capacity of 0.
+  /// Where updates are prepared; the contents mean nothing. NULL with a capacity of 0.
   void *redo;
   /// Bytes of the redo area: the largest update. More than `size` is of no use.
   size_t capacity;
@@ -103,11 +103,11 @@ CIPC_API CIPC_CHECKED int cipc_journal_recover(cipc_journal_t *journal);
 // The steps that the functions above consist of, for a caller that takes `mutex` itself. It owns
 // the mutex throughout.
 
-/// What comes first when `cipc_mutex_lock` said CIPC_OWNER_DIED: finishes the update that was
-/// committed. Safe to be killed in, and to be repeated.
+/// The first step after `cipc_mutex_lock` returned CIPC_OWNER_DIED: finishes the update that was
+/// committed. A caller may be killed in it, and it may be repeated.
 ///
 /// 0: nothing is half-changed; the mutex is clean. CIPC_OWNER_DIED: the data was being changed in
-/// place (or the record is none that fits `area`); the mutex still says so.
+/// place (or the record does not fit `area`); the mutex still says so.
 CIPC_API CIPC_CHECKED int cipc_journal_settle(cipc_journal_t *journal,
                                               const cipc_journal_area_t *area);
 
@@ -121,7 +121,7 @@ CIPC_API CIPC_CHECKED int cipc_journal_apply(cipc_journal_t *journal,
                                              size_t length);
 
 /// Says that changes in place begin (nonzero) or have ended. From the first to the second, the
-/// death of the owner is told.
+/// death of the owner is reported.
 CIPC_INLINE void cipc_journal_mark(cipc_journal_t *journal, int changing) {
   // Behind the last change, and before the first: for the compiler, since a kill falls between two
   // instructions of one thread.

@@ -11,12 +11,10 @@
 /// owner like a killed process.
 ///
 /// Caveats:
-/// - For processes that trust each other. The C library links the mutexes that a
-///   thread holds through the shared page, by pointers; a participant that
-///   writes others there makes the next that locks or unlocks the mutex write
-///   where they lead, in memory of its own.
-/// - Never unmap, reuse or free the memory of a mutex that somebody holds or may
-///   be unlocking.
+/// - For processes that trust each other. The C library links the mutexes that a thread holds
+///   through the shared page, by pointers; a participant that writes other pointers there makes the
+///   next process that locks or unlocks the mutex write where they lead, in memory of its own.
+/// - Never unmap, reuse or free the memory of a mutex that a thread holds or may be unlocking.
 /// - glibc and musl do not agree on the contents: typed segments refuse the mix.
 #ifndef CIPC_MUTEX_H
 #define CIPC_MUTEX_H
@@ -34,16 +32,16 @@ CIPC_BEGIN_DECLS
 /// A mutex, to be placed in shared memory. The members are private.
 typedef struct cipc_mutex {
   pthread_mutex_t native;
-  /// 0, or from the death of an owner until `recover` the pid of the dead (UINT32_MAX when it had
-  /// not signed yet). Written by the owner; UINT32_MAX - 1 by anyone who is told that the native
-  /// mutex is not recoverable.
+  /// 0, or from the death of an owner until `recover` the pid of the dead owner (UINT32_MAX if it
+  /// had not signed yet). Written by the owner; UINT32_MAX - 1 by any caller that learns that the
+  /// native mutex is not recoverable.
   uint32_t dirty;
   /// How often the owner holds it beyond the first time. Written by the owner.
   uint32_t depth;
   /// The process that holds it, or held it last: `thread` tells. Written by the owner.
   cipc_participant_t holder;
   /// The thread that holds it, as a number that no other thread of the holder has; 0 when free or
-  /// just taken. Written by the owner, behind `holder`.
+  /// just taken. Written by the owner, after `holder`.
   uint64_t thread;
 } cipc_mutex_t;
 
@@ -97,12 +95,12 @@ CIPC_CHECKED CIPC_INLINE int cipc_mutex_lock(cipc_mutex_t *mutex, cipc_deadline_
     if (status < 0) return status;
   }
   uint64_t thread = cipc_mutex_this_thread();
-  // Whoever releases the mutex clears `thread` first, so it is ours only if we hold it already.
+  // Releasing the mutex clears `thread` first, so it is ours only if we hold the mutex already.
   if (__builtin_expect(mutex->thread == thread, 0)) {
     mutex->depth++;
   } else {
     __atomic_store_n(&mutex->holder, cipc_participant_current(), __ATOMIC_RELAXED);
-    // Behind the holder: who finds `thread` set finds the holder that belongs to it.
+    // After the holder: a reader that finds `thread` set finds the holder that belongs to it.
     __atomic_store_n(&mutex->thread, thread, __ATOMIC_RELEASE);
   }
   return __builtin_expect(mutex->dirty != 0, 0) ? CIPC_OWNER_DIED : 0;
@@ -148,8 +146,8 @@ CIPC_CHECKED CIPC_INLINE int cipc_mutex_unlock(cipc_mutex_t *mutex) {
 /// recursive. Exact for the caller; no system call.
 CIPC_API uint32_t cipc_mutex_depth(const cipc_mutex_t *mutex);
 
-/// Who holds the mutex: a hint that may be out of date when it is read, nobody (0) while it is
-/// free or being taken.
+/// The holder of the mutex: a hint that may be out of date when it is read; nobody (0) while the
+/// mutex is free or being taken.
 CIPC_API cipc_participant_t cipc_mutex_holder(const cipc_mutex_t *mutex);
 
 /// The pid of the owner whose death has not been repaired yet; 0 when there is none, or when it
@@ -158,12 +156,12 @@ CIPC_API pid_t cipc_mutex_casualty(const cipc_mutex_t *mutex);
 
 // MARK: By name
 
-/// The type of a segment whose payload is a mutex: what Swift's `Lock` is, or its `RecursiveLock`.
+/// The type of a segment whose payload is a mutex: Swift's `Lock`, or its `RecursiveLock`.
 CIPC_API cipc_segment_type_t cipc_mutex_type(int recursive);
 
 /// Opens the mutex of that name, which is at `cipc_segment_address(*segment)`. The caller closes
-/// the segment once no thread of its own holds the mutex. `options` as it was made with; NULL for a
-/// plain one.
+/// the segment once no thread of its own holds the mutex. `options` are those that it was made
+/// with; NULL for a plain one.
 ///
 /// As `cipc_segment_open_named`: CIPC_ENOENT: there is none. CIPC_ESEGMENT*: something else has the
 /// name; see `cipc_segment_refusal`. Does not block. Any thread; safe after fork.

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/// Participants: who uses a segment or holds something in it, as one word that two processes can
-/// compare, and the proof that one of them is dead.
+/// Participants: the processes and threads that use a segment or hold something in it. An
+/// *identity* is one word that all processes can compare, and from which it can be proven that the
+/// participant is dead.
 ///
-/// The word is 22 bits of pid (the kernel's largest) and 41 bits of start time in
-/// clock ticks since boot: a recycled pid has another start time, so an identity
-/// is never met again before 696 years of uptime at 100 ticks a second. The highest bit tells the
-/// two kinds apart:
+/// The word is 22 bits of pid (the kernel's largest) and 41 bits of start time in clock ticks since
+/// boot: a recycled pid has another start time, so an identity does not come back before 696 years
+/// of uptime at 100 ticks a second. The highest bit tells the two kinds apart:
 /// - a *process*; `exec` keeps pid and start time, so a program that executes another is still
 ///   the same participant, although it has let go of everything;
 /// - a *thread*: its number and its own start time. A thread that has ended is dead while its
@@ -29,7 +29,7 @@ CIPC_BEGIN_DECLS
 typedef uint64_t cipc_participant_t;
 
 #define CIPC_PARTICIPANT_NOBODY ((cipc_participant_t)0)
-/// The bit that a thread's identity has and a process's has not.
+/// The bit that the identity of a thread has, and that of a process has not.
 #define CIPC_PARTICIPANT_THREAD ((cipc_participant_t)1 << 63)
 /// A result of `cipc_participant_check`: proven dead.
 #define CIPC_PARTICIPANT_DEAD 1
@@ -89,10 +89,10 @@ CIPC_API CIPC_CHECKED int cipc_participant_of(pid_t pid, cipc_participant_t *par
 
 /// Whether a participant, a process or a thread, is alive. Never blocks.
 ///
-/// 0: alive, stopped included. CIPC_PARTICIPANT_DEAD: proven dead; that does not change again.
-/// A process that has exited is dead although its parent has not reaped it.
-/// CIPC_EINVAL: nobody. -errno: could not be told, such as CIPC_EMFILE, or CIPC_EPERM where /proc
-/// hides other users' processes (hidepid); take it for alive.
+/// 0: alive, stopped included. CIPC_PARTICIPANT_DEAD: proven dead; that does not change again. A
+/// process that has exited is dead although its parent has not reaped it. CIPC_EINVAL: nobody.
+/// -errno: unknown, such as CIPC_EMFILE, or CIPC_EPERM where /proc hides other users' processes
+/// (hidepid); take the participant for alive.
 CIPC_API CIPC_CHECKED int cipc_participant_check(cipc_participant_t participant);
 
 /// The inode of the caller's pid namespace; 0 where /proc is not mounted.

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /// Pipes between a process and the standard streams of its children.
 ///
-/// The writing end of a pipe whose reading end is given to a child, as its standard input.
-///
-/// That end is this process's alone, so that its end is the end of what the child reads: it is
-/// close-on-exec, and a forked child, which has a copy of everything, closes its copy.
+/// A `cipc_pipe_t` is the writing end of a pipe whose reading end a child has as its standard
+/// input. This process alone has the writing end, so that closing it ends what the child reads: it
+/// is close-on-exec, and a forked child, which has a copy of everything, closes its copy.
 ///
 /// Functions may be called from any thread, but not on a pipe that another thread is closing.
 #ifndef CIPC_PIPE_H
@@ -19,8 +18,8 @@ CIPC_BEGIN_DECLS
 /// Made by `cipc_pipe_open`, freed by `cipc_pipe_close`.
 typedef struct cipc_pipe cipc_pipe_t;
 
-/// Makes a pipe. `*reader` is its reading end, close-on-exec, the caller's: to be given to a child
-/// and then closed here.
+/// Makes a pipe. `*reader` is its reading end, close-on-exec: the caller gives it to a child and
+/// then closes it.
 ///
 /// Returns CIPC_OK; CIPC_EINVAL for NULL; CIPC_ENOMEM, CIPC_EMFILE, CIPC_ENFILE.
 CIPC_API CIPC_CHECKED int cipc_pipe_open(cipc_pipe_t **pipe, int *reader);
@@ -29,8 +28,8 @@ CIPC_API CIPC_CHECKED int cipc_pipe_open(cipc_pipe_t **pipe, int *reader);
 /// block, and raises no SIGPIPE.
 ///
 /// Returns CIPC_OK; CIPC_EAGAIN when there is no room: wait until the descriptor is writable;
-/// CIPC_EPEERCLOSED when nobody reads any more; CIPC_ECLOSED in a forked child of the process that
-/// made the pipe; CIPC_EINVAL for NULL.
+/// CIPC_EPEERCLOSED when no process reads any more; CIPC_ECLOSED in a forked child of the process
+/// that made the pipe; CIPC_EINVAL for NULL.
 CIPC_API CIPC_CHECKED int cipc_pipe_write(cipc_pipe_t *pipe, const void *bytes, size_t size,
                                           size_t *written);
 

@@ -34,10 +34,9 @@
 /// - its kernel name (`ps -o comm`) is the name in the options, or else the
 ///   program's.
 ///
-/// Caveats. Whoever calls `wait(-1)` in the parent, or ignores SIGCHLD, takes
-/// the status away: then it is CIPC_PROCESS_UNKNOWN unless the kernel can still
-/// tell. Changing the environment while another thread starts a child is a race
-/// in C as it is with `posix_spawn`.
+/// Caveats. A parent that calls `wait(-1)`, or ignores SIGCHLD, takes the status away: it is then
+/// CIPC_PROCESS_UNKNOWN unless the kernel can still tell. Changing the environment while another
+/// thread starts a child is a race in C as it is with `posix_spawn`.
 #ifndef CIPC_PROCESS_H
 #define CIPC_PROCESS_H
 
@@ -73,7 +72,7 @@ typedef enum cipc_process_end {
   CIPC_PROCESS_EXITED = 1,
   /// Killed; the value is the signal's number.
   CIPC_PROCESS_SIGNALLED = 2,
-  /// Ended, and somebody else took the status; the value is 0.
+  /// Ended, and another part of the program took the status; the value is 0.
   CIPC_PROCESS_UNKNOWN = 3
 } cipc_process_end_t;
 
@@ -103,8 +102,8 @@ typedef struct cipc_process_limit {
   uint64_t soft, hard;
 } cipc_process_limit_t;
 
-/// How to start a child. Zero everything, then set what is wanted; all of it is
-/// borrowed for the time of the call.
+/// How to start a child. Set everything to zero, then fill in what is wanted. The call borrows all
+/// of it.
 typedef struct cipc_process_options {
   /// What the kernel calls the child, cut to 15 bytes; NULL for the program's name.
   const char *name;
@@ -124,26 +123,26 @@ typedef struct cipc_process_options {
   /// The child's working directory; NULL for this process's.
   const char *directory;
   /// Limits that differ from this process's. The child's entry begins under them. The child sets
-  /// them itself, as it does the next two, and the call waits until it has; what it may not have,
-  /// such as a hard limit above this process's without a privilege, is an error of the start. An
-  /// `executable` has them set from here, while it begins to run.
+  /// them itself, as it does the next two, and the call waits until it has; a setting that is not
+  /// permitted, such as a hard limit above this process's without a privilege, is an error of the
+  /// start. An `executable` has them set from here, while it begins to run.
   const cipc_process_limit_t *limits;
   size_t limit_count;
-  /// The processors that it may run on, as sched_setaffinity(2) takes them; NULL for ours.
+  /// The processors that it may run on, as sched_setaffinity(2) takes them; NULL for this
+  /// process's.
   const void *affinity;
   size_t affinity_size;
-  /// Its priority, from -20 to 19, the least important; NULL for ours.
+  /// Its priority, from -20 to 19, the least important; NULL for this process's.
   const int *nice;
-  /// Not 0: the kernel kills the child when this process dies, whatever the reason, SIGKILL
-  /// included, or executes another program. That holds from the moment at which the start has
-  /// returned, also for a child that is stopped, and one that was not let go on by then ends as
-  /// soon as it runs.
+  /// Not 0: the kernel kills the child when this process dies for any reason, SIGKILL included, or
+  /// executes another program. That holds once the start has returned, also for a child that is
+  /// stopped. A child that had not been let go on by then ends as soon as it runs.
   int is_daemon;
   /// Not 0: the child leads a process group of its own, which a Ctrl-C on the terminal misses.
   int new_group;
   /// When the start gives up with CIPC_ETIMEDOUT; NULL for never. The child, if there is one by
-  /// then, is killed. What is not counted is the time that the kernel takes to begin executing a
-  /// file (posix_spawn), which cannot be interrupted.
+  /// then, is killed. The time that the kernel takes to begin executing a file (posix_spawn) is not
+  /// counted, since it cannot be interrupted.
   const cipc_deadline_t *deadline;
 } cipc_process_options_t;
 
@@ -158,14 +157,13 @@ typedef struct cipc_process_options {
 /// Blocks until the child has begun to execute its file, as posix_spawn does. May be
 /// called from any thread.
 ///
-/// Returns CIPC_OK; CIPC_EINVAL for NULL `process`, a NULL entry without a
-/// default, or more than 250 descriptors; CIPC_ENOENT when no image of this
-/// program holds the entry; CIPC_ENOBOOTSTRAP when `cipc_process_bootstrap` was
-/// not called in this program (the child would run the program again) and no
-/// other program is named; CIPC_EBADF for a descriptor that is not open;
-/// CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM, CIPC_EAGAIN and what execve,
-/// pidfd_open, setrlimit, sched_setaffinity and setpriority say; CIPC_ETIMEDOUT where the options
-/// have a deadline. No child is left behind when it fails.
+/// Returns CIPC_OK; CIPC_EINVAL for NULL `process`, a NULL entry without a default, or more than
+/// 250 descriptors; CIPC_ENOENT when no image of this program holds the entry; CIPC_ENOBOOTSTRAP
+/// when `cipc_process_bootstrap` was not called in this program (the child would run the program
+/// again) and no other program is named; CIPC_EBADF for a descriptor that is not open; CIPC_EMFILE,
+/// CIPC_ENFILE, CIPC_ENOMEM, CIPC_EAGAIN and the errors of execve, pidfd_open, setrlimit,
+/// sched_setaffinity and setpriority; CIPC_ETIMEDOUT where the options have a deadline. No child is
+/// left behind when it fails.
 CIPC_API CIPC_CHECKED int cipc_process_spawn(cipc_process_t **process, int *connection,
                                              cipc_process_entry_t entry,
                                              const cipc_process_options_t *options);
@@ -197,20 +195,21 @@ CIPC_API CIPC_CHECKED int cipc_process_fork(cipc_process_t **process, int *conne
 /// The child has this process's environment, directory, umask, limits, standard streams and ignored
 /// signals of the moment of the call, and the calling thread's processors and priority. Its parent,
 /// for the kernel, is the server; its status comes here all the same. The server takes no signals
-/// of the terminal, and ends when this process does, however that comes. When it is killed, running
-/// children go on, and the next call starts another server; how they ended is then
+/// of the terminal, and ends when this process ends, for whatever reason. When it is killed,
+/// running children go on, and the next call starts another server; how they ended is then
 /// CIPC_PROCESS_UNKNOWN where the kernel cannot tell (Linux 6.15 can). A forked child of this
 /// process has a server of its own.
 ///
 /// A server that may use more than one processor has the child of the next call ready, asleep. That
-/// one ends with its server, however that comes; when it is killed or stopped there is another one.
+/// child ends with its server, for whatever reason; when it is killed or stopped, another one takes
+/// its place.
 ///
 /// A server that is found stopped, at two looks 200 ms apart, while a start waits for it is killed
-/// and replaced as a dead one is.
+/// and replaced like a dead one.
 ///
 /// The server binds the functions of its libraries when it begins, as with LD_BIND_NOW, and dlopen
 /// does so in its children, RTLD_LAZY or not. Where that ends it, since a library lacks a function
-/// that nobody calls, the same call starts a server that binds lazily.
+/// that is never called, the same call starts a server that binds lazily.
 ///
 /// Of the options, `executable` and `arguments` must not be given: CIPC_EINVAL. Otherwise as with
 /// `cipc_process_spawn`; CIPC_EPEERCLOSED when the server was killed twice over one call;
@@ -225,7 +224,7 @@ CIPC_API CIPC_CHECKED int cipc_process_fork_server(cipc_process_t **process, int
 CIPC_API CIPC_CHECKED int cipc_process_pipe(int ends[2]);
 
 /// Ends this process as a forked child should: flushes stdout and stderr, and leaves by _exit, so
-/// that nothing runs which its parent registered for its own end.
+/// that no exit handler of its parent runs.
 CIPC_API void cipc_process_leave(int code) __attribute__((noreturn));
 
 /// Writes out what this process has printed to stdout and stderr. Blocks as printing does; where
@@ -233,11 +232,11 @@ CIPC_API void cipc_process_leave(int code) __attribute__((noreturn));
 CIPC_API void cipc_process_flush(void);
 
 /// The same, and for all other streams of stdio too while this process has one thread (with glibc):
-/// beside others, one that sits in a read would be waited for.
+/// beside other threads it would wait for one that sits in a read.
 CIPC_API void cipc_process_flush_all(void);
 
-/// Who started this process, where this library did, as a participant: the process that called
-/// `cipc_process_spawn` or its kin, also where the fork server is the parent. 0 in others.
+/// The participant that started this process by this library: the process that called
+/// `cipc_process_spawn` or its kin, also where the fork server is the parent. 0 in other processes.
 CIPC_API cipc_participant_t cipc_process_starter(void);
 
 /// In a child: runs its entry and exits. Elsewhere: remembers the arguments and
@@ -257,9 +256,9 @@ CIPC_API cipc_participant_t cipc_process_starter(void);
 CIPC_API CIPC_CHECKED int cipc_process_bootstrap(int argc, char **argv,
                                                  cipc_process_entry_t default_entry);
 
-/// 1 in a child that `cipc_process_spawn` started, also while its entry runs; 0
-/// elsewhere. The first call, which `cipc_process_bootstrap` makes where nobody
-/// else does, takes the variable out of the environment.
+/// 1 in a child that `cipc_process_spawn` started, also while its entry runs; 0 elsewhere. The
+/// first call, which `cipc_process_bootstrap` makes unless another caller did, takes the variable
+/// out of the environment.
 CIPC_API int cipc_process_is_child(void);
 
 /// Waits until the child has ended, and says how. The status stays with the
@@ -274,8 +273,8 @@ CIPC_API CIPC_CHECKED int cipc_process_wait(cipc_process_t *process, cipc_deadli
 /// Sends a signal to the child, never to another process that got its number
 /// afterwards. Does not block.
 ///
-/// Returns CIPC_OK; CIPC_ESRCH when the child has ended; CIPC_EINVAL for a
-/// number that is no signal; CIPC_EPERM when the child changed its user.
+/// Returns CIPC_OK; CIPC_ESRCH when the child has ended; CIPC_EINVAL for a number that is not a
+/// signal's; CIPC_EPERM when the child changed its user.
 CIPC_API CIPC_CHECKED int cipc_process_signal(cipc_process_t *process, int signal);
 
 /// The child's number. It names another process once the child was reaped.
@@ -296,15 +295,15 @@ CIPC_API CIPC_CHECKED int cipc_process_pidfd(const cipc_process_t *process);
 /// Called once, when a watched child has ended and was reaped.
 typedef void (*cipc_process_callback_t)(void *context);
 
-/// Has the child reaped as soon as it has ended, whoever waits for it or nobody, and calls back
-/// then: on the waiter thread (cipc/waiter.h), where it must be short; at once, in this call, when
-/// the child has ended already.
+/// Has the child reaped as soon as it has ended, whether or not a caller waits for it, and then
+/// calls back: on the waiter thread (cipc/waiter.h), where the callback must be short; at once, in
+/// this call, when the child has ended already.
 ///
 /// The waiter thread is started for it where the process has other threads already. A process with
 /// one thread is left with one, so that it can still fork: there the child is reaped, and the
-/// callback made, by a later start or release that finds it ended, unless somebody starts the
-/// waiter thread before. A forked child of this process is called back by a later start or release
-/// of its own.
+/// callback made, by a later start or release that finds it ended, unless the waiter thread is
+/// started before. A forked child of this process is called back by a later start or release of its
+/// own.
 ///
 /// The process is released in the callback or after it, not before. Does not block.
 ///
@@ -314,7 +313,7 @@ CIPC_API CIPC_CHECKED int cipc_process_watch(cipc_process_t *process,
 
 /// Gives the process up. A child that is still running goes on, and is reaped as a watched one is:
 /// as soon as it has ended where the process has more than one thread, and otherwise when a later
-/// start or release finds it ended. With NULL all are reaped that have ended by now. Does not
+/// start or release finds it ended. With NULL all children that have ended are reaped. Does not
 /// block.
 CIPC_API void cipc_process_release(cipc_process_t *process);
 

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /// Regions: many objects in one segment, found by name.
 ///
-/// A region is memory with a directory: names, types, offsets and sizes. Whoever has the memory
-/// mapped, at whatever address, finds the objects by their names, or makes them: of all that ask
-/// for a name at the same time, one makes the object and the others get it. A thousand objects in
-/// segments of their own are a thousand descriptors and two thousand pages; in a region they are
-/// one descriptor.
+/// A region is memory with a directory: names, types, offsets and sizes. A process that has the
+/// memory mapped, at any address, finds the objects by their names, or makes them: of all processes
+/// that ask for a name at the same time, one makes the object and the others get it. A thousand
+/// objects in segments of their own are a thousand descriptors and two thousand pages; in a region
+/// they are one descriptor.
 ///
 /// An object appears in the directory whole or not at all, also when the process that makes it is
-/// killed. It stays as long as the region: nothing is freed singly, so what is too much for a
-/// region is for another one. Objects do not move.
+/// killed. It stays as long as the region: nothing is freed singly, so what does not fit goes to
+/// another region. Objects do not move.
 ///
 /// Finding takes no lock and looks at each entry before the one wanted. Making takes a robust lock
 /// in the region, so regions are for processes that trust each other: see `cipc/mutex.h`. Still no
 /// function here reads or writes outside the region, whatever its bytes say: counts, offsets and
-/// sizes are read once and bounded by the size that the caller has in its private memory. What the
-/// objects are to be safe from is said where their types are.
+/// sizes are read once and bounded by the size that the caller has in its private memory. The
+/// headers of the objects' types say what the objects are safe from.
 ///
 /// All functions may be called from any thread.
 #ifndef CIPC_REGION_H
@@ -43,7 +43,7 @@ CIPC_BEGIN_DECLS
 /// A region, to be placed in shared memory at an address divisible by 64. The members are private.
 /// Objects follow, upwards; the directory grows towards them from the end.
 typedef struct cipc_region {
-  /// Held by whoever makes an object.
+  /// The process that makes an object holds it.
   cipc_mutex_t mutex;
   /// Written when the region is made.
   uint64_t magic;
@@ -51,7 +51,7 @@ typedef struct cipc_region {
   /// Entries of the directory. Written by the owner of the mutex; storing it is the commit point of
   /// making an object.
   uint64_t count;
-  /// From this offset to the directory, all is zero still. Written by the owner of the mutex.
+  /// From this offset to the directory all bytes are still zero. Written by the owner of the mutex.
   uint64_t touched;
   uint64_t reserved[4];
 } cipc_region_t;
@@ -60,7 +60,7 @@ typedef struct cipc_region {
 typedef struct cipc_region_entry {
   /// Ends in a zero; what follows is zero, too.
   char name[CIPC_REGION_NAME_SIZE];
-  /// What it is; said by whoever made it.
+  /// What it is, as its maker said.
   cipc_segment_type_t type;
   /// Bytes from the start of the region, a multiple of 64, and bytes of the object: inside the
   /// region.
@@ -68,7 +68,7 @@ typedef struct cipc_region_entry {
   uint64_t size;
 } cipc_region_entry_t;
 
-/// An object that is asked for.
+/// A request for an object.
 typedef struct cipc_region_object {
   /// 1 to 63 bytes.
   const char *name;
@@ -77,8 +77,8 @@ typedef struct cipc_region_object {
   cipc_segment_type_t type;
   /// Bytes that it needs: `type.count * type.stride` at least, not 0.
   size_t size;
-  /// Makes it in zeroed memory, before anybody else can see it; NULL: zero is what it is at first.
-  /// It must not use the region; what it gets as its context is `context`.
+  /// Makes the object in zeroed memory, before any other process can see it; NULL leaves the memory
+  /// zero. It gets `context`, and must not use the region.
   cipc_segment_prepare_t prepare;
   void *context;
 } cipc_region_object_t;
@@ -95,8 +95,8 @@ CIPC_API CIPC_CHECKED int cipc_region_format(cipc_region_t *region, size_t size)
 /// CIPC_ESEGMENTSIZE, CIPC_ESEGMENTMAGIC: it is not.
 CIPC_API CIPC_CHECKED int cipc_region_check(const cipc_region_t *region, size_t size);
 
-/// The type of a segment whose payload is a region of `size` bytes; of CIPC_SEGMENT_ANY_COUNT when
-/// any will do.
+/// The type of a segment whose payload is a region of `size` bytes; with CIPC_SEGMENT_ANY_COUNT, of
+/// any size.
 CIPC_API cipc_segment_type_t cipc_region_type(uint64_t size);
 
 /// Makes an anonymous segment that is an empty region of at least `size` bytes. The caller closes
@@ -104,8 +104,8 @@ CIPC_API cipc_segment_type_t cipc_region_type(uint64_t size);
 /// look at it with `cipc_region_check`. As `cipc_segment_create` and `cipc_region_format`.
 CIPC_API CIPC_CHECKED int cipc_region_create(cipc_segment_t **segment, size_t size);
 
-/// Opens the region of that name, of `size` bytes, or CIPC_SEGMENT_ANY_COUNT for whatever size it
-/// has (`cipc_segment_size`). As `cipc_segment_open_named` and `cipc_region_check`.
+/// Opens the region of that name, of `size` bytes, or with CIPC_SEGMENT_ANY_COUNT of any size,
+/// which `cipc_segment_size` tells. As `cipc_segment_open_named` and `cipc_region_check`.
 CIPC_API CIPC_CHECKED int cipc_region_open_named(cipc_segment_t **segment, const char *name,
                                                  uint64_t size);
 
@@ -120,34 +120,34 @@ CIPC_API CIPC_CHECKED int cipc_region_open_or_create(cipc_segment_t **segment, c
 /// `cipc_segment_size(segment)`.
 CIPC_API cipc_region_t *cipc_region_in(const cipc_segment_t *segment);
 
-/// Finds the object of that name and type, or makes it. Where it is, `*entry` says: a private,
-/// checked copy.
+/// Finds the object of that name and type, or makes it. `*entry`, a private and checked copy, says
+/// where it is.
 ///
-/// 0: found. CIPC_REGION_CREATED: made. CIPC_ECAPACITY: there is no room. CIPC_EINVAL: the name,
-/// the size or the alignment is none. CIPC_ESEGMENT*: there is another object of that name; the
-/// status names the first field that differs. What `prepare` returned below 0: the object was not
-/// made. Otherwise as `cipc_mutex_lock`, CIPC_OWNER_DIED excepted.
+/// 0: found. CIPC_REGION_CREATED: made. CIPC_ECAPACITY: there is no space. CIPC_EINVAL: the name,
+/// the size or the alignment is not valid. CIPC_ESEGMENT*: there is another object of that name;
+/// the status names the first field that differs. A negative status of `prepare`: the object was
+/// not made. Otherwise as `cipc_mutex_lock`, CIPC_OWNER_DIED excepted.
 ///
-/// Commit point: the release store of `count`. Blocks while somebody else makes an object.
+/// Commit point: the release store of `count`. Blocks while another process makes an object.
 CIPC_API CIPC_CHECKED int cipc_region_allocate(cipc_region_t *region, size_t size,
                                                const cipc_region_object_t *object,
                                                cipc_region_entry_t *entry,
                                                cipc_deadline_t deadline);
 
-/// Finds the object of that name. `type` may be NULL: of any type, or have the count
+/// Finds the object of that name. `type` may be NULL, which is any type, or have the count
 /// CIPC_SEGMENT_ANY_COUNT. Takes no lock.
 ///
-/// 0. CIPC_ENOENT: there is none. CIPC_ESEGMENT*: it is of another type, or the entry is none that
-/// fits the region.
+/// 0. CIPC_ENOENT: there is none. CIPC_ESEGMENT*: it is of another type, or the entry does not fit
+/// the region.
 CIPC_API CIPC_CHECKED int cipc_region_find(const cipc_region_t *region, size_t size,
                                            const char *name, const cipc_segment_type_t *type,
                                            cipc_region_entry_t *entry);
 
-/// How many objects there are: it never gets less. Takes no lock.
+/// How many objects there are: the number never falls. Takes no lock.
 CIPC_API size_t cipc_region_count(const cipc_region_t *region, size_t size);
 
-/// The object number `index`, in the order in which they were made. Takes no lock.
-/// CIPC_ENOENT: there are fewer. CIPC_ESEGMENT*: the entry is none that fits the region.
+/// The object number `index`, in the order in which they were made. Takes no lock. CIPC_ENOENT:
+/// there are fewer. CIPC_ESEGMENT*: the entry does not fit the region.
 CIPC_API CIPC_CHECKED int cipc_region_entry(const cipc_region_t *region, size_t size, size_t index,
                                             cipc_region_entry_t *entry);
 

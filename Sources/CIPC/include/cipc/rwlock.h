@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/// Reader-writer locks in shared memory that survive the death of whoever holds or wants them.
+/// Reader-writer locks in shared memory that survive the death of any holder or waiter.
 ///
 /// A robust mutex for writers, and for readers *places*: words in lines of 64 bytes of their own. A
 /// reader puts its identity into a place by one compare-and-swap and looks whether a writer is
-/// there. A writer takes the mutex, closes the door, and waits until nobody is inside. Each thread
-/// begins at a line of its own, so that readers on several cores do not touch the same memory.
+/// there. A writer takes the mutex, closes the door, and waits until no reader is inside. Each
+/// thread begins at a line of its own, so that readers on several cores do not touch the same
+/// memory.
 ///
-/// Order: a writer that waits holds new readers back, so writers do not starve. Whoever waited to
-/// read while a writer was inside is let in when it leaves, before the next writer, so readers do
-/// not starve either.
+/// Order: a writer that waits holds new readers back, so writers do not starve. Readers that waited
+/// while a writer was inside are let in when it leaves, before the next writer, so readers do not
+/// starve either.
 ///
 /// Death, which is the thread's, as in mutexes:
-/// - A dead reader's share comes back: the writer who waits for it looks every 200 ms.
+/// - A dead reader's share comes back: the writer that waits for it looks every 200 ms.
 /// - A writer that dies inside may have left half a change. Every later writer and reader gets
 ///   CIPC_OWNER_DIED, with what it asked for, until a writer says `cipc_rwlock_recover`.
-/// - Whoever dies while it waits has changed nothing, and nobody is told.
+/// - A waiter that dies has changed nothing, and its death is not reported.
 ///
 /// A thread may read again while it reads: it is let in although a writer waits, and unlocks as
 /// often. A thread that reads may not write, one that writes may neither read nor write again:
@@ -22,7 +23,7 @@
 /// whole process are not told apart, and wait for each other.
 ///
 /// `lines` is what the lock was made with, kept in the caller's private memory: then nothing in the
-/// shared bytes can make an access leave the lock. When all places are taken a further reader waits
+/// shared bytes can make an access leave the lock. When all places are taken, another reader waits
 /// for one.
 ///
 /// Caveats: those of `mutex.h`. For processes that trust each other.
@@ -58,14 +59,15 @@ typedef struct cipc_rwlock {
   /// Bits, in rwlock.c; 0: no writer, and nothing to know. By the owner of the mutex, except for
   /// the bits by which readers say that they wait. A futex for readers.
   uint32_t state;
-  /// Counts events that somebody may wait for to whom readers are in the way. By anyone; a futex.
+  /// Counts events that callers may wait for because readers are in their way. By anyone; a futex.
   uint32_t exits;
-  /// Even; odd while somebody sleeps until the mutex is free. By anyone; a futex.
+  /// Odd while a waiter sleeps until the mutex is free, otherwise even. By anyone; a futex.
   uint32_t turn;
   uint32_t unused;
   /// The process that wrote last, or is writing; while a death is unrepaired, the dead one.
   cipc_participant_t writer;
-  /// Who keeps the door closed without owning the mutex: somebody who waits in steps.
+  /// The participant that keeps the door closed without owning the mutex: a writer that waits in
+  /// steps.
   cipc_participant_t pending;
   uint64_t room[(CIPC_RWLOCK_HEAD - sizeof(cipc_mutex_t) - 32) / 8];
   // The lines follow. A place is 0 or an identity, with bit 62 set (CIPC_RWLOCK_WAITING) while it
@@ -139,7 +141,7 @@ CIPC_CHECKED CIPC_INLINE int cipc_rwlock_read_trylock(cipc_rwlock_t *lock, uint3
   return status == CIPC_ETIMEDOUT ? CIPC_EBUSY : status;
 }
 
-/// Private: a reader has gone, and somebody may wait for that.
+/// Private: a reader has left, and a writer may wait for that.
 CIPC_API void cipc_rwlock_left(cipc_rwlock_t *lock);
 
 /// Private: `cipc_rwlock_read_unlock` of a share that is not in the thread's first place.
@@ -173,39 +175,39 @@ CIPC_CHECKED CIPC_INLINE int cipc_rwlock_read_unlock(cipc_rwlock_t *lock, uint32
 CIPC_API CIPC_CHECKED int cipc_rwlock_write_lock(cipc_rwlock_t *lock, uint32_t lines,
                                                  cipc_deadline_t deadline);
 
-/// Takes the lock for writing if nobody reads or writes: as `cipc_rwlock_write_lock`, but
+/// Takes the lock for writing if no other thread reads or writes: as `cipc_rwlock_write_lock`, but
 /// CIPC_EBUSY. Does not wait, but looks whether the reader in the way is alive.
 CIPC_CHECKED CIPC_INLINE int cipc_rwlock_write_trylock(cipc_rwlock_t *lock, uint32_t lines) {
   int status = cipc_rwlock_write_lock(lock, lines, CIPC_IMMEDIATELY);
   return status == CIPC_ETIMEDOUT ? CIPC_EBUSY : status;
 }
 
-/// Ends writing, and lets those in who wait to read. CIPC_EPERM: the calling thread does not write;
+/// Ends writing, and lets waiting readers in. CIPC_EPERM: the calling thread does not write;
 /// nothing changed.
 CIPC_API CIPC_CHECKED int cipc_rwlock_write_unlock(cipc_rwlock_t *lock, uint32_t lines);
 
-/// Says that what the lock guards is in order again: whoever comes next gets 0. Does nothing when
-/// no writer died.
+/// Says that what the lock guards is in order again: the next owner gets 0. Does nothing when no
+/// writer died.
 ///
 /// CIPC_EPERM: the calling thread does not write.
 CIPC_API CIPC_CHECKED int cipc_rwlock_recover(cipc_rwlock_t *lock);
 
 /// The pid of the writer whose death has not been repaired yet; 0 when there is none. For error
-/// messages, to be called by whoever reads or writes.
+/// messages, to be called by a reader or writer.
 CIPC_API pid_t cipc_rwlock_casualty(const cipc_rwlock_t *lock);
 
-/// Who writes, and how many read: hints that may be out of date when they are read. Nobody (0)
-/// while nobody writes. Shares of the dead count until somebody looks.
+/// The writer, and the number of readers: hints that may be out of date when they are read. The
+/// writer is 0 while there is none. Shares of the dead count until a waiter looks.
 CIPC_API cipc_participant_t cipc_rwlock_writer(const cipc_rwlock_t *lock);
 CIPC_API uint32_t cipc_rwlock_readers(const cipc_rwlock_t *lock, uint32_t lines);
 
 /// One try for a share, as a step of a wait (`wait.h`). `reader` is an identity of the caller's: of
 /// its thread, or of its process where another thread may end the wait or the reading.
 ///
-/// `*place` is CIPC_RWLOCK_NOWHERE at first. Done, as `cipc_rwlock_read_lock` says: it is the place
-/// of the share, to be given to `cipc_rwlock_read_leave`. CIPC_EAGAIN: to be kept for the next
-/// step, or for `cipc_rwlock_read_abandon`. Failed: it is CIPC_RWLOCK_NOWHERE. `look`: takes back
-/// what the dead held. Any thread; does not block.
+/// `*place` is CIPC_RWLOCK_NOWHERE at first. On success, as `cipc_rwlock_read_lock` says, it is the
+/// place of the share, for `cipc_rwlock_read_leave`. After CIPC_EAGAIN the caller keeps it for the
+/// next step or for `cipc_rwlock_read_abandon`. After a failure it is CIPC_RWLOCK_NOWHERE. With
+/// `look`, takes back what the dead held. Any thread; does not block.
 CIPC_API CIPC_CHECKED int cipc_rwlock_read_step(cipc_rwlock_t *lock, uint32_t lines,
                                                 cipc_participant_t reader, int look,
                                                 uint32_t *place, cipc_wait_t *wait);
@@ -219,10 +221,10 @@ CIPC_API CIPC_CHECKED int cipc_rwlock_read_abandon(cipc_rwlock_t *lock, uint32_t
 CIPC_API CIPC_CHECKED int cipc_rwlock_read_leave(cipc_rwlock_t *lock, uint32_t lines,
                                                  cipc_participant_t reader, uint32_t place);
 
-/// One try to write, as a step of a wait. In vain, it keeps new readers out in the name of `owner`,
-/// the caller's identity, until the wait is over: `cipc_rwlock_write_abandon` ends one that did not
-/// succeed. Done: as `cipc_rwlock_write_lock`, and the calling thread is the writer. Any thread;
-/// does not block.
+/// One try to write, as a step of a wait. Where it fails, it keeps new readers out in the name of
+/// `owner`, the caller's identity, until the wait is over: `cipc_rwlock_write_abandon` ends a wait
+/// that did not succeed. On success, as `cipc_rwlock_write_lock`, the calling thread is the writer.
+/// Any thread; does not block.
 CIPC_API CIPC_CHECKED int cipc_rwlock_write_step(cipc_rwlock_t *lock, uint32_t lines,
                                                  cipc_participant_t owner, int look,
                                                  cipc_wait_t *wait);
@@ -233,13 +235,13 @@ CIPC_API CIPC_CHECKED int cipc_rwlock_write_abandon(cipc_rwlock_t *lock, uint32_
 
 // MARK: By name
 
-/// The type of a segment whose payload is a reader-writer lock of so many lines, or of
-/// CIPC_SEGMENT_ANY_COUNT when any number will do: what Swift's `ReadWriteLock` is.
+/// The type of a segment whose payload is a reader-writer lock of so many lines, or with
+/// CIPC_SEGMENT_ANY_COUNT of any number: Swift's `ReadWriteLock`.
 CIPC_API cipc_segment_type_t cipc_rwlock_type(uint64_t lines);
 
 /// Opens the reader-writer lock of that name, which is at `cipc_segment_address(*segment)`; the
-/// caller closes the segment. It has `lines` lines, or with CIPC_SEGMENT_ANY_COUNT the number that
-/// `cipc_segment_count` tells, to be kept in private memory.
+/// caller closes the segment. It has `lines` lines; with CIPC_SEGMENT_ANY_COUNT,
+/// `cipc_segment_count` tells how many, and the caller keeps that number in private memory.
 ///
 /// As `cipc_segment_open_named`: CIPC_ENOENT: there is none. CIPC_ESEGMENT*: something else has the
 /// name; see `cipc_segment_refusal`. Does not block. Any thread; safe after fork.

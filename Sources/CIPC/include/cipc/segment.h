@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /// Segments: memory that several processes map.
 ///
-/// *Anonymous* segments (memfd) live as long as somebody has them open or mapped, and
-/// travel as descriptors. They are sealed against resizing before anyone else sees them, so no peer
-/// can make an access fail. *Named* segments live in /dev/shm until they are
-/// unlinked; they cannot be sealed, so whoever opens one trusts its owner's uid.
+/// *Anonymous* segments (memfd) live as long as a process has them open or mapped, and travel as
+/// descriptors. They are sealed against resizing before any other process sees them, so no peer can
+/// make an access fail. *Named* segments live in /dev/shm until they are unlinked; they cannot be
+/// sealed, so a process that opens one trusts its owner's uid.
 ///
 /// A *typed* segment begins with a header that says what it holds; opening
 /// checks each field and the status names the one that differs. A *plain*
@@ -14,9 +14,8 @@
 /// All memory is allocated at creation, unless its user asks otherwise (`backed`): if there is
 /// none, creation fails, and no later access does.
 ///
-/// A typed segment also knows who has it open. Whoever waits for something in it is woken as soon
-/// as anybody finds one of these processes dead, which a parent does when it learns of its child's
-/// end (`wait.h`).
+/// A typed segment also knows which processes have it open. Waiters in it are woken as soon as any
+/// process finds one of these dead, as a parent does when it learns of its child's end (`wait.h`).
 #ifndef CIPC_SEGMENT_H
 #define CIPC_SEGMENT_H
 
@@ -62,8 +61,8 @@ typedef struct cipc_segment_type {
   uint64_t alignment;
   /// Elements: `count * stride` bytes fit the segment.
   uint64_t count;
-  /// A hash of the element type's name, equal in all programs: see element.h. Opening:
-  /// CIPC_FINGERPRINT_ANY for whatever type of this size; with an `element_size` of 0, of any size.
+  /// A hash of the element type's name, equal in all programs: see element.h. When opening,
+  /// CIPC_FINGERPRINT_ANY accepts any type of this size; with an `element_size` of 0, of any size.
   uint64_t fingerprint;
 } cipc_segment_type_t;
 
@@ -73,21 +72,20 @@ typedef struct cipc_segment_type {
 /// Takes any count when it opens; `cipc_segment_type` tells which it was.
 #define CIPC_SEGMENT_ANY_COUNT UINT64_MAX
 
-/// How memory is made and mapped. All but CIPC_SEGMENT_PREFAULT are for plain segments alone:
-/// everybody who has a typed one open writes there.
+/// How memory is made and mapped. All but CIPC_SEGMENT_PREFAULT are for plain segments alone: every
+/// process that has a typed one open writes there.
 enum {
-  /// Opening: maps it for reading. A named one is opened for reading, too, so that nothing in this
-  /// process can write there, and so that reading permission is enough.
+  /// Opening: maps it for reading. A named one is also opened for reading, so that nothing in this
+  /// process can write there, and permission to read is enough.
   CIPC_SEGMENT_READ_ONLY = 1 << 0,
   /// Opening: maps it for reading where writing is not permitted; `cipc_segment_is_writable` tells.
   CIPC_SEGMENT_ANY_ACCESS = 1 << 1,
   /// Creating, anonymous: the mapping made here, and what is forked with it, is the only one that
-  /// can ever write. Whoever gets the descriptor can only read, whatever it tries:
+  /// can ever write. A receiver of the descriptor can only read, whatever it tries:
   /// F_SEAL_FUTURE_WRITE.
   CIPC_SEGMENT_ONE_WRITER = 1 << 2,
-  /// Creating, anonymous: from the machine's pool of huge pages (hugetlb), of which the size
-  /// becomes
-  /// a multiple, or not at all.
+  /// Creating, anonymous: from the machine's pool of huge pages (hugetlb), or not at all. The size
+  /// becomes a multiple of theirs.
   CIPC_SEGMENT_HUGE = 1 << 3,
   /// Huge pages as far as there are any: from the pool, or transparent ones.
   CIPC_SEGMENT_HUGE_IF_AVAILABLE = 1 << 4,
@@ -104,11 +102,11 @@ typedef struct cipc_segment_options {
   int named;
   /// CIPC_SEGMENT_*, or'ed; 0 for none.
   unsigned flags;
-  /// Creating a named one: the permissions of the name, within 0644; 0 for 0600. Others than
-  /// the owner read at most, and open only what root owns.
+  /// Creating a named one: the permissions of the name, within 0644; 0 for 0600. Other users than
+  /// the owner can at most read, and open only what root owns.
   unsigned mode;
   /// Creating a typed one: how much of the payload, from its beginning, gets memory; 0 for all. The
-  /// rest is a hole: whoever uses it gives it memory first, with fallocate(2).
+  /// rest is a hole: a process that uses it gives it memory first, with fallocate(2).
   size_t backed;
 } cipc_segment_options_t;
 
@@ -140,16 +138,15 @@ typedef int (*cipc_segment_prepare_t)(void *payload, void *context);
 CIPC_API CIPC_CHECKED int cipc_segment_create(cipc_segment_t **segment, size_t size,
                                               const cipc_segment_options_t *options);
 
-/// Says that the contents are there: writes the READY word of a typed segment and gives a named
-/// one its name. `name` is 1 to 250 bytes without a slash, not "." or "..", here and below; a slash
-/// before them does not count, so that "/total" is "total". NULL for anonymous segments. The name
-/// belongs to this user alone (mode 0600) unless the options said otherwise;
-/// neither attaching nor closing takes it away. By the creator, once.
+/// Makes the contents valid: writes the READY word of a typed segment and gives a named one its
+/// name. `name` is 1 to 250 bytes without a slash, not "." or "..", here and below; a slash before
+/// them does not count, so that "/total" is "total". NULL for anonymous segments. The name belongs
+/// to this user alone (mode 0600) unless the options said otherwise; neither attaching nor closing
+/// takes it away. By the creator, once.
 ///
-/// Commit point: the release store of READY; with a name, linkat(2), so that nobody ever opens a
-/// half-made segment.
-/// CIPC_EINVAL: the name, or its presence, does not fit the segment. CIPC_EEXIST: the name is
-/// taken. -errno.
+/// Commit point: the release store of READY; with a name, linkat(2), so that no process ever opens
+/// a half-made segment. CIPC_EINVAL: the name, or its presence, does not fit the segment.
+/// CIPC_EEXIST: the name is taken. -errno.
 CIPC_API CIPC_CHECKED int cipc_segment_publish(cipc_segment_t *segment, const char *name);
 
 /// Makes a named segment whose contents `prepare` writes, or opens the one that has the name: of
@@ -157,10 +154,10 @@ CIPC_API CIPC_CHECKED int cipc_segment_publish(cipc_segment_t *segment, const ch
 /// made. `named` of the options is implied; `prepare` gets the payload, all zero, and `context`,
 /// may be NULL, and may run without its work being used. It may not wait for the others.
 ///
-/// CIPC_SEGMENT_CREATED: made. 0: opened; a plain one may be larger than `size`.
-/// What `prepare` returned, if that is negative: then nothing was made. CIPC_ESEGMENTSIZE: a plain
-/// one that is smaller than `size`. Otherwise as `cipc_segment_create`, `cipc_segment_publish` and
-/// `cipc_segment_open_named`. Does not wait.
+/// CIPC_SEGMENT_CREATED: made. 0: opened; a plain one may be larger than `size`. A negative status
+/// of `prepare`: nothing was made. CIPC_ESEGMENTSIZE: a plain one that is smaller than `size`.
+/// Otherwise as `cipc_segment_create`, `cipc_segment_publish` and `cipc_segment_open_named`. Does
+/// not wait.
 ///
 /// Commit point: that of `cipc_segment_publish`.
 CIPC_API CIPC_CHECKED int cipc_segment_open_or_create(cipc_segment_t **segment, const char *name,
@@ -172,29 +169,31 @@ CIPC_API CIPC_CHECKED int cipc_segment_open_or_create(cipc_segment_t **segment, 
 /// Opens a segment that arrived as a descriptor, and checks seals, size and header. Takes the
 /// descriptor over on success; on failure it stays the caller's.
 ///
-/// Memory with a name is not sealed: it is taken if it lies in /dev/shm, nobody but its owner may
+/// Memory with a name is not sealed: it is accepted if it lies in /dev/shm, only its owner may
 /// write there, and the owner is the caller's user or root.
 ///
 /// CIPC_ESEGMENT*: the field named differs. CIPC_EINVAL: flags that do not go together with the
-/// type. CIPC_EPERM, -EACCES: cannot be written. CIPC_ENOMEM, -errno.
+/// type. CIPC_EPERM, -EACCES: writing is not permitted. CIPC_ENOMEM, -errno.
 CIPC_API CIPC_CHECKED int cipc_segment_open(cipc_segment_t **segment, int descriptor,
                                             const cipc_segment_options_t *options);
 
 /// Opens a named segment. As `cipc_segment_open`, seals aside.
 ///
-/// A plain one that is opened for writing may have been made by another program, which need not
-/// have given it memory: it gets it here, so that no later access lacks it.
+/// A plain one that is opened for writing may have been made by another program, without memory: it
+/// gets memory here, so that no later access lacks it.
 ///
 /// CIPC_ENOENT: no such name. CIPC_ESEGMENTOWNER: owned by another user than the caller's or root.
 /// -ELOOP: a symbolic link. CIPC_ENOMEM, CIPC_ENOSPC: no memory for all of it.
 CIPC_API CIPC_CHECKED int cipc_segment_open_named(cipc_segment_t **segment, const char *name,
                                                   const cipc_segment_options_t *options);
 
-/// Removes a name, whoever made it; the memory lives on until the last user closes it. CIPC_ENOENT.
+/// Removes a name, whichever process made it; the memory lives on until the last user closes it.
+/// CIPC_ENOENT.
 CIPC_API CIPC_CHECKED int cipc_segment_unlink(const char *name);
 
-/// What this process may take back with `cipc_segment_withdraw`: the name that it gave the segment.
-/// Empty when it gave none, which is so for everything that was opened. Outlives the segment.
+/// The name that this process gave the segment, which it may take back with
+/// `cipc_segment_withdraw`. Empty when it gave none, as for every segment that it opened. Outlives
+/// the segment.
 CIPC_API cipc_segment_claim_t cipc_segment_claim(const cipc_segment_t *segment);
 
 /// Removes a name, by the process that gave it; the memory lives on until the last user closes it.
@@ -224,27 +223,26 @@ CIPC_API cipc_segment_type_t cipc_segment_type(const cipc_segment_t *segment);
 /// capacity of bytes or a text, and so on.
 CIPC_API uint64_t cipc_segment_count(const cipc_segment_t *segment);
 
-/// What `cipc_status_message` says of a status, and where this thread last got that status for
-/// memory that it asked for (a segment, a ring, an object of a region): which field differs, what
-/// stands there, and what was expected, such as "segment type fingerprint: int32 instead of
-/// float64; another element type". Never NULL; valid until this thread asks for memory again.
+/// What `cipc_status_message` says of a status. If this thread last got that status for memory that
+/// it asked for (a segment, a ring, an object of a region), also which field differs, its value,
+/// and the value expected, such as "segment type fingerprint: int32 instead of float64; another
+/// element type". Never NULL; valid until this thread asks for memory again.
 CIPC_API const char *cipc_segment_refusal(int status);
 
-/// Unmaps and closes; NULL is nothing. No thread may be using the memory, nor hold
-/// a mutex in it.
+/// Unmaps and closes; NULL is ignored. No thread may be using the memory, nor hold a mutex in it.
 CIPC_API void cipc_segment_close(cipc_segment_t *segment);
 
 // MARK: Participants
 
-/// What became of a process that entered itself in a typed segment by creating or opening it.
+/// The state of a process that entered itself in a typed segment by creating or opening it.
 typedef enum cipc_segment_presence {
   CIPC_SEGMENT_ATTACHED = 0,
   /// Ended without closing the segment, and not taken out yet.
   CIPC_SEGMENT_DEAD = 1,
-  /// Not here yet: the process named has sent the segment to another one, which has not opened it,
-  /// or is the one that it was sent to.
+  /// Expected: the process named has sent the segment to another one, which has not opened it yet;
+  /// or the process named is the receiver.
   CIPC_SEGMENT_PENDING = 2,
-  /// Whether it is alive cannot be told.
+  /// It is unknown whether it is alive.
   CIPC_SEGMENT_UNKNOWN = 3
 } cipc_segment_presence_t;
 
@@ -253,7 +251,7 @@ typedef struct cipc_segment_participant {
   cipc_segment_presence_t presence;
 } cipc_segment_participant_t;
 
-/// What is said of a typed segment by its own header.
+/// What the header of a typed segment says.
 typedef struct cipc_segment_info {
   cipc_segment_type_t type;
   /// Bytes of payload, which begin CIPC_SEGMENT_HEADER_SIZE bytes into the segment.
@@ -271,20 +269,20 @@ typedef struct cipc_segment_info {
 /// to. A process that has it open twice counts twice. Takes out those that have died.
 ///
 /// Attaching never fails for want of a place in the table: beyond 1,024 at a time, or where there
-/// is no memory for more, processes are not counted. A forked child is from the moment on in which
-/// it first takes a lock, a permit or the like. CIPC_EINVAL: plain. Does not block; any thread.
+/// is no memory for more, processes are not counted. A forked child is counted once it first takes
+/// a lock, a permit or the like. CIPC_EINVAL: plain. Does not block; any thread.
 CIPC_API CIPC_CHECKED int cipc_segment_others(cipc_segment_t *segment);
 
-/// Says that the segment's descriptor is on its way to another process, which counts from now on
-/// until it says with `ticket`, once it has opened the segment, that it is there. The caller may
-/// close its segment meanwhile; if it dies, what is on its way is not counted any more.
+/// Says that the segment's descriptor is on its way to another process, which counts from now on.
+/// Once it has opened the segment, it settles the offer with `ticket`. The caller may close its
+/// segment meanwhile; if the caller dies, the offer no longer counts.
 ///
 /// CIPC_EINVAL: plain. Does not block; any thread.
 CIPC_API CIPC_CHECKED int cipc_segment_offer(cipc_segment_t *segment, uint32_t *ticket);
 
-/// Says who is to come: as `cipc_segment_offer`, by whoever made the offer and before the ticket
-/// can be with anybody else; from then on it ends also when that one dies, and no longer when the
-/// caller does. Nothing happens to a ticket that is not an offer of the caller's.
+/// Names the receiver of an offer. To be called by the process that made the offer, before any
+/// other process can have the ticket. From then on the offer ends when the receiver dies, and no
+/// longer when the caller does. A ticket that is not an offer of the caller's is ignored.
 ///
 /// CIPC_EINVAL: plain. Does not block; any thread.
 ///
@@ -292,17 +290,17 @@ CIPC_API CIPC_CHECKED int cipc_segment_offer(cipc_segment_t *segment, uint32_t *
 CIPC_API CIPC_CHECKED int cipc_segment_offer_to(cipc_segment_t *segment, uint32_t ticket,
                                                 cipc_participant_t to);
 
-/// Has an offer of the caller's end when `descriptor`, the reading end of a pipe, is at its end:
-/// the other end travels along with the message, so that the kernel closes it when the message is
-/// lost with whoever did not receive it. Looked at by `cipc_segment_others` of this process, until
-/// this segment is closed. Takes the descriptor over on success.
+/// Ends an offer of the caller's when `descriptor`, the reading end of a pipe, is at its end: the
+/// other end travels along with the message, so that the kernel closes it when the message is lost
+/// with its receiver. `cipc_segment_others` of this process looks at it, until this segment is
+/// closed. Takes the descriptor over on success.
 ///
 /// CIPC_EINVAL: plain. CIPC_ECLOSED: left. CIPC_ENOMEM. Does not block; any thread.
 CIPC_API CIPC_CHECKED int cipc_segment_offer_until(cipc_segment_t *segment, uint32_t ticket,
                                                    int descriptor);
 
-/// Ends an offer: by the process that came, or by the one that offered. Any ticket may be given;
-/// one that is not an offer's does nothing. CIPC_EINVAL: plain.
+/// Ends an offer: called by its receiver or by its sender. A ticket that is not an offer's is
+/// ignored. CIPC_EINVAL: plain.
 CIPC_API CIPC_CHECKED int cipc_segment_settle(cipc_segment_t *segment, uint32_t ticket);
 
 /// Reads the header of a typed segment of whatever type, for tools: does not take part in it.
@@ -311,7 +309,7 @@ CIPC_API CIPC_CHECKED int cipc_segment_settle(cipc_segment_t *segment, uint32_t 
 /// version. -errno.
 CIPC_API CIPC_CHECKED int cipc_segment_inspect(int descriptor, cipc_segment_info_t *info);
 
-/// Lists those who have a typed segment open, for tools: writes at most `room` of them and returns
+/// Lists the participants of a typed segment, for tools: writes at most `room` of them and returns
 /// how many there are. Does not take part, and changes nothing.
 ///
 /// As `cipc_segment_inspect`; CIPC_ESEGMENTNAMESPACE: their numbers mean nothing here.

@@ -1,29 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /// Semaphores in shared memory: a number of permits that processes take and give back.
 ///
-/// There are two kinds. The permits of an *owned* semaphore belong to whoever took them: a thread,
-/// or a process as a whole. Nobody else gives them back, so there are never more than there were
-/// at first, and when the holder is killed, or its thread ends, they come back by themselves. Use
-/// it to bound how many do something at once.
+/// There are two kinds. The permits of an *owned* semaphore belong to their holder: a thread, or a
+/// process as a whole. Only the holder gives them back, so there are never more than there were at
+/// first, and when the holder is killed, or its thread ends, they come back by themselves. Use it
+/// to bound how many do something at once.
 ///
 /// The permits of an *unowned* semaphore are signals: one process posts them, another one takes
-/// them, and what was taken by a process that is then killed is gone. Use it to count what is there
-/// to be done.
+/// them, and what was taken by a process that is then killed is gone. Use it to count work that is
+/// there to be done.
 ///
 /// Each permit of an owned semaphore is a word, 0 while it is free and otherwise the identity of
-/// its holder: one compare-and-swap takes it, another one gives it back, and a third one, by
-/// anybody who has proof that the holder is dead, frees it. There is nothing to repair.
+/// its holder: one compare-and-swap takes it, another one gives it back, and a third one, by any
+/// process that has proof of the holder's death, frees it. There is nothing to repair.
 ///
-/// Who waits sleeps on a word of a sequence and a sticky *waiters* bit, which tells whoever gives a
-/// permit back that somebody may have to be woken. A process that is killed between the two wakes
-/// nobody, and one that is killed when it was just woken takes the wake-up along; so sleepers look
-/// again every 200 ms, and look for dead holders then.
+/// Waiters sleep on a word of a sequence and a sticky *waiters* bit. The bit says that there may be
+/// sleepers to wake when a permit is given back. A process that is killed between giving back and
+/// waking wakes no waiter, and a waiter that is killed just after it was woken takes the wake-up
+/// along; so sleepers look again every 200 ms, and look for dead holders then.
 ///
 /// Caveats:
-/// - First come, first served is not promised: whoever looks at the right moment takes a permit,
-///   also before those who have waited for longer.
-/// - An owned semaphore takes time in proportion to its permits when all are taken: all are looked
-///   at.
+/// - First come, first served is not promised: a caller that looks at the right moment takes a
+///   permit, also before waiters that have waited for longer.
+/// - When all permits are taken, a try takes time in proportion to their number: it looks at each.
 /// - For processes that trust each other to give back what they took, and no more. Whatever stands
 ///   in the shared bytes, no access leaves the semaphore, whose capacity the caller keeps in its
 ///   private memory.
@@ -50,7 +49,7 @@ typedef struct cipc_semaphore {
   uint32_t count;
   /// Unowned: the most permits that there can be. Written by the creator.
   uint32_t bound;
-  /// So that the permits do not share a cache line with the word that everybody reads.
+  /// So that the permits do not share a cache line with the word that all callers read.
   uint32_t reserved[13];
   // Owned: a 64-bit word for each permit follows. Changing one is the commit point of taking,
   // handing on and giving back.
@@ -64,7 +63,7 @@ typedef struct cipc_semaphore {
 
 // MARK: Owned
 
-/// Bytes that an owned semaphore of `capacity` permits needs; 0 for a capacity that there is not.
+/// Bytes that an owned semaphore of `capacity` permits needs; 0 for a capacity that is not valid.
 CIPC_API size_t cipc_semaphore_footprint(uint32_t capacity);
 
 /// Makes an owned semaphore, all of whose permits are free, in memory that no one uses yet. There
@@ -92,7 +91,7 @@ CIPC_API CIPC_CHECKED int cipc_semaphore_try_others(cipc_semaphore_t *semaphore,
 /// Commit point: the compare-and-swap of the permit's word from 0 to the owner's identity.
 CIPC_CHECKED CIPC_INLINE int cipc_semaphore_try(cipc_semaphore_t *semaphore, uint32_t capacity,
                                                 cipc_participant_t owner) {
-  // Everybody begins somewhere else, and each where its own permit was the last time.
+  // Each owner begins at another permit, and at its own of the last time.
   uint32_t hash = (uint32_t)((owner * UINT64_C(0x9e3779b97f4a7c15)) >> 32);
   uint32_t start = (uint32_t)(((uint64_t)hash * capacity) >> 32);
   cipc_participant_t *permit = cipc_semaphore_permits(semaphore) + start;
@@ -109,8 +108,8 @@ CIPC_CHECKED CIPC_INLINE int cipc_semaphore_try(cipc_semaphore_t *semaphore, uin
 /// Tries to take a permit for `owner` without blocking, and says where to sleep if it was in vain:
 /// see cipc/wait.h. With `look`, takes back what the dead held, and wakes others for it.
 ///
-/// The number of the permit; CIPC_EAGAIN: sleep on `*wait` and try again. With `wait` NULL nobody
-/// is to sleep, and no mark of a sleeper is left. CIPC_ESRCH as `cipc_semaphore_try`.
+/// The number of the permit; CIPC_EAGAIN: sleep on `*wait` and try again. With `wait` NULL the
+/// caller will not sleep, and no mark of a sleeper is left. CIPC_ESRCH as `cipc_semaphore_try`.
 CIPC_API CIPC_CHECKED int cipc_semaphore_step(cipc_semaphore_t *semaphore, uint32_t capacity,
                                               cipc_participant_t owner, int look,
                                               cipc_wait_t *wait);
@@ -139,22 +138,22 @@ CIPC_CHECKED CIPC_INLINE int cipc_semaphore_acquire(cipc_semaphore_t *semaphore,
   return cipc_semaphore_acquire_for(semaphore, capacity, cipc_participant_this_thread(), deadline);
 }
 
-/// Private: wakes up to `count` of those who sleep.
+/// Private: wakes up to `count` sleepers.
 CIPC_API void cipc_semaphore_wake(cipc_semaphore_t *semaphore, uint32_t count);
 
-/// Private: the same, where the waiters bit says that there may be some.
+/// Private: the same, if the waiters bit says that there may be sleepers.
 CIPC_INLINE void cipc_semaphore_wake_waiters(cipc_semaphore_t *semaphore, uint32_t count) {
   // Sequentially consistent, as is the change before it: either this sees the bit of a sleeper, or
-  // the sleeper, who looks once more after setting it, sees the change.
+  // the sleeper, which looks once more after setting it, sees the change.
   uint32_t word = __atomic_load_n(&semaphore->word, __ATOMIC_SEQ_CST);
   if (__builtin_expect(word & CIPC_SEMAPHORE_WAITERS, 0)) cipc_semaphore_wake(semaphore, count);
 }
 
 /// Hands a permit on: from the identity that holds it to another one, such as from the calling
-/// thread to its process, or from a process that said so to this one.
+/// thread to its process, or from another process to this one, as agreed with it.
 ///
-/// 0. CIPC_EPERM: `from` does not hold it (any more: it may have died, and the permit may be
-/// anybody's); nothing changed. CIPC_EINVAL: there is no such permit. Does not block.
+/// 0. CIPC_EPERM: `from` does not hold it, or no longer: it may have died, and another participant
+/// may hold the permit. Nothing changed. CIPC_EINVAL: there is no such permit. Does not block.
 ///
 /// Commit point: the compare-and-swap of the permit's word.
 CIPC_CHECKED CIPC_INLINE int cipc_semaphore_hand(cipc_semaphore_t *semaphore, uint32_t capacity,
@@ -168,7 +167,7 @@ CIPC_CHECKED CIPC_INLINE int cipc_semaphore_hand(cipc_semaphore_t *semaphore, ui
              : CIPC_EPERM;
 }
 
-/// Gives a permit back for `owner`, and wakes one who waits.
+/// Gives a permit back for `owner`, and wakes one waiter.
 ///
 /// 0. CIPC_EPERM: `owner` does not hold it; nothing changed. CIPC_EINVAL: there is no such permit.
 /// Does not block.
@@ -194,11 +193,11 @@ CIPC_CHECKED CIPC_INLINE int cipc_semaphore_release(cipc_semaphore_t *semaphore,
   return cipc_semaphore_release_for(semaphore, capacity, permit, cipc_participant_this_thread());
 }
 
-/// How many permits are free: a hint that may be out of date when it is read. Those of dead
-/// holders count as taken until somebody who waits has looked.
+/// How many permits are free: a hint that may be out of date when it is read. Those of dead holders
+/// count as taken until a waiter has looked.
 CIPC_API uint32_t cipc_semaphore_value(const cipc_semaphore_t *semaphore, uint32_t capacity);
 
-/// Who holds a permit: a hint; nobody (0) when it is free or there is no such permit.
+/// The holder of a permit: a hint; nobody (0) when it is free or there is no such permit.
 CIPC_API cipc_participant_t cipc_semaphore_holder(const cipc_semaphore_t *semaphore,
                                                   uint32_t capacity, uint32_t permit);
 
@@ -215,7 +214,8 @@ CIPC_API cipc_participant_t cipc_semaphore_holder(const cipc_semaphore_t *semaph
 CIPC_API CIPC_CHECKED int cipc_semaphore_init_unowned(cipc_semaphore_t *semaphore, uint32_t value,
                                                       uint32_t bound);
 
-/// Private: how often the count is tried to be changed, which others may change all the time.
+/// Private: how often a change of the count is tried, since other processes may change it all the
+/// time.
 #define CIPC_SEMAPHORE_TRIES 1000
 
 /// Takes a permit if there is one: 0, or CIPC_EBUSY. Does not block.
@@ -233,7 +233,7 @@ CIPC_CHECKED CIPC_INLINE int cipc_semaphore_try_take(cipc_semaphore_t *semaphore
 }
 
 /// Tries to take a permit without blocking: 0, or CIPC_EAGAIN: sleep on `*wait` and try again; see
-/// cipc/wait.h. There is nobody dead to be looked for.
+/// cipc/wait.h. There are no dead holders to look for.
 CIPC_API CIPC_CHECKED int cipc_semaphore_take_step(cipc_semaphore_t *semaphore, cipc_wait_t *wait);
 
 /// Private: waits for a permit.
@@ -247,7 +247,7 @@ CIPC_CHECKED CIPC_INLINE int cipc_semaphore_take(cipc_semaphore_t *semaphore,
   return cipc_semaphore_take_slowly(semaphore, deadline);
 }
 
-/// Adds `count` permits and wakes as many who wait.
+/// Adds `count` permits and wakes as many waiters.
 ///
 /// 0. CIPC_ECAPACITY: there would be more than the bound; nothing changed. Does not block.
 ///
@@ -277,15 +277,15 @@ CIPC_INLINE uint32_t cipc_semaphore_bound(const cipc_semaphore_t *semaphore) {
 
 // MARK: By name
 
-/// The type of a segment whose payload is an owned semaphore of so many permits, or of
-/// CIPC_SEGMENT_ANY_COUNT when any number will do: what Swift's `SharedSemaphore` is. And of an
-/// unowned one.
+/// The type of a segment whose payload is an owned semaphore of so many permits, or with
+/// CIPC_SEGMENT_ANY_COUNT of any number: Swift's `SharedSemaphore`. The second is for an unowned
+/// semaphore.
 CIPC_API cipc_segment_type_t cipc_semaphore_type(uint64_t capacity);
 CIPC_API cipc_segment_type_t cipc_semaphore_type_unowned(void);
 
 /// Opens the owned semaphore of that name, which is at `cipc_segment_address(*segment)`; the caller
-/// closes the segment. It has `capacity` permits, or with CIPC_SEGMENT_ANY_COUNT the number that
-/// `cipc_segment_count` tells, to be kept in private memory.
+/// closes the segment. It has `capacity` permits; with CIPC_SEGMENT_ANY_COUNT, `cipc_segment_count`
+/// tells how many, and the caller keeps that number in private memory.
 ///
 /// As `cipc_segment_open_named`: CIPC_ENOENT: there is none. CIPC_ESEGMENT*: something else has the
 /// name; see `cipc_segment_refusal`. Does not block. Any thread; safe after fork.

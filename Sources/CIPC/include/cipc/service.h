@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/// A program as a service: the sockets that the manager which started it has handed over, and what
-/// it tells that manager about itself. systemd is one such manager; others speak the same protocol
+/// A program as a service: the sockets that the service manager hands to it, and what it tells that
+/// manager about itself. systemd is one such manager; others speak the same protocol
 /// (sd_listen_fds(3), sd_notify(3)). Nothing of systemd is needed for it.
 ///
 ///     cipc_service_socket_t socket;
@@ -38,10 +38,10 @@ typedef struct cipc_service_socket {
 /// Says which sockets were handed over: LISTEN_FDS of them, where LISTEN_PID is this process, with
 /// the names in LISTEN_FDNAMES. `*count` is how many there are, 0 where none were, and as many of
 /// them are put into `sockets` as there is room for: with a capacity of 0 it may be NULL. All are
-/// made close-on-exec. They are the caller's, and each call tells of the same ones. Whether one is
-/// a socket that listens is found out by cipc_listener_adopt. Does not block.
+/// made close-on-exec. They are the caller's, and each call tells of the same ones.
+/// `cipc_listener_adopt` finds out whether one is a socket that listens. Does not block.
 ///
-/// CIPC_EINVAL: a variable is no number, there is another number of names than of sockets, or a
+/// CIPC_EINVAL: a variable is not a number, there is another number of names than of sockets, or a
 /// name is too long. CIPC_EBADF: not all of the descriptors are open.
 CIPC_API CIPC_CHECKED int cipc_service_sockets(cipc_service_socket_t *sockets, size_t capacity,
                                                size_t *count);
@@ -50,10 +50,11 @@ CIPC_API CIPC_CHECKED int cipc_service_sockets(cipc_service_socket_t *sockets, s
 /// "STOPPING=1" and "STATUS=..." (sd_notify(3)). They go to the datagram socket in NOTIFY_SOCKET, a
 /// path or an abstract name behind an `@`, as one packet. Blocks while the manager is behind.
 ///
-/// 0: sent, which does not say that the manager has read it. CIPC_ENOENT: no manager has asked to
-/// be told. CIPC_EINVAL: no bytes, or the variable is no such name; CIPC_EADDRESSLONG: it is too
-/// long. CIPC_EMSGSIZE: more bytes than a packet has room for. CIPC_ETIMEDOUT; CIPC_ECONNREFUSED:
-/// the manager is gone; CIPC_EACCES, CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM; -errno.
+/// 0: sent, which does not say that the manager has read it. CIPC_ENOENT: no manager asks for
+/// messages. CIPC_EINVAL: no bytes, or the variable is not such a name; CIPC_EADDRESSLONG: it is
+/// too long. CIPC_EMSGSIZE: more bytes than a packet has room for. CIPC_ETIMEDOUT;
+/// CIPC_ECONNREFUSED: the manager is gone; CIPC_EACCES, CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM;
+/// -errno.
 CIPC_API CIPC_CHECKED int cipc_service_notify(const char *text, size_t length,
                                               cipc_deadline_t deadline);
 

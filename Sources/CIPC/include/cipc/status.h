@@ -2,8 +2,7 @@
 /// Status codes. A function of CIPC returns one `int`:
 ///
 /// - 0: done;
-/// - positive (`CIPC_OWNER_DIED` and its like): done, and there is something
-///   that the caller must know about it;
+/// - positive, such as `CIPC_OWNER_DIED`: done, and the caller must know something about it;
 /// - negative: failed; nothing was changed unless the function says otherwise.
 ///
 /// Negative values from -4095 to -1 are `-errno` as the kernel gave it, the
@@ -47,7 +46,7 @@
   X(CIPC_ENOMEM,             -ENOMEM,       "out of memory") \
   X(CIPC_ENOSPC,             -ENOSPC,       "no space left for shared memory") \
   X(CIPC_ETIMEDOUT,          -ETIMEDOUT,    "the deadline passed") \
-  X(CIPC_EBUSY,              -EBUSY,        "held by somebody else") \
+  X(CIPC_EBUSY,              -EBUSY,        "held by another process or thread") \
   X(CIPC_EDEADLK,            -EDEADLK,      "this thread holds the lock already") \
   X(CIPC_EPERM,              -EPERM,        "not permitted, or not the owner") \
   X(CIPC_EAGAIN,             -EAGAIN,       "not ready, or a resource limit was reached") \
@@ -63,9 +62,9 @@
   X(CIPC_EINTR,              -EINTR,        "a signal arrived, or it is time to look for one: call again to go on") \
   X(CIPC_ECANCELED,          -ECANCELED,    "the wait was cancelled") \
   X(CIPC_EACCES,             -EACCES,       "no permission") \
-  X(CIPC_EADDRINUSE,         -EADDRINUSE,   "somebody listens at this address, or has its name") \
+  X(CIPC_EADDRINUSE,         -EADDRINUSE,   "another listener is at this address, or has its name") \
   X(CIPC_EADDRNOTAVAIL,      -EADDRNOTAVAIL, "not an address of this machine, or no port left") \
-  X(CIPC_ECONNREFUSED,       -ECONNREFUSED, "nobody listens at this address") \
+  X(CIPC_ECONNREFUSED,       -ECONNREFUSED, "no listener at this address") \
   X(CIPC_ECHILD,             -ECHILD,       "not a child of this process, or reaped already") \
   X(CIPC_ESRCH,              -ESRCH,        "no such process") \
   X(CIPC_ENOTRECOVERABLE,    -ENOTRECOVERABLE, "the lock was destroyed or can no longer be recovered") \
@@ -102,13 +101,13 @@
   X(CIPC_ECAPACITY,          -4141,         "does not fit the capacity") \
   X(CIPC_EHUGEPAGES,         -4142,         "not enough free huge pages (vm.nr_hugepages)") \
   X(CIPC_EFINISHED,          -4150,         "finished: nothing more will come") \
-  X(CIPC_ENOBODY,            -4151,         "everybody else who had it open is gone") \
+  X(CIPC_ENOBODY,            -4151,         "every other process that had it open is gone") \
   X(CIPC_ERINGHEADER,        -4152,         "ring header: of another kind of ring, or not a ring's") \
   X(CIPC_ERINGINDEX,         -4153,         "ring head or tail: beyond the ring") \
   X(CIPC_ERINGRECORD,        -4154,         "ring record length: beyond what was put") \
   X(CIPC_EADDRESSLONG,       -4160,         "a path or name of more than 107 bytes, which is all that a socket's address holds") \
   X(CIPC_EHOST,              -4161,         "no such host") \
-  X(CIPC_EHANDLES,           -4162,         "what came are not descriptors as Python sends them")
+  X(CIPC_EHANDLES,           -4162,         "what arrived is not descriptors as Python sends them")
 // clang-format on
 
 CIPC_BEGIN_DECLS

@@ -28,9 +28,8 @@ typedef struct cipc_trace_place {
   size_t offset;
 } cipc_trace_place_t;
 
-/// Tells the place of an address. CIPC_ENOENT: no file that was loaded has it, or
-/// nobody knows the files, as in a static program with musl. Does not block but
-/// for the dynamic linker's lock; any thread.
+/// Tells the place of an address. CIPC_ENOENT: no loaded file has it, or the files are unknown, as
+/// in a static program with musl. Does not block except on the dynamic linker's lock; any thread.
 CIPC_API CIPC_CHECKED int cipc_trace_find(const void *address, cipc_trace_place_t *place);
 
 CIPC_END_DECLS

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/// Sleeping on a word in shared memory, as everything does here that waits for another process.
+/// Sleeping on a word in shared memory: how every wait for another process works here.
 ///
-/// What can be waited for has a *step*: a function that tries without blocking, and when it is in
-/// vain says CIPC_EAGAIN and names the word to sleep on. Whoever waits calls in turn the step and
-/// `cipc_wait_sleep`:
+/// Everything that can be waited for has a *step*: a function that tries without blocking. When it
+/// fails, it returns CIPC_EAGAIN and names the word to sleep on. A waiter calls the step and
+/// `cipc_wait_sleep` in turn:
 ///
 ///     int look = 0;
 ///     for (;;) {
@@ -15,10 +15,10 @@
 ///       look = status == CIPC_WAIT_LOOK;
 ///     }
 ///
-/// A step with `look` also looks for the dead and takes back what they held. That is due every
-/// 200 ms, since a process that is killed wakes nobody, and may have been woken for nothing. Where
-/// the word lies in a typed segment that this process has open, it is due as soon as anybody finds
-/// a participant of that segment dead: its parent does when it waits for it.
+/// A step with `look` also looks for the dead and takes back what they held. That is due every 200
+/// ms, since a killed process wakes no waiter, and may have been woken for nothing. Where the word
+/// lies in a typed segment that this process has open, it is due as soon as any process finds a
+/// participant of that segment dead, as its parent does when it waits for it.
 #ifndef CIPC_WAIT_H
 #define CIPC_WAIT_H
 
@@ -45,12 +45,11 @@ typedef struct cipc_wait {
 /// Sleeps while the word has the value expected, until it is woken or the deadline passes.
 ///
 /// 0: woken, or the word differs; try again. CIPC_WAIT_LOOK: try again and look for the dead: the
-/// caller has waited for 200 ms, however often it was woken meanwhile, or somebody has died.
-/// CIPC_ETIMEDOUT: the deadline
-/// passed; the caller was told to look for the dead within the last 200 ms before that, if need be
-/// by one CIPC_WAIT_LOOK behind the deadline, so that nobody who only polls passes over them for
-/// ever. -EFAULT, CIPC_EINVAL: the word is not mapped, or not aligned to four bytes. CIPC_EINTR:
-/// interrupt.h. Any thread.
+/// caller has waited for 200 ms, however often it was woken meanwhile, or a participant has died.
+/// CIPC_ETIMEDOUT: the deadline passed; the caller was told to look for the dead within the last
+/// 200 ms before that, if need be by one CIPC_WAIT_LOOK behind the deadline, so that a caller that
+/// only polls does not pass over the dead for ever. -EFAULT, CIPC_EINVAL: the word is not mapped,
+/// or not aligned to four bytes. CIPC_EINTR: interrupt.h. Any thread.
 CIPC_API CIPC_CHECKED int cipc_wait_sleep(const cipc_wait_t *wait, cipc_deadline_t deadline);
 
 /// Starts to wait without a thread of the caller's: `callback` is called once, with what
@@ -59,8 +58,8 @@ CIPC_API CIPC_CHECKED int cipc_wait_sleep(const cipc_wait_t *wait, cipc_deadline
 /// One thread per process ("cipc-words", all signals blocked) sleeps for all such waits; it starts
 /// with the first one and stays. Callbacks run on it one after the other, so they must be short;
 /// they may start and cancel waits. The callback may run before this returns, but never within.
-/// CIPC_WAIT_LOOK goes to one wait per word and slice: who looks for the dead wakes the others if
-/// there is reason to. CIPC_ETIMEDOUT comes without a look before it.
+/// CIPC_WAIT_LOOK goes to one wait per word and slice: the waiter that looks for the dead wakes the
+/// others if there is reason to. CIPC_ETIMEDOUT comes without a look before it.
 ///
 /// The kernel lets a thread sleep on 127 words besides that thread's own. With more than these, and
 /// before Linux 5.16 with any, the thread looks at words in turn, at each set of 127 every 10 ms
@@ -68,7 +67,7 @@ CIPC_API CIPC_CHECKED int cipc_wait_sleep(const cipc_wait_t *wait, cipc_deadline
 ///
 /// The memory of the word may be unmapped meanwhile: then the callback gets -EFAULT, within 200 ms.
 /// A forked child has none of its parent's waits and starts anew. CIPC_ENOMEM; CIPC_EAGAIN: no
-/// thread to be had. Any thread.
+/// thread can be started. Any thread.
 CIPC_API CIPC_CHECKED int cipc_wait_start(const cipc_wait_t *wait, cipc_deadline_t deadline,
                                           cipc_waiter_callback_t callback, void *context,
                                           cipc_waiter_ticket_t *ticket);
@@ -78,8 +77,8 @@ CIPC_API CIPC_CHECKED int cipc_wait_start(const cipc_wait_t *wait, cipc_deadline
 /// owes the wake-up to another: `cipc_wait_pass`. Does not block.
 CIPC_API CIPC_CHECKED int cipc_wait_cancel(cipc_waiter_ticket_t ticket);
 
-/// Wakes one sleeper of the word, by whoever gives up waiting and may have been woken meanwhile. It
-/// need not be mapped any more. Any thread.
+/// Wakes one sleeper of the word: for a waiter that gives up and may have been woken meanwhile. The
+/// word need not be mapped any more. Any thread.
 CIPC_API void cipc_wait_pass(const cipc_wait_t *wait);
 
 CIPC_END_DECLS

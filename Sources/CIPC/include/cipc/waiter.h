@@ -21,7 +21,7 @@ CIPC_BEGIN_DECLS
 
 /// Ready to read, or at its end. A pidfd is once its process has ended.
 #define CIPC_WAITER_READABLE 1u
-/// Ready to write, or nobody reads.
+/// Ready to write, or the reader is gone.
 #define CIPC_WAITER_WRITABLE 2u
 /// The wait takes the descriptor over and closes it when it ends.
 #define CIPC_WAITER_OWNED 4u
@@ -35,13 +35,12 @@ typedef uint64_t cipc_waiter_ticket_t;
 
 /// Starts to wait until `fd` is ready for the directions in `flags`, or `deadline`.
 ///
-/// Returns at once; the callback may run before it does. Without CIPC_WAITER_OWNED
-/// the wait works on a duplicate, so that the caller may close its descriptor at
-/// any time, which does *not* end the wait: cancel it. With it, `fd` is taken over
-/// also when the call fails. With `fd` -1 only the deadline is waited for.
-/// CIPC_EINVAL: no direction. -EPERM: the descriptor cannot be waited for (a
-/// regular file). CIPC_EBADF, CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM, CIPC_EAGAIN
-/// (no thread to be had), CIPC_ENOSPC (too many waits of this user).
+/// Returns at once; the callback may run before it does. Without CIPC_WAITER_OWNED the wait works
+/// on a duplicate, so that the caller may close its descriptor at any time, which does *not* end
+/// the wait: cancel it. With it, `fd` is taken over also when the call fails. With `fd` -1 only the
+/// deadline is waited for. CIPC_EINVAL: no direction. -EPERM: the descriptor cannot be waited for
+/// (a regular file). CIPC_EBADF, CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM, CIPC_EAGAIN (no thread can
+/// be started), CIPC_ENOSPC (too many waits of this user).
 CIPC_API CIPC_CHECKED int cipc_waiter_wait(int fd, unsigned flags, cipc_deadline_t deadline,
                                            cipc_waiter_callback_t callback, void *context,
                                            cipc_waiter_ticket_t *ticket);
@@ -57,9 +56,9 @@ typedef struct cipc_waiter_interest {
   unsigned directions;
 } cipc_waiter_interest_t;
 
-/// Makes a descriptor that is readable while any of those given is ready, for waiting on
-/// all of them where one can be waited for. The caller's to close. It keeps none of them
-/// open: one that is closed is waited for no longer.
+/// Makes a descriptor that is readable while any of those given is ready, for waiting on all of
+/// them where one can be waited for. The caller closes it. It keeps none of them open: a descriptor
+/// that is closed is waited for no longer.
 ///
 /// Returns the descriptor; CIPC_EINVAL for no direction; CIPC_EEXIST for a descriptor
 /// given twice; CIPC_EBADF; -EPERM for one that cannot be waited for; CIPC_EMFILE,
