@@ -11,7 +11,7 @@
 
 #include "child.h"
 #include "ring/tiers.h"
-#include "segment/table.h"
+#include "segment/participants.h"
 #include "wait/wait.h"
 
 #define MILLISECOND INT64_C(1000000)
@@ -990,14 +990,14 @@ static void nobody_is_alone_where_not_all_are_counted(void) {
   gate_wait(&arena->gate, 1);
   child_kill(child);
   CHECK_EQUAL(cipc_ring_is_alone(shared_ring), 1);
-  uint32_t tickets[CIPC_TABLE_ENTRIES];
-  for (unsigned i = 0; i < CIPC_TABLE_ENTRIES; i++) {
+  uint32_t tickets[CIPC_PARTICIPANTS_ENTRIES];
+  for (unsigned i = 0; i < CIPC_PARTICIPANTS_ENTRIES; i++) {
     CHECK_EQUAL(cipc_ring_offer(shared_ring, &tickets[i]), 0);
   }
   arena->gate = 0;
   child = child_start(open_and_hang, NULL);
   gate_wait(&arena->gate, 1);
-  for (unsigned i = 0; i < CIPC_TABLE_ENTRIES; i++) {
+  for (unsigned i = 0; i < CIPC_PARTICIPANTS_ENTRIES; i++) {
     CHECK_EQUAL(cipc_segment_settle(cipc_ring_segment(shared_ring), tickets[i]), 0);
   }
   CHECK_EQUAL(cipc_segment_others(cipc_ring_segment(shared_ring)), 0);

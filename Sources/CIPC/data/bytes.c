@@ -6,6 +6,8 @@
 #include "segment/mismatch.h"
 #include "segment/object.h"
 
+_Static_assert(sizeof(cipc_bytes_t) == sizeof(cipc_cell_t), "bytes are a cell");
+
 // The length word in front of the bytes.
 #define PREFIX sizeof(uint64_t)
 

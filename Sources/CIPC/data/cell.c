@@ -5,6 +5,8 @@
 
 #include "segment/object.h"
 
+_Static_assert(sizeof(cipc_cell_t) == sizeof(cipc_mutex_t) + 8, "the slots follow the sequence");
+
 size_t cipc_cell_footprint(size_t size) {
   size_t slots = 0;
   size_t total = 0;

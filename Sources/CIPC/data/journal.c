@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+_Static_assert(sizeof(cipc_journal_t) == sizeof(cipc_mutex_t) + 32, "journal layout");
+
 static bool is_within(uint64_t offset, uint64_t length, size_t size) {
   return offset <= size && length <= size - offset;
 }

@@ -8,6 +8,10 @@
 #include "segment/mismatch.h"
 #include "segment/object.h"
 
+_Static_assert(sizeof(cipc_region_t) == 128, "objects begin behind the region's head");
+_Static_assert(sizeof(cipc_region_entry_t) == 128, "no padding in an entry");
+_Static_assert(offsetof(cipc_region_entry_t, offset) == 112, "no padding in an entry");
+
 #define MAGIC UINT64_C(0x0031474552504943)  // "CIPREG1" in memory, little-endian
 #define VERSION 1u
 #define LARGEST_ALIGNMENT 4096u

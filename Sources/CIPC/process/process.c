@@ -21,7 +21,7 @@
 #include "base/clock.h"
 #include "base/interrupt.h"
 #include "process/start.h"
-#include "segment/table.h"
+#include "segment/participants.h"
 
 #if defined(__GLIBC__)
 #if __GLIBC_PREREQ(2, 34)
@@ -252,7 +252,7 @@ static uint64_t ended_after_reaping(int pidfd) {
 
 static void ended_store(cipc_process_t *process, uint64_t ended) {
   // Before anybody can know that it ended.
-  cipc_table_process_ended(process->pid);
+  cipc_participants_process_ended(process->pid);
   uint64_t running = 0;
   __atomic_compare_exchange_n(&process->ended, &running, ended, 0, __ATOMIC_ACQ_REL,
                               __ATOMIC_ACQUIRE);

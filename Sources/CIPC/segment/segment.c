@@ -47,7 +47,7 @@ struct cipc_segment {
   bool writable;
   cipc_segment_type_t type;
   // Of a typed one that is open: `head` is NULL otherwise.
-  cipc_table_t table;
+  cipc_participants_t table;
   bool has_left;
   // Empty unless this process gave the name.
   cipc_segment_claim_t claim;
@@ -76,7 +76,8 @@ static bool elements_fit(const cipc_segment_type_t *type, uint64_t size) {
 
 // Bytes of a typed segment beyond its payload, and where its table begins: at a multiple of 64.
 // What is left over by that lies behind the table, so that the length tells the payload's.
-#define TYPED_OVERHEAD (CIPC_SEGMENT_HEADER_SIZE + 64 + CIPC_TABLE_ENTRIES * sizeof(uint64_t))
+#define TYPED_OVERHEAD \
+  (CIPC_SEGMENT_HEADER_SIZE + 64 + CIPC_PARTICIPANTS_ENTRIES * sizeof(uint64_t))
 static size_t table_offset(size_t size) {
   return (CIPC_SEGMENT_HEADER_SIZE + size + 63) & ~(size_t)63;
 }
@@ -205,8 +206,8 @@ static void write_header(cipc_segment_t *segment) {
       .layout = CIPC_LAYOUT_VERSION,
       .kind = type->kind,
       .kind_version = type->version,
-      .mutex_size = sizeof(cipc_mutex_t),
-      .mutex_alignment = _Alignof(cipc_mutex_t),
+      .mutex_size = CIPC_LAYOUT_MUTEX_SIZE,
+      .mutex_alignment = CIPC_LAYOUT_MUTEX_ALIGNMENT,
       .libc = this_libc(),
       .element_size = type->element_size,
       .stride = type->stride,
@@ -224,7 +225,7 @@ static void write_header(cipc_segment_t *segment) {
 static void join(cipc_segment_t *segment) {
   size_t page = (size_t)sysconf(_SC_PAGESIZE);
   cipc_layout_header_t *header = (cipc_layout_header_t *)(void *)segment->mapping;
-  segment->table = (cipc_table_t){
+  segment->table = (cipc_participants_t){
       .head = &header->table,
       .entries = (uint64_t *)(void *)(segment->mapping + table_offset(segment->size)),
       .mapping = segment->mapping,
@@ -232,7 +233,7 @@ static void join(cipc_segment_t *segment) {
       .descriptor = segment->descriptor,
       .reserved = (segment->offset + segment->backed + page - 1) / page * page,
   };
-  cipc_table_join(&segment->table);
+  cipc_participants_join(&segment->table);
 }
 
 static int check_options(const cipc_segment_options_t *options) {
@@ -326,16 +327,16 @@ int cipc_segment_publish(cipc_segment_t *segment, const char *name) {
 }
 
 static int compare_mutexes(const cipc_layout_header_t *header) {
-  if (header->mutex_size == sizeof(cipc_mutex_t) &&
-      header->mutex_alignment == _Alignof(cipc_mutex_t) && header->libc == this_libc()) {
+  if (header->mutex_size == CIPC_LAYOUT_MUTEX_SIZE &&
+      header->mutex_alignment == CIPC_LAYOUT_MUTEX_ALIGNMENT && header->libc == this_libc()) {
     return 0;
   }
   static const char *const libc[] = {"an unknown libc", "glibc", "musl"};
   char found[64], wanted[64];
   (void)snprintf(found, sizeof found, "%u bytes aligned to %u of %s", header->mutex_size,
                  header->mutex_alignment, libc[header->libc < 3 ? header->libc : 0]);
-  (void)snprintf(wanted, sizeof wanted, "%zu aligned to %zu of %s", sizeof(cipc_mutex_t),
-                 _Alignof(cipc_mutex_t), libc[this_libc()]);
+  (void)snprintf(wanted, sizeof wanted, "%zu aligned to %zu of %s", CIPC_LAYOUT_MUTEX_SIZE,
+                 CIPC_LAYOUT_MUTEX_ALIGNMENT, libc[this_libc()]);
   return cipc_mismatch(CIPC_ESEGMENTMUTEX, found, wanted);
 }
 
@@ -607,7 +608,7 @@ uint64_t cipc_segment_count(const cipc_segment_t *segment) { return segment->typ
 void cipc_segment_leave(cipc_segment_t *segment) {
   if (segment->table.head == NULL || segment->has_left) return;
   segment->has_left = true;
-  cipc_table_leave(&segment->table);
+  cipc_participants_leave(&segment->table);
 }
 
 void cipc_segment_close(cipc_segment_t *segment) {
@@ -662,12 +663,12 @@ int cipc_segment_map_twice(const cipc_segment_t *segment, size_t offset, size_t 
 int cipc_segment_others(cipc_segment_t *segment) {
   if (segment->table.head == NULL) return CIPC_EINVAL;
   cipc_participant_t self = cipc_participant_current();
-  cipc_table_t *table = &segment->table;
-  cipc_table_settle_lost(table);
-  (void)cipc_table_bury_dead(table);
+  cipc_participants_t *table = &segment->table;
+  cipc_participants_settle_lost(table);
+  (void)cipc_participants_bury_dead(table);
   int others = 0;
-  for (uint32_t i = 0; i < cipc_table_high(table); i++) {
-    uint64_t entry = cipc_table_entry(table, i);
+  for (uint32_t i = 0; i < cipc_participants_high(table); i++) {
+    uint64_t entry = cipc_participants_entry(table, i);
     if (entry != CIPC_PARTICIPANT_NOBODY && entry != self) others++;
   }
   return others;
@@ -675,37 +676,39 @@ int cipc_segment_others(cipc_segment_t *segment) {
 
 int cipc_segment_holds(const cipc_segment_t *segment) {
   cipc_participant_t self = cipc_participant_current();
-  const cipc_table_t *table = &segment->table;
+  const cipc_participants_t *table = &segment->table;
   int holds = 0;
-  for (uint32_t i = 0; i < cipc_table_high(table); i++) {
-    if (cipc_table_entry(table, i) == self) holds++;
+  for (uint32_t i = 0; i < cipc_participants_high(table); i++) {
+    if (cipc_participants_entry(table, i) == self) holds++;
   }
   return holds;
 }
 
-void cipc_segment_settle_lost(cipc_segment_t *segment) { cipc_table_settle_lost(&segment->table); }
+void cipc_segment_settle_lost(cipc_segment_t *segment) {
+  cipc_participants_settle_lost(&segment->table);
+}
 
 int cipc_segment_offer(cipc_segment_t *segment, uint32_t *ticket) {
   if (segment->table.head == NULL) return CIPC_EINVAL;
-  *ticket = cipc_table_offer(&segment->table);
+  *ticket = cipc_participants_offer(&segment->table);
   return 0;
 }
 
 int cipc_segment_offer_to(cipc_segment_t *segment, uint32_t ticket, cipc_participant_t to) {
   if (segment->table.head == NULL) return CIPC_EINVAL;
-  cipc_table_hand_on(&segment->table, ticket, to);
+  cipc_participants_hand_on(&segment->table, ticket, to);
   return 0;
 }
 
 int cipc_segment_offer_until(cipc_segment_t *segment, uint32_t ticket, int descriptor) {
   if (segment->table.head == NULL) return CIPC_EINVAL;
   if (segment->has_left) return CIPC_ECLOSED;
-  return cipc_table_watch_offer(&segment->table, ticket, descriptor);
+  return cipc_participants_watch_offer(&segment->table, ticket, descriptor);
 }
 
 int cipc_segment_settle(cipc_segment_t *segment, uint32_t ticket) {
   if (segment->table.head == NULL) return CIPC_EINVAL;
-  cipc_table_settle(&segment->table, ticket);
+  cipc_participants_settle(&segment->table, ticket);
   return 0;
 }
 
@@ -728,16 +731,17 @@ int cipc_segment_inspect(int descriptor, cipc_segment_info_t *info) {
       .pid_namespace = header.pid_namespace,
       .is_ready = header.ready == CIPC_LAYOUT_READY,
       .table_epoch = header.table.epoch,
-      .table_high = header.table.high < CIPC_TABLE_ENTRIES ? header.table.high : CIPC_TABLE_ENTRIES,
+      .table_high = header.table.high < CIPC_PARTICIPANTS_ENTRIES ? header.table.high
+                                                                  : CIPC_PARTICIPANTS_ENTRIES,
   };
   return 0;
 }
 
 static cipc_segment_presence_t presence_of(uint64_t entry) {
-  int status = cipc_participant_check(entry & ~CIPC_TABLE_PENDING);
+  int status = cipc_participant_check(entry & ~CIPC_PARTICIPANTS_PENDING);
   if (status == CIPC_PARTICIPANT_DEAD || status == CIPC_EINVAL) return CIPC_SEGMENT_DEAD;
   if (status < 0) return CIPC_SEGMENT_UNKNOWN;
-  return (entry & CIPC_TABLE_PENDING) != 0 ? CIPC_SEGMENT_PENDING : CIPC_SEGMENT_ATTACHED;
+  return (entry & CIPC_PARTICIPANTS_PENDING) != 0 ? CIPC_SEGMENT_PENDING : CIPC_SEGMENT_ATTACHED;
 }
 
 int cipc_segment_participants(int descriptor, cipc_segment_participant_t *list, size_t room) {
@@ -753,7 +757,7 @@ int cipc_segment_participants(int descriptor, cipc_segment_participant_t *list, 
     if (pread(descriptor, &entry, sizeof entry, offset) != (ssize_t)sizeof entry) return -errno;
     if (entry == CIPC_PARTICIPANT_NOBODY) continue;
     if ((size_t)found++ >= room) continue;
-    list[found - 1] = (cipc_segment_participant_t){.identity = entry & ~CIPC_TABLE_PENDING,
+    list[found - 1] = (cipc_segment_participant_t){.identity = entry & ~CIPC_PARTICIPANTS_PENDING,
                                                    .presence = presence_of(entry)};
   }
   return found;

@@ -9,6 +9,9 @@
 #include "segment/object.h"
 #include "wait/wait.h"
 
+_Static_assert(sizeof(cipc_barrier_t) == sizeof(cipc_mutex_t) + 16, "the slots follow the barrier");
+_Static_assert(sizeof(cipc_barrier_slot_t) == 16, "barrier layout");
+
 #define BROKEN 1u
 #define ACTING 2u
 #define ROUND_SHIFT 2

@@ -8,6 +8,10 @@
 #include "base/interrupt.h"
 #include "segment/object.h"
 
+_Static_assert(sizeof(cipc_condition_t) == 32, "the slots follow the condition");
+_Static_assert(sizeof(cipc_condition_slot_t) == 32, "condition layout");
+_Static_assert(32 + 32 * CIPC_CONDITION_WAITERS <= 4096 - CIPC_SEGMENT_HEADER_SIZE, "one page");
+
 #define NONE UINT32_MAX
 
 static cipc_condition_slot_t *slot_at(cipc_condition_t *condition, uint32_t index) {

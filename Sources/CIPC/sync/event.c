@@ -8,6 +8,8 @@
 #include "segment/object.h"
 #include "wait/watch.h"
 
+_Static_assert(sizeof(cipc_event_t) == 4, "an event is its word");
+
 #define GENERATION_STEP (1u << CIPC_EVENT_GENERATION_SHIFT)
 
 void cipc_event_init(cipc_event_t *event, int is_set) {

@@ -7,7 +7,12 @@
 
 #include "base/clock.h"
 #include "base/interrupt.h"
+#include "segment/layout.h"
 #include "segment/object.h"
+
+_Static_assert(offsetof(cipc_mutex_t, dirty) == sizeof(pthread_mutex_t), "mutex layout");
+_Static_assert(sizeof(cipc_mutex_t) == CIPC_LAYOUT_MUTEX_SIZE, "mutex layout");
+_Static_assert(_Alignof(cipc_mutex_t) == CIPC_LAYOUT_MUTEX_ALIGNMENT, "mutex layout");
 
 // The dead owner had not signed yet.
 #define CASUALTY_UNKNOWN UINT32_MAX

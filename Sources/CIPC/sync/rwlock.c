@@ -21,6 +21,9 @@
 #include "base/tries.h"
 #include "segment/object.h"
 
+_Static_assert(sizeof(cipc_rwlock_t) == CIPC_RWLOCK_HEAD, "the lines follow the head");
+_Static_assert(offsetof(cipc_rwlock_t, room) <= CIPC_RWLOCK_HEAD, "all is in the head");
+
 enum {
   // The door is closed: a writer waits for the readers to leave, or is inside. Behind a closed door
   // readers wait, unless a writer let them in on its way out.

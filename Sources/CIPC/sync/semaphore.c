@@ -9,6 +9,8 @@
 #include "segment/object.h"
 #include "wait/eventcount.h"
 
+_Static_assert(sizeof(cipc_semaphore_t) == 64, "the permits follow");
+
 _Static_assert(CIPC_SEMAPHORE_WAITERS == CIPC_EVENTCOUNT_MARK, "told to the users");
 
 // MARK: Owned

@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/futex.h"
 #include "base/interrupt.h"
-#include "segment/table.h"
+#include "segment/participants.h"
 #include "wait/wait.h"
 
 _Static_assert(CIPC_WAIT_SLICE == CIPC_SLICE_NANOSECONDS, "told to the users");
@@ -39,9 +39,9 @@ static int look(cipc_deadline_t now) {
 
 // Finds the epoch that goes with the word, without the register's lock where nothing changed there.
 static void find_epoch(int is_another_wait) {
-  uint64_t generation = cipc_table_generation();
+  uint64_t generation = cipc_participants_generation();
   if (is_another_wait || generation != last.generation) {
-    const uint32_t *epoch = cipc_table_epoch_of(last.word);
+    const uint32_t *epoch = cipc_participants_epoch_of(last.word);
     is_another_wait |= epoch != last.epoch;
     last.epoch = epoch;
     last.generation = generation;
@@ -104,7 +104,7 @@ int cipc_wait_sleep(const cipc_wait_t *wait, cipc_deadline_t deadline) {
   if (status == 0 && has_epoch_changed()) return look(cipc_clock_now());
   if (status != CIPC_ETIMEDOUT) return status;
   if (slice <= deadline) {
-    cipc_table_look(wait->word);
+    cipc_participants_look(wait->word);
     (void)has_epoch_changed();
     last.is_slice_over = 1;
     return look(cipc_clock_now());

@@ -8,7 +8,7 @@
 #include "base/fork_hooks.h"
 #include "base/futex.h"
 #include "base/thread.h"
-#include "segment/table.h"
+#include "segment/participants.h"
 #include "wait/wait.h"
 
 #define NOWHERE UINT32_MAX
@@ -327,7 +327,7 @@ int cipc_wait_start(const cipc_wait_t *wait, cipc_deadline_t deadline,
   *ticket = 0;
   // Without the guard: the register has its own, and threads that fork take both. Read here, where
   // the caller has the segment open; later only the kernel looks at it.
-  const uint32_t *epoch = cipc_table_epoch_of(wait->word);
+  const uint32_t *epoch = cipc_participants_epoch_of(wait->word);
   uint32_t seen = epoch != NULL ? __atomic_load_n(epoch, __ATOMIC_ACQUIRE) : 0;
   (void)pthread_mutex_lock(&guard);
   int status = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A table that takes out whoever is said to have ended, by the number alone.
-// Caught: table.join owns: one that is alive was taken out
+// Caught: participants.join owns: one that is alive was taken out
 #include "cipc/participant.h"
 
 #define cipc_participant_check(participant) (CIPC_PARTICIPANT_DEAD)
-#include "segment/table.c"
+#include "segment/participants.c"

@@ -59,8 +59,8 @@ static void check(struct trial *trial) {
   expect(trial, "check of the worker", cipc_participant_check(scene_of(trial)->worker), 0);
 }
 
-static const struct operation participant_operations[] = {
-    {.name = "participant.self",
+static const struct operation identity_operations[] = {
+    {.name = "identity.self",
      .states = IN(OWNS) | IN(CALLS),
      .cold = true,
      .setup = setup,
@@ -68,14 +68,14 @@ static const struct operation participant_operations[] = {
      .committed_now = committed_now,
      .survive = survive,
      .check = check},
-    {.name = "participant.this-thread",
+    {.name = "identity.this-thread",
      .states = IN(OWNS) | IN(CALLS),
      .setup = setup,
      .run = identify_thread,
      .committed_now = committed_now,
      .survive = survive,
      .check = check},
-    {.name = "participant.check",
+    {.name = "identity.check",
      .states = IN(OWNS) | IN(CALLS),
      .setup = setup,
      .run = check_other,
@@ -84,4 +84,4 @@ static const struct operation participant_operations[] = {
      .check = check},
 };
 
-REGISTER(participant_operations)
+REGISTER(identity_operations)

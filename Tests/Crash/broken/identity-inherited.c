@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A forked child that takes itself for its parent.
-// Caught: participant.self owns: self: another pid
+// Caught: identity.self owns: self: another pid
 #include <sys/mman.h>
 
 #define madvise(address, length, advice) (0)
-#include "base/participant.c"
+#include "base/identity.c"

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A rescuer that takes the dead out before it has woken those who wait: killed in between, it
 // leaves nothing that would tell another to wake them.
-// Caught: table.bury owns: the dead one was taken out and nobody who waits has been told
-#define cipc_table_bury_dead bury_dead_right
-#include "segment/table.c"
-#undef cipc_table_bury_dead
+// Caught: participants.bury owns: the dead one was taken out and nobody who waits has been told
+#define cipc_participants_bury_dead bury_dead_right
+#include "segment/participants.c"
+#undef cipc_participants_bury_dead
 
-bool cipc_table_bury_dead(cipc_table_t *table) {
+bool cipc_participants_bury_dead(cipc_participants_t *table) {
   bool any = false;
-  for (uint32_t i = 0; i < cipc_table_high(table); i++) {
-    uint64_t word = cipc_table_entry(table, i);
+  for (uint32_t i = 0; i < cipc_participants_high(table); i++) {
+    uint64_t word = cipc_participants_entry(table, i);
     if (word == CIPC_PARTICIPANT_NOBODY) continue;
     if (cipc_participant_check(word) != CIPC_PARTICIPANT_DEAD) continue;
     (void)replace(table, i, word, CIPC_PARTICIPANT_NOBODY);

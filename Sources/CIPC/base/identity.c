@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cipc/participant.h"
+#include "base/identity.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -12,8 +12,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include "segment/table.h"
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
@@ -79,6 +77,12 @@ int cipc_participant_of(pid_t pid, cipc_participant_t *participant) {
 
 cipc_participant_t *cipc_participant_page;
 
+static void (*on_identity)(cipc_participant_t self);
+
+void cipc_participant_on_identity(void (*act)(cipc_participant_t self)) {
+  __atomic_store_n(&on_identity, act, __ATOMIC_RELEASE);
+}
+
 // NULL where the kernel has no pages that are wiped on fork: then nothing is kept.
 static cipc_participant_t *identity_page(void) {
   cipc_participant_t *found = __atomic_load_n(&cipc_participant_page, __ATOMIC_ACQUIRE);
@@ -102,7 +106,8 @@ cipc_participant_t cipc_participant_self(void) {
   if (self != CIPC_PARTICIPANT_NOBODY) return self;
   if (cipc_participant_of(getpid(), &self) < 0) return CIPC_PARTICIPANT_NOBODY;
   if (page != NULL) __atomic_store_n(page, self, __ATOMIC_RELAXED);
-  cipc_table_rejoin(self);
+  void (*act)(cipc_participant_t) = __atomic_load_n(&on_identity, __ATOMIC_ACQUIRE);
+  if (act != NULL) act(self);
   return self;
 }
 

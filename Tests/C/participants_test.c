@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "segment/table.h"
+#include "segment/participants.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -58,9 +58,10 @@ static uint32_t epoch_of(const cipc_segment_t *segment) {
 
 // How many participants there are, by what became of them.
 static int count(const cipc_segment_t *segment, cipc_segment_presence_t presence) {
-  static cipc_segment_participant_t list[CIPC_TABLE_ENTRIES];
-  int found = cipc_segment_participants(cipc_segment_descriptor(segment), list, CIPC_TABLE_ENTRIES);
-  CHECK(found >= 0 && found <= (int)CIPC_TABLE_ENTRIES);
+  static cipc_segment_participant_t list[CIPC_PARTICIPANTS_ENTRIES];
+  int found =
+      cipc_segment_participants(cipc_segment_descriptor(segment), list, CIPC_PARTICIPANTS_ENTRIES);
+  CHECK(found >= 0 && found <= (int)CIPC_PARTICIPANTS_ENTRIES);
   int matching = 0;
   for (int i = 0; i < found; i++) matching += list[i].presence == presence;
   return matching;
@@ -240,7 +241,7 @@ static void the_stopped_stay(void) {
   CHECK(kill(child, SIGSTOP) == 0);
   int status = 0;
   CHECK(waitpid(child, &status, WUNTRACED) == child && WIFSTOPPED(status));
-  cipc_table_process_ended(child);
+  cipc_participants_process_ended(child);
   check_others(segment, 1);
   CHECK_EQUAL(epoch_of(segment), 0);
   CHECK(kill(child, SIGCONT) == 0);
@@ -255,32 +256,32 @@ static void another_start_time_is_dead(void) {
   cipc_segment_close(open_again(segment));
   entries_of(segment)[1] = cipc_participant_self() + (UINT64_C(1) << 22);
   CHECK_EQUAL(count(segment, CIPC_SEGMENT_DEAD), 1);
-  cipc_table_process_ended(getpid());
+  cipc_participants_process_ended(getpid());
   CHECK_EQUAL(count(segment, CIPC_SEGMENT_DEAD), 0);
   CHECK_EQUAL(count(segment, CIPC_SEGMENT_ATTACHED), 1);
   cipc_segment_close(segment);
 }
 
 static void a_thousand_and_twenty_five_take_part(void) {
-  enum { GUESTS = CIPC_TABLE_ENTRIES };
+  enum { GUESTS = CIPC_PARTICIPANTS_ENTRIES };
   cipc_segment_t *segment = create();
   guest_t *guest = child_shared(sizeof *guest);
   static pid_t children[GUESTS];
   for (int i = 0; i < GUESTS; i++) children[i] = start_guest(guest);
   // This process and 1023 of the 1024; the last one has no place and works all the same.
-  CHECK_EQUAL(count(segment, CIPC_SEGMENT_ATTACHED), CIPC_TABLE_ENTRIES);
+  CHECK_EQUAL(count(segment, CIPC_SEGMENT_ATTACHED), CIPC_PARTICIPANTS_ENTRIES);
   check_others(segment, GUESTS - 1);
   CHECK_EQUAL(memory_of(segment), 3 * PAGE);
   // The death of one without a place is told as well.
   uint32_t before = epoch_of(segment);
   CHECK(kill(children[GUESTS - 1], SIGKILL) == 0);
   CHECK_EQUAL(child_join(children[GUESTS - 1]), -SIGKILL);
-  cipc_table_process_ended(children[GUESTS - 1]);
+  cipc_participants_process_ended(children[GUESTS - 1]);
   CHECK(epoch_of(segment) != before);
   // Who comes when it is full takes the place of a dead one.
   child_kill(children[0]);
   children[0] = start_guest(guest);
-  CHECK_EQUAL(count(segment, CIPC_SEGMENT_ATTACHED), CIPC_TABLE_ENTRIES);
+  CHECK_EQUAL(count(segment, CIPC_SEGMENT_ATTACHED), CIPC_PARTICIPANTS_ENTRIES);
   gate_set(&guest->leave, 1);
   for (int i = 0; i < GUESTS - 1; i++) CHECK_EQUAL(child_join(children[i]), 0);
   check_others(segment, 0);
@@ -333,7 +334,7 @@ static void who_is_about_to_come_counts(void) {
   CHECK_EQUAL(count(segment, CIPC_SEGMENT_ATTACHED), 2);
   // Tickets of nothing and of others.
   for (uint32_t any = 0; any < 4; any++) CHECK_EQUAL(cipc_segment_settle(second, any), 0);
-  CHECK_EQUAL(cipc_segment_settle(second, CIPC_TABLE_NO_SLOT), 0);
+  CHECK_EQUAL(cipc_segment_settle(second, CIPC_PARTICIPANTS_NO_SLOT), 0);
   CHECK_EQUAL(count(segment, CIPC_SEGMENT_ATTACHED), 2);
   // The sender may have closed it meanwhile, but not died.
   CHECK_EQUAL(cipc_segment_offer(segment, &ticket), 0);
@@ -368,7 +369,7 @@ static void who_was_named_counts_until_it_dies(void) {
   for (uint32_t any = 2; any < 6; any++) {
     CHECK_EQUAL(cipc_segment_offer_to(segment, any, identity), 0);
   }
-  CHECK_EQUAL(cipc_segment_offer_to(segment, CIPC_TABLE_NO_SLOT, identity), 0);
+  CHECK_EQUAL(cipc_segment_offer_to(segment, CIPC_PARTICIPANTS_NO_SLOT, identity), 0);
   CHECK_EQUAL(cipc_segment_offer_to(segment, other, CIPC_PARTICIPANT_NOBODY), 0);
   check_others(segment, 2);
   CHECK_EQUAL(cipc_segment_settle(segment, other), 0);
@@ -511,7 +512,7 @@ static void start_to_wait(void *unused) {
   begin(cipc_segment_address(other), 3, &tickets[3]);
   CHECK(kill(child, SIGKILL) == 0);
   CHECK_EQUAL(child_join(child), -SIGKILL);
-  cipc_table_process_ended(child);
+  cipc_participants_process_ended(child);
   (void)pthread_mutex_lock(&lock);
   while (calls[0] == 0 || calls[1] == 0 || calls[2] == 0) (void)pthread_cond_wait(&changed, &lock);
   CHECK_EQUAL(calls[0], 2);
@@ -545,7 +546,7 @@ static void any_bits_in_the_table_do_no_harm(void) {
   cipc_segment_t *segment = create();
   for (int round = 0; round < 20; round++) {
     cipc_segment_t *second = open_again(segment);
-    for (uint32_t i = 0; i < CIPC_TABLE_ENTRIES; i++) {
+    for (uint32_t i = 0; i < CIPC_PARTICIPANTS_ENTRIES; i++) {
       bits ^= bits << 13;
       bits ^= bits >> 7;
       bits ^= bits << 17;
@@ -593,7 +594,7 @@ static void threads_open_close_sleep_and_fork(void) {
   for (int i = 0; i < 20; i++) {
     pid_t child = start_guest(guest);
     child_kill(child);
-    cipc_table_process_ended(child);
+    cipc_participants_process_ended(child);
   }
   __atomic_store_n(&stop, 1, __ATOMIC_SEQ_CST);
   for (int i = 0; i < 4; i++) CHECK_EQUAL(pthread_join(threads[i], NULL), 0);

@@ -2,7 +2,7 @@
 // Participant tables: who was killed in the middle of anything is found and taken out, whoever it
 // was that was killed while doing so; nobody who is alive is; and nobody dead is taken out before
 // those who wait have been told.
-#include "segment/table.h"
+#include "segment/participants.h"
 
 #include <unistd.h>
 
@@ -10,28 +10,28 @@
 
 // In the shared object.
 struct scene {
-  cipc_table_head_t head;
+  cipc_participants_head_t head;
   cipc_participant_t worker;
   // Died in `setup`, and is in the table.
   cipc_participant_t earlier;
   cipc_participant_t victim;
-  _Alignas(64) uint64_t entries[CIPC_TABLE_ENTRIES];
+  _Alignas(64) uint64_t entries[CIPC_PARTICIPANTS_ENTRIES];
 };
 _Static_assert(sizeof(struct scene) <= OBJECT_SIZE, "fits the shared object");
 
 static struct scene *scene_of(struct trial *trial) { return trial->object; }
 
 // The table of this process and of the trial that it is in.
-static cipc_table_t *table_of(struct trial *trial) {
-  static cipc_table_t table;
+static cipc_participants_t *table_of(struct trial *trial) {
+  static cipc_participants_t table;
   struct scene *scene = scene_of(trial);
   if (table.head == NULL) {
-    table = (cipc_table_t){.head = &scene->head,
-                           .entries = scene->entries,
-                           .mapping = trial->object,
-                           .length = OBJECT_SIZE,
-                           .descriptor = -1,
-                           .reserved = OBJECT_SIZE};
+    table = (cipc_participants_t){.head = &scene->head,
+                                  .entries = scene->entries,
+                                  .mapping = trial->object,
+                                  .length = OBJECT_SIZE,
+                                  .descriptor = -1,
+                                  .reserved = OBJECT_SIZE};
   }
   return &table;
 }
@@ -39,15 +39,15 @@ static cipc_table_t *table_of(struct trial *trial) {
 // Not through the high-water mark: that is what may be wrong.
 static bool has(struct trial *trial, cipc_participant_t participant) {
   const struct scene *scene = scene_of(trial);
-  for (uint32_t i = 0; i < CIPC_TABLE_ENTRIES; i++) {
+  for (uint32_t i = 0; i < CIPC_PARTICIPANTS_ENTRIES; i++) {
     if (__atomic_load_n(&scene->entries[i], __ATOMIC_SEQ_CST) == participant) return true;
   }
   return false;
 }
 
-static void join(struct trial *trial) { cipc_table_join(table_of(trial)); }
+static void join(struct trial *trial) { cipc_participants_join(table_of(trial)); }
 
-static void leave_table(struct trial *trial) { cipc_table_leave(table_of(trial)); }
+static void leave_table(struct trial *trial) { cipc_participants_leave(table_of(trial)); }
 
 static void join_as_earlier(struct trial *trial) {
   scene_of(trial)->earlier = cipc_participant_self();
@@ -68,10 +68,10 @@ static void setup_dead(struct trial *trial) {
 }
 
 static void bury(struct trial *trial) {
-  if (!cipc_table_bury_dead(table_of(trial))) violate(trial, "nobody dead was found");
+  if (!cipc_participants_bury_dead(table_of(trial))) violate(trial, "nobody dead was found");
 }
 
-static void tell(struct trial *trial) { cipc_table_process_ended(trial->shared->earlier); }
+static void tell(struct trial *trial) { cipc_participants_process_ended(trial->shared->earlier); }
 
 static void know_victim(struct trial *trial) {
   if (cipc_participant_of(trial->shared->victim, &scene_of(trial)->victim) < 0) {
@@ -98,19 +98,19 @@ static int is_earlier_gone(struct trial *trial) {
 // Two more rescuers at once, while the victim is stopped in the middle of it.
 static void survive(struct trial *trial, int survivor) {
   (void)survivor;
-  (void)cipc_table_bury_dead(table_of(trial));
+  (void)cipc_participants_bury_dead(table_of(trial));
 }
 
 static void check(struct trial *trial) {
   struct scene *scene = scene_of(trial);
-  (void)cipc_table_bury_dead(table_of(trial));
+  (void)cipc_participants_bury_dead(table_of(trial));
   if (has(trial, scene->victim)) violate(trial, "the victim is still in the table");
   if (scene->earlier != 0 && has(trial, scene->earlier)) {
     violate(trial, "the dead one is still in the table");
   }
   // Whatever is said of it.
   join(trial);
-  cipc_table_process_ended(cipc_participant_pid(scene->worker));
+  cipc_participants_process_ended(cipc_participant_pid(scene->worker));
   if (!has(trial, scene->worker)) violate(trial, "one that is alive was taken out");
   if (!has(trial, cipc_participant_self())) violate(trial, "who joins is not in the table");
   leave_table(trial);
@@ -118,8 +118,8 @@ static void check(struct trial *trial) {
 
 static void judge(struct trial *trial) { trial->committed = trial->done_before == 1; }
 
-static const struct operation table_operations[] = {
-    {.name = "table.join",
+static const struct operation participants_operations[] = {
+    {.name = "participants.join",
      .states = IN(OWNS) | IN(CALLS),
      .commit = RISES,
      .setup = setup,
@@ -128,7 +128,7 @@ static const struct operation table_operations[] = {
      .survive = survive,
      .check = check,
      .judge = judge},
-    {.name = "table.leave",
+    {.name = "participants.leave",
      .states = IN(OWNS) | IN(CALLS),
      .commit = RISES,
      .setup = setup,
@@ -138,7 +138,7 @@ static const struct operation table_operations[] = {
      .survive = survive,
      .check = check,
      .judge = judge},
-    {.name = "table.bury",
+    {.name = "participants.bury",
      .states = IN(OWNS) | IN(CALLS),
      .commit = RISES,
      .setup = setup_dead,
@@ -147,7 +147,7 @@ static const struct operation table_operations[] = {
      .survive = survive,
      .check = check,
      .judge = judge},
-    {.name = "table.tell",
+    {.name = "participants.tell",
      .states = IN(OWNS) | IN(CALLS),
      .commit = RISES,
      .setup = setup_dead,
@@ -159,4 +159,4 @@ static const struct operation table_operations[] = {
      .judge = judge},
 };
 
-REGISTER(table_operations)
+REGISTER(participants_operations)
