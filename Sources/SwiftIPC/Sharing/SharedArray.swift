@@ -40,7 +40,9 @@ internal import CIPC
 ///
 /// It travels to another process as an argument of a child or in a message on a `Connection`.
 @safe
-public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
+public struct SharedArray<T: BitwiseCopyable & Sendable>: SegmentObject, @unchecked Sendable {
+  /// The memory in which the elements lie. For the library.
+  public var memory: ObjectMemory { ObjectMemory(storage.segment) }
   /// Keeps the memory mapped.
   @usableFromInline let storage: SharedArrayStorage
   // Private copies, in the structure itself so that a loop keeps them in registers.
@@ -50,108 +52,85 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: @unchecked Sendable {
   @usableFromInline let extents: (Int, Int, Int, Int)
   @usableFromInline let rank: Int
 
-  /// Makes an array of the elements of a sequence.
+  /// Makes an array of the elements of a sequence; with a name, one that other programs find by it, or
+  /// finds theirs.
   ///
-  /// - Parameter transactional: whether it has `update`, for which it takes twice the memory.
+  /// - Parameters:
+  ///   - elements: what it holds at first, where it is made.
+  ///   - transactional: whether it has `update`, for which it takes twice the memory.
   /// - Throws: `IPCError` with `outOfMemory`, `invalidArgument` for a size that cannot be
-  ///   represented, or `resourceLimit`.
-  public init(_ elements: some Sequence<T>, transactional: Bool = false) throws(IPCError) {
-    try self.init(copying: elements, shape: nil, transactional)
+  ///   represented, or `resourceLimit`; with a name, `nameExists` or `nameNotFound` as
+  ///   the mode says, `segmentMismatch` when it is that of something else than such an array of as many elements,
+  ///   `invalidArgument` when it cannot be one. See `NamedObject`.
+  public init(
+    _ elements: some Sequence<T>, named name: String? = nil, _ mode: NameMode = .openOrCreate,
+    transactional: Bool = false
+  ) throws(IPCError) {
+    try self.init(
+      copying: elements, shape: nil, transactional, name: name.map { ObjectName($0, mode) })
   }
 
-  /// Makes an array of equal elements.
+  /// Makes an array of equal elements; with a name, one that other programs find by it, or finds theirs.
   ///
-  /// - Throws: `IPCError` with `invalidArgument` for a negative count or a size that cannot be
-  ///   represented, `outOfMemory` or `resourceLimit`.
+  /// - Throws: as `init(shape:repeating:named:_:transactional:)`.
   public init(
-    repeating element: T, count: Int, transactional: Bool = false
+    repeating element: T, count: Int, named name: String? = nil,
+    _ mode: NameMode = .openOrCreate, transactional: Bool = false
   ) throws(IPCError) {
-    try self.init(shape: [count], repeating: element, transactional: transactional)
+    try self.init(
+      shape: [count], repeating: element, transactional, name: name.map { ObjectName($0, mode) })
   }
 
   /// Makes an array of equal elements with a row-major shape, as in `shape: 480, 640`.
   ///
-  /// - Throws: `IPCError` with `invalidArgument` for no or more than 64 dimensions, a negative one,
-  ///   or a size that cannot be represented; `outOfMemory` or `resourceLimit`.
+  /// - Throws: as with a list of dimensions.
   public init(
     shape: Int..., repeating element: T, transactional: Bool = false
   ) throws(IPCError) {
-    try self.init(shape: shape, repeating: element, transactional: transactional)
+    try self.init(shape: shape, repeating: element, transactional, name: nil)
   }
 
-  /// Makes an array of equal elements with a row-major shape of any rank up to 64.
+  /// Makes an array of equal elements with a row-major shape of any rank up to 64; with a name, one that
+  /// other programs find by it, or finds theirs.
   ///
-  /// - Throws: as `init(shape:repeating:)` with a list of dimensions.
+  /// - Parameter element: what each element is at first, where the array is made.
+  /// - Throws: `IPCError` with `invalidArgument` for no or more than 64 dimensions, a negative one,
+  ///   or a size that cannot be represented; `outOfMemory` or `resourceLimit`; with a name, `nameExists` or `nameNotFound` as
+  ///   the mode says, `segmentMismatch` when it is that of something else than such an array of this shape,
+  ///   `invalidArgument` when it cannot be one. See `NamedObject`.
   public init(
-    shape: [Int], repeating element: T, transactional: Bool = false
+    shape: [Int], repeating element: T, named name: String? = nil,
+    _ mode: NameMode = .openOrCreate, transactional: Bool = false
   ) throws(IPCError) {
-    self.init(
-      try unsafe Self.makeStorage(shape: shape, transactional) { elements, count in
-        unsafe elements.initialize(repeating: element, count: count)
-      })
+    try self.init(
+      shape: shape, repeating: element, transactional, name: name.map { ObjectName($0, mode) })
   }
 
-  /// Makes an array of the elements of a sequence, in row-major order, with a shape.
+  /// Makes an array of the elements of a sequence with a row-major shape, as in `shape: 2, 3`.
   ///
-  /// - Throws: `IPCError` with `invalidArgument` when the shape does not have room for exactly the
-  ///   elements that there are. Otherwise as `init(shape:repeating:)`.
+  /// - Throws: as with a list of dimensions.
+  @_disfavoredOverload  // or it would be one for arrays without a shape, too
   public init(
     _ elements: some Sequence<T>, shape: Int..., transactional: Bool = false
   ) throws(IPCError) {
     try self.init(copying: elements, shape: shape, transactional)
   }
 
-  /// Makes an array of the elements of a sequence, in row-major order, with a shape of any rank.
+  /// Makes an array of the elements of a sequence with a row-major shape of any rank up to 64; with a
+  /// name, one that other programs find by it, or finds theirs.
   ///
-  /// - Throws: as `init(_:shape:)` with a list of dimensions.
+  /// - Throws: as `init(shape:repeating:named:_:transactional:)`; `invalidArgument` also where the shape is
+  ///   for another number of elements.
   public init(
-    _ elements: some Sequence<T>, shape: [Int], transactional: Bool = false
-  ) throws(IPCError) {
-    try self.init(copying: elements, shape: shape, transactional)
-  }
-
-  /// Makes an array that other programs find by its name, of the elements of a sequence, or finds it.
-  ///
-  /// - Parameter elements: what it holds at first, where it is made.
-  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
-  ///   the name is that of something else than such an array of as many elements, `invalidArgument` when
-  ///   it cannot be one; otherwise as `init(_:transactional:)`. See `NamedObject`.
-  public init(
-    _ elements: some Sequence<T>, named name: String, _ mode: NameMode = .openOrCreate,
-    transactional: Bool = false
+    _ elements: some Sequence<T>, shape: [Int], named name: String? = nil,
+    _ mode: NameMode = .openOrCreate, transactional: Bool = false
   ) throws(IPCError) {
     try self.init(
-      copying: elements, shape: nil, transactional, name: ObjectName(name, mode))
-  }
-
-  /// Makes an array of equal elements that other programs find by its name, or finds it.
-  ///
-  /// - Throws: as `init(shape:repeating:named:_:transactional:)`.
-  public init(
-    repeating element: T, count: Int, named name: String, _ mode: NameMode = .openOrCreate,
-    transactional: Bool = false
-  ) throws(IPCError) {
-    try self.init(
-      shape: [count], repeating: element, named: name, mode, transactional: transactional)
-  }
-
-  /// Makes an array of equal elements with a row-major shape that other programs find by its name, or
-  /// finds it.
-  ///
-  /// - Parameter element: what each element is at first, where the array is made.
-  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
-  ///   the name is that of something else than such an array of this shape, `invalidArgument` when it
-  ///   cannot be one; otherwise as `init(shape:repeating:transactional:)`. See `NamedObject`.
-  public init(
-    shape: [Int], repeating element: T, named name: String, _ mode: NameMode = .openOrCreate,
-    transactional: Bool = false
-  ) throws(IPCError) {
-    try self.init(
-      shape: shape, repeating: element, transactional, name: ObjectName(name, mode))
+      copying: elements, shape: shape, transactional, name: name.map { ObjectName($0, mode) })
   }
 
   init(
-    shape: [Int], repeating element: T, _ transactional: Bool, name: ObjectName
+    shape: [Int], repeating element: T, _ transactional: Bool, name: ObjectName?
   ) throws(IPCError) {
     self.init(
       try unsafe Self.makeStorage(shape: shape, transactional, name: name) { elements, count in
@@ -337,19 +316,5 @@ extension SharedArray {
       let offset = offset(i, j, k, l)
       withExtendedLifetime(storage) { unsafe base[offset] = newValue }
     }
-  }
-}
-
-extension SharedArray: NamedObject {
-  /// How the array is known by name. For the library.
-  public var naming: ObjectNaming { storage.segment.naming }
-}
-
-extension SharedArray: Codable {
-  /// Gives the array to another process, which then shares it: works inside a message alone.
-  ///
-  /// - Throws: `IPCError` with `notTransferable` for another encoder.
-  public func encode(to encoder: any Encoder) throws {
-    try storage.segment.encode(to: encoder, as: SharedArray.self)
   }
 }

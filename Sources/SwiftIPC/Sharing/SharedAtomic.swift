@@ -18,31 +18,25 @@ public import CIPC
 /// It travels to another process as an argument of a child or in a message on a `Connection`.
 /// The corresponding C functions are `cipc_atomic_load` and those that follow it.
 @safe
-public final class SharedAtomic<T: FixedWidthInteger & BitwiseCopyable & Sendable>: Sendable {
-  @usableFromInline let segment: Segment
+public final class SharedAtomic<T: FixedWidthInteger & BitwiseCopyable & Sendable>: SegmentObject {
+  /// The memory in which the integer lies. For the library.
+  public let memory: ObjectMemory
 
-  /// Makes a shared integer.
-  ///
-  /// - Throws: `IPCError` with `unsupported` for a type that is not 1, 2, 4 or 8 bytes wide;
-  ///   `outOfMemory` or `resourceLimit`.
-  public init(_ value: T) throws(IPCError) {
-    segment = try Self.makeSegment(value, name: nil)
-  }
-
-  /// Makes a shared integer that other programs find by its name, or finds it.
+  /// Makes a shared integer; with a name, one that other programs find by it, or finds theirs.
   ///
   /// - Parameter value: what it is at first, where it is made.
-  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
-  ///   the name is that of something else than a `SharedAtomic` of this type, `invalidArgument` when
-  ///   it cannot be one; otherwise as `init(_:)`. See `NamedObject`.
-  public init(
-    _ value: T, named name: String, _ mode: NameMode = .openOrCreate
+  /// - Throws: `IPCError` with `unsupported` for a type that is not 1, 2, 4 or 8
+  ///   bytes wide; `outOfMemory` or `resourceLimit`; with a name, `nameExists` or
+  ///   `nameNotFound` as the mode says, `segmentMismatch` when it is that of something else than
+  ///   a `SharedAtomic` of this type, `invalidArgument` when it cannot be one. See `NamedObject`.
+  public convenience init(
+    _ value: T, named name: String? = nil, _ mode: NameMode = .openOrCreate
   ) throws(IPCError) {
-    segment = try Self.makeSegment(value, name: ObjectName(name, mode))
+    try self.init(value, name: name.map { ObjectName($0, mode) })
   }
 
-  init(_ value: T, name: ObjectName) throws(IPCError) {
-    segment = try Self.makeSegment(value, name: name)
+  init(_ value: T, name: ObjectName?) throws(IPCError) {
+    memory = ObjectMemory(try Self.makeSegment(value, name: name))
   }
 
   /// Finds a shared integer by its name.
@@ -50,8 +44,9 @@ public final class SharedAtomic<T: FixedWidthInteger & BitwiseCopyable & Sendabl
   /// - Throws: `IPCError` with `nameNotFound`, or otherwise as `init(_:named:_:)`.
   public init(named name: String) throws(IPCError) {
     try Self.checkWidth()
-    segment = try Segment.open(
-      ObjectName(name, .open), as: Self.segmentType, subject: "\(SharedAtomic.self)")
+    memory = ObjectMemory(
+      try Segment.open(
+        ObjectName(name, .open), as: Self.segmentType, subject: "\(SharedAtomic.self)"))
   }
 
   /// Receives an integer from another process: works inside a message alone.
@@ -61,7 +56,8 @@ public final class SharedAtomic<T: FixedWidthInteger & BitwiseCopyable & Sendabl
   public init(from decoder: any Decoder) throws {
     try Self.checkWidth()
     // The header's count and stride fit the payload, so the integer does.
-    segment = try Segment.decode(from: decoder, as: SharedAtomic.self, Self.segmentType)
+    memory = ObjectMemory(
+      try Segment.decode(from: decoder, as: SharedAtomic.self, Self.segmentType))
   }
 
   private static func makeSegment(_ value: T, name: ObjectName?) throws(IPCError) -> Segment {
@@ -180,19 +176,5 @@ public final class SharedAtomic<T: FixedWidthInteger & BitwiseCopyable & Sendabl
       if exchanged { return (old, new) }
       old = original
     }
-  }
-}
-
-extension SharedAtomic: NamedObject {
-  /// How the integer is known by name. For the library.
-  public var naming: ObjectNaming { segment.naming }
-}
-
-extension SharedAtomic: Codable {
-  /// Gives the integer to another process, which then shares it: works inside a message alone.
-  ///
-  /// - Throws: `IPCError` with `notTransferable` for another encoder.
-  public func encode(to encoder: any Encoder) throws {
-    try segment.encode(to: encoder, as: SharedAtomic.self)
   }
 }

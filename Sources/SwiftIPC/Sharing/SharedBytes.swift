@@ -18,42 +18,26 @@ internal import CIPC
 /// Any number of threads and processes may use it. It travels to another process as an argument of
 /// a child or in a message on a `Connection`. The corresponding C type is `cipc_bytes_t`.
 @safe
-public final class SharedBytes: Sendable {
+public final class SharedBytes: SegmentObject {
+  /// The memory in which the bytes lie. For the library.
+  public var memory: ObjectMemory { ObjectMemory(storage.segment) }
   private let storage: SharedBytesStorage
 
-  /// Makes shared bytes, none of them at first.
-  ///
-  /// - Parameter capacity: the most bytes that will fit. The memory is twice that.
-  /// - Throws: `IPCError` with `invalidArgument` for a negative capacity or one that cannot be
-  ///   represented, `outOfMemory` or `resourceLimit`.
-  public convenience init(capacity: Int) throws(IPCError) {
-    try self.init([], capacity: capacity)
-  }
-
-  /// Makes shared bytes.
-  ///
-  /// - Parameters:
-  ///   - bytes: what they are at first.
-  ///   - capacity: the most bytes that will fit. The memory is twice that.
-  /// - Throws: `IPCError` with `capacityExceeded` when `bytes` do not fit. Otherwise as
-  ///   `init(capacity:)`.
-  public convenience init(_ bytes: some Sequence<UInt8>, capacity: Int) throws(IPCError) {
-    try self.init(bytes, capacity: capacity, name: nil)
-  }
-
-  /// Makes shared bytes that other programs find by their name, or finds them.
+  /// Makes shared bytes; with a name, some that other programs find by it, or finds theirs.
   ///
   /// - Parameters:
   ///   - bytes: what they are at first, where they are made.
-  ///   - capacity: the most bytes that will fit; what is found has the same.
-  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
-  ///   the name is that of something else than `SharedBytes` of this capacity, `invalidArgument` when it
-  ///   cannot be one; otherwise as `init(_:capacity:)`. See `NamedObject`.
+  ///   - capacity: the most bytes that will fit; what is found has the same. The memory is twice that.
+  /// - Throws: `IPCError` with `capacityExceeded` when `bytes` do not fit, `invalidArgument` for a
+  ///   negative capacity or one that cannot be represented, `outOfMemory` or `resourceLimit`; with a
+  ///   name, `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when it is that of
+  ///   something else than `SharedBytes` of this capacity, `invalidArgument` when it cannot be one.
+  ///   See `NamedObject`.
   public convenience init(
-    _ bytes: some Sequence<UInt8> = [], capacity: Int, named name: String,
+    _ bytes: some Sequence<UInt8> = [], capacity: Int, named name: String? = nil,
     _ mode: NameMode = .openOrCreate
   ) throws(IPCError) {
-    try self.init(bytes, capacity: capacity, name: ObjectName(name, mode))
+    try self.init(bytes, capacity: capacity, name: name.map { ObjectName($0, mode) })
   }
 
   /// Finds shared bytes by their name, of whatever capacity.
@@ -172,19 +156,5 @@ public final class SharedBytes: Sendable {
       Result { () throws(IPCError) in try unsafe body(bytes) }
     }
     return try result.get()
-  }
-}
-
-extension SharedBytes: NamedObject {
-  /// How the bytes are known by name. For the library.
-  public var naming: ObjectNaming { storage.segment.naming }
-}
-
-extension SharedBytes: Codable {
-  /// Gives the bytes to another process, which then shares them: works inside a message alone.
-  ///
-  /// - Throws: `IPCError` with `notTransferable` for another encoder.
-  public func encode(to encoder: any Encoder) throws {
-    try storage.segment.encode(to: encoder, as: SharedBytes.self)
   }
 }

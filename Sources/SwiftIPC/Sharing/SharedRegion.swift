@@ -33,28 +33,23 @@ internal import CIPC
 /// a message on a `Connection`, and may have a name of its own, see `NamedObject`. The corresponding
 /// C type is `cipc_region_t`.
 @safe
-public final class SharedRegion: Sendable {
-  let segment: Segment
+public final class SharedRegion: SegmentObject {
+  /// The memory in which the region lies. For the library.
+  public let memory: ObjectMemory
 
-  /// Makes an empty region.
+  /// Makes an empty region; with a name, one that other programs find by it, or finds theirs.
   ///
-  /// - Parameter size: bytes for objects and their directory; see `size(forObjects:bytes:)`.
+  /// - Parameter size: bytes for objects and their directory, see `size(forObjects:bytes:)`; the same
+  ///   in all programs.
   /// - Throws: `IPCError` with `invalidArgument` for a size too small for one object or one that
-  ///   cannot be represented, `outOfMemory` or `resourceLimit`.
-  public init(size: Int) throws(IPCError) {
-    segment = try Self.makeSegment(size: size, name: nil)
-  }
-
-  /// Makes an empty region that other programs find by its name, or finds it.
-  ///
-  /// - Parameter size: bytes for objects and their directory; the same in all programs.
-  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
-  ///   the name is that of something else than a region of this size, `invalidArgument` when it
-  ///   cannot be one; otherwise as `init(size:)`. See `NamedObject`.
+  ///   cannot be represented, `outOfMemory` or `resourceLimit`; with a name, `nameExists` or
+  ///   `nameNotFound` as the mode says, `segmentMismatch` when it is that of something else than a
+  ///   region of this size, `invalidArgument` when it cannot be one. See `NamedObject`.
   public init(
-    size: Int, named name: String, _ mode: NameMode = .openOrCreate
+    size: Int, named name: String? = nil, _ mode: NameMode = .openOrCreate
   ) throws(IPCError) {
-    segment = try Self.makeSegment(size: size, name: ObjectName(name, mode))
+    memory = ObjectMemory(
+      try Self.makeSegment(size: size, name: name.map { ObjectName($0, mode) }))
   }
 
   /// Finds a region by its name, of whatever size.
@@ -65,7 +60,7 @@ public final class SharedRegion: Sendable {
       ObjectName(name, .open), as: cipc_region_type(Segment.anyCount), subject: "SharedRegion")
     try RegionTable.check(segment)
     RegionTable.insert(segment)
-    self.segment = segment
+    memory = ObjectMemory(segment)
   }
 
   /// Receives a region from another process: works inside a message alone.
@@ -75,7 +70,7 @@ public final class SharedRegion: Sendable {
   public init(from decoder: any Decoder) throws {
     let inbox = try decoder.descriptorInbox(for: SharedRegion.self)
     let index = try decoder.singleValueContainer().decode(Int.self)
-    segment = try inbox.shared(index) { try RegionTable.region($0) }
+    memory = ObjectMemory(try inbox.shared(index) { try RegionTable.region($0) })
   }
 
   private static func makeSegment(size: Int, name: ObjectName?) throws(IPCError) -> Segment {
@@ -129,12 +124,7 @@ public final class SharedRegion: Sendable {
   }
 }
 
-extension SharedRegion: NamedObject {
-  /// How the region is known by name. For the library.
-  public var naming: ObjectNaming { segment.naming }
-}
-
-extension SharedRegion: Codable {
+extension SharedRegion {
   /// Gives the region to another process, which then shares it: works inside a message alone.
   ///
   /// - Throws: `IPCError` with `notTransferable` for another encoder.

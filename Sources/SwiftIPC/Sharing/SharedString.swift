@@ -18,32 +18,27 @@ internal import CIPC
 /// Any number of threads and processes may use it. It travels to another process as an argument of
 /// a child or in a message on a `Connection`. The corresponding C type is `cipc_bytes_t`.
 @safe
-public final class SharedString: Sendable {
+public final class SharedString: SegmentObject {
+  /// The memory in which the text lies. For the library.
+  public var memory: ObjectMemory { ObjectMemory(storage.segment) }
   private let storage: SharedBytesStorage
 
-  /// Makes a shared text.
-  ///
-  /// - Parameters:
-  ///   - text: what it says at first.
-  ///   - capacity: the longest text that will fit, in bytes of UTF-8. The memory is twice that.
-  /// - Throws: `IPCError` with `capacityExceeded` when `text` does not fit, `invalidArgument` for a
-  ///   negative capacity or one that cannot be represented, `outOfMemory` or `resourceLimit`.
-  public convenience init(_ text: String = "", capacity: Int) throws(IPCError) {
-    try self.init(text, capacity: capacity, name: nil)
-  }
-
-  /// Makes a shared text that other programs find by its name, or finds it.
+  /// Makes a shared text; with a name, one that other programs find by it, or finds theirs.
   ///
   /// - Parameters:
   ///   - text: what it says at first, where it is made.
-  ///   - capacity: the longest text that will fit, in bytes of UTF-8; what is found has the same.
-  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
-  ///   the name is that of something else than a `SharedString` of this capacity, `invalidArgument`
-  ///   when it cannot be one; otherwise as `init(_:capacity:)`. See `NamedObject`.
+  ///   - capacity: the longest text that will fit, in bytes of UTF-8; what is found has the same. The
+  ///     memory is twice that.
+  /// - Throws: `IPCError` with `capacityExceeded` when `text` does not fit, `invalidArgument` for a
+  ///   negative capacity or one that cannot be represented, `outOfMemory` or `resourceLimit`; with a
+  ///   name, `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when it is that of
+  ///   something else than a `SharedString` of this capacity, `invalidArgument` when it cannot be one.
+  ///   See `NamedObject`.
   public convenience init(
-    _ text: String = "", capacity: Int, named name: String, _ mode: NameMode = .openOrCreate
+    _ text: String = "", capacity: Int, named name: String? = nil,
+    _ mode: NameMode = .openOrCreate
   ) throws(IPCError) {
-    try self.init(text, capacity: capacity, name: ObjectName(name, mode))
+    try self.init(text, capacity: capacity, name: name.map { ObjectName($0, mode) })
   }
 
   /// Finds a shared text by its name, of whatever capacity.
@@ -144,19 +139,5 @@ public final class SharedString: Sendable {
       Result { () throws(IPCError) in try unsafe body(UnsafeRawBufferPointer(utf8)) }
     }
     return try result.get()
-  }
-}
-
-extension SharedString: NamedObject {
-  /// How the text is known by name. For the library.
-  public var naming: ObjectNaming { storage.segment.naming }
-}
-
-extension SharedString: Codable {
-  /// Gives the text to another process, which then shares it: works inside a message alone.
-  ///
-  /// - Throws: `IPCError` with `notTransferable` for another encoder.
-  public func encode(to encoder: any Encoder) throws {
-    try storage.segment.encode(to: encoder, as: SharedString.self)
   }
 }

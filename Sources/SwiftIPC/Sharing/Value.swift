@@ -27,30 +27,24 @@ public import CIPC
 /// Any number of threads and processes may use it. It travels to another process as an argument of
 /// a child or in a message on a `Connection`. The corresponding C type is `cipc_cell_t`.
 @safe
-public final class Value<T: BitwiseCopyable & Sendable>: Sendable {
-  @usableFromInline let segment: Segment
+public final class Value<T: BitwiseCopyable & Sendable>: SegmentObject {
+  /// The memory in which the value lies. For the library.
+  public let memory: ObjectMemory
 
-  /// Makes a shared value.
-  ///
-  /// - Throws: `IPCError` with `outOfMemory` or `resourceLimit`.
-  public init(_ value: T) throws(IPCError) {
-    segment = try Self.makeSegment(value, name: nil)
-  }
-
-  /// Makes a shared value that other programs find by its name, or finds it.
+  /// Makes a shared value; with a name, one that other programs find by it, or finds theirs.
   ///
   /// - Parameter value: what it is at first, where it is made.
-  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
-  ///   the name is that of something else than a `Value` of this type, `invalidArgument` when it cannot
-  ///   be one; `outOfMemory` or `resourceLimit`. See `NamedObject`.
-  public init(
-    _ value: T, named name: String, _ mode: NameMode = .openOrCreate
+  /// - Throws: `IPCError` with `outOfMemory` or `resourceLimit`; with a name, `nameExists` or
+  ///   `nameNotFound` as the mode says, `segmentMismatch` when it is that of something else than
+  ///   a `Value` of this type, `invalidArgument` when it cannot be one. See `NamedObject`.
+  public convenience init(
+    _ value: T, named name: String? = nil, _ mode: NameMode = .openOrCreate
   ) throws(IPCError) {
-    segment = try Self.makeSegment(value, name: ObjectName(name, mode))
+    try self.init(value, name: name.map { ObjectName($0, mode) })
   }
 
-  init(_ value: T, name: ObjectName) throws(IPCError) {
-    segment = try Self.makeSegment(value, name: name)
+  init(_ value: T, name: ObjectName?) throws(IPCError) {
+    memory = ObjectMemory(try Self.makeSegment(value, name: name))
   }
 
   /// Finds a shared value by its name.
@@ -60,7 +54,7 @@ public final class Value<T: BitwiseCopyable & Sendable>: Sendable {
     let segment = try Segment.open(
       ObjectName(name, .open), as: Self.segmentType, subject: "\(Value.self)")
     try Self.check(segment)
-    self.segment = segment
+    memory = ObjectMemory(segment)
   }
 
   /// Receives a value from another process: works inside a message alone.
@@ -70,7 +64,7 @@ public final class Value<T: BitwiseCopyable & Sendable>: Sendable {
   public init(from decoder: any Decoder) throws {
     let segment = try Segment.decode(from: decoder, as: Value.self, Self.segmentType)
     try Self.check(segment)
-    self.segment = segment
+    memory = ObjectMemory(segment)
   }
 
   private static func makeSegment(_ value: T, name: ObjectName?) throws(IPCError) -> Segment {
@@ -190,19 +184,5 @@ public final class Value<T: BitwiseCopyable & Sendable>: Sendable {
 
   @usableFromInline @inline(never) func failure(_ status: Int32) -> IPCError {
     IPCError(status: status, "\(Value.self)")
-  }
-}
-
-extension Value: NamedObject {
-  /// How the value is known by name. For the library.
-  public var naming: ObjectNaming { segment.naming }
-}
-
-extension Value: Codable {
-  /// Gives the value to another process, which then shares it: works inside a message alone.
-  ///
-  /// - Throws: `IPCError` with `notTransferable` for another encoder.
-  public func encode(to encoder: any Encoder) throws {
-    try segment.encode(to: encoder, as: Value.self)
   }
 }

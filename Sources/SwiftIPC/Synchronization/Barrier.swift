@@ -33,30 +33,27 @@ internal import CIPC
 ///
 /// The corresponding C type is `cipc_barrier_t`.
 @safe
-public final class Barrier: Sendable {
-  private let segment: Segment
+public final class Barrier: SegmentObject {
+  /// The memory in which the barrier lies. For the library.
+  public let memory: ObjectMemory
+
   /// How many go on together. In private memory: no bytes of another process lead out of the barrier.
   private let slots: UInt32
   /// Whether this process was enrolled by having received the barrier.
   private let isReceived: Bool
 
-  /// Makes a barrier at which nobody has arrived.
-  ///
-  /// - Parameter parties: how many go on together.
-  /// - Throws: `IPCError` with `invalidArgument` for a number that is not positive, `outOfMemory` or
-  ///   `resourceLimit`.
-  public convenience init(parties: Int) throws(IPCError) { try self.init(parties, name: nil) }
-
-  /// Makes a barrier that other programs find by its name, or finds it.
+  /// Makes a barrier at which nobody has arrived; with a name, one that other programs find by it, or
+  /// finds theirs.
   ///
   /// - Parameter parties: how many go on together; the same in all programs.
-  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
-  ///   the name is that of something else, or of a barrier for another number of parties; otherwise as
-  ///   `init(parties:)`. See `NamedObject`.
+  /// - Throws: `IPCError` with `invalidArgument` for a number that is not positive, `outOfMemory` or
+  ///   `resourceLimit`; with a name, `nameExists` or `nameNotFound` as the mode says,
+  ///   `segmentMismatch` when it is that of something else, or of a barrier for another number of
+  ///   parties, `invalidArgument` when it cannot be one. See `NamedObject`.
   public convenience init(
-    parties: Int, named name: String, _ mode: NameMode = .openOrCreate
+    parties: Int, named name: String? = nil, _ mode: NameMode = .openOrCreate
   ) throws(IPCError) {
-    try self.init(parties, name: ObjectName(name, mode))
+    try self.init(parties, name: name.map { ObjectName($0, mode) })
   }
 
   init(_ parties: Int, name: ObjectName?) throws(IPCError) {
@@ -71,7 +68,7 @@ public final class Barrier: Sendable {
       unsafe cipc_barrier_init(address.assumingMemoryBound(to: cipc_barrier_t.self), slots)
     }
     self.slots = try Self.slots(of: segment)
-    self.segment = segment
+    memory = ObjectMemory(segment)
     isReceived = false
   }
 
@@ -83,7 +80,7 @@ public final class Barrier: Sendable {
     let segment = try Segment.decode(
       from: decoder, as: Barrier.self, Self.segmentType(slots: Segment.anyCount))
     slots = try Self.slots(of: segment)
-    self.segment = segment
+    memory = ObjectMemory(segment)
     isReceived = true
     let status = unsafe cipc_barrier_enrol(pointer, slots, cipc_participant_current())
     try IPCError.check(status, "Barrier")
@@ -188,19 +185,4 @@ extension Barrier {
   func giveUp(_ arrival: inout cipc_barrier_arrival_t) -> Int32 {
     unsafe cipc_barrier_give_up(pointer, &arrival)
   }
-}
-
-extension Barrier: Codable {
-  /// Gives the barrier to another process, which is enrolled when it receives it: works inside a
-  /// message alone.
-  ///
-  /// - Throws: `IPCError` with `notTransferable` for another encoder.
-  public func encode(to encoder: any Encoder) throws {
-    try segment.encode(to: encoder, as: Barrier.self)
-  }
-}
-
-extension Barrier: NamedObject {
-  /// How the object is known by name. For the library.
-  public var naming: ObjectNaming { segment.naming }
 }

@@ -37,10 +37,12 @@ internal import CIPC
 ///
 /// The corresponding C type is `cipc_condition_t`.
 @safe
-public final class Condition: Sendable {
+public final class Condition: SegmentObject {
+  /// The memory in which the condition lies. For the library.
+  public let memory: ObjectMemory
+
   /// The lock that guards what is waited for.
   public let lock: Lock
-  private let segment: Segment
   /// In private memory: no bytes of another process lead out of the condition.
   private let slots: UInt32
 
@@ -56,27 +58,20 @@ public final class Condition: Sendable {
     try self.init(Lock(), waiters: waiters)
   }
 
-  /// Makes a condition of something that a lock guards.
+  /// Makes a condition of something that a lock guards; with a name, one that other programs find by it,
+  /// or finds theirs.
   ///
-  /// - Parameter waiters: how many can wait at a time; each costs 32 bytes.
-  /// - Throws: as `init(waiters:)`.
-  public convenience init(
-    _ lock: Lock, waiters: Int = Condition.defaultWaiters
-  ) throws(IPCError) {
-    try self.init(lock, waiters, name: nil)
-  }
-
-  /// Makes a condition that other programs find by its name, or finds it. All use the same lock with
-  /// it, which has a name of its own.
+  /// All programs use the same lock with it, which has a name of its own.
   ///
   /// - Parameter waiters: how many can wait at a time where this makes it; each costs 32 bytes.
-  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
-  ///   the name is that of something else; otherwise as `init(waiters:)`. See `NamedObject`.
+  /// - Throws: as `init(waiters:)`; with a name, `IPCError` with `nameExists` or `nameNotFound` as the
+  ///   mode says, `segmentMismatch` when it is that of something else, `invalidArgument` when it
+  ///   cannot be one. See `NamedObject`.
   public convenience init(
-    _ lock: Lock, waiters: Int = Condition.defaultWaiters, named name: String,
+    _ lock: Lock, waiters: Int = Condition.defaultWaiters, named name: String? = nil,
     _ mode: NameMode = .openOrCreate
   ) throws(IPCError) {
-    try self.init(lock, waiters, name: ObjectName(name, mode))
+    try self.init(lock, waiters, name: name.map { ObjectName($0, mode) })
   }
 
   init(_ lock: Lock, _ waiters: Int, name: ObjectName?) throws(IPCError) {
@@ -91,7 +86,7 @@ public final class Condition: Sendable {
       unsafe cipc_condition_init(address.assumingMemoryBound(to: cipc_condition_t.self), slots)
     }
     self.slots = try Self.slots(of: segment)
-    self.segment = segment
+    memory = ObjectMemory(segment)
     self.lock = lock
   }
 
@@ -106,7 +101,7 @@ public final class Condition: Sendable {
       from: container.superDecoder(), as: Condition.self,
       Self.segmentType(slots: Segment.anyCount))
     slots = try Self.slots(of: segment)
-    self.segment = segment
+    memory = ObjectMemory(segment)
     lock = try container.decode(Lock.self)
   }
 
@@ -218,7 +213,7 @@ extension Condition {
   }
 }
 
-extension Condition: Codable {
+extension Condition {
   /// Gives the condition and its lock to another process: works inside a message alone.
   ///
   /// - Throws: `IPCError` with `notTransferable` for another encoder.
@@ -228,9 +223,4 @@ extension Condition: Codable {
     try segment.encode(to: container.superEncoder(), as: Condition.self)
     try container.encode(lock)
   }
-}
-
-extension Condition: NamedObject {
-  /// How the object is known by name. For the library.
-  public var naming: ObjectNaming { segment.naming }
 }

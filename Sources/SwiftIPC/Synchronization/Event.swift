@@ -22,38 +22,34 @@ public import CIPC
 /// It travels to another process as an argument of a child or in a message on a `Connection`.
 /// The corresponding C type is `cipc_event_t`.
 @safe
-public final class Event: Sendable {
-  @usableFromInline let segment: Segment
+public final class Event: SegmentObject {
+  /// The memory in which the event lies. For the library.
+  public let memory: ObjectMemory
+
   /// What `firstReady` waits for, once it has.
   let watch = Guarded<EventWatch?>(nil)
 
-  /// Makes an event.
+  /// Makes an event; with a name, one that other programs find by it, or finds theirs.
   ///
-  /// - Throws: `IPCError` with `outOfMemory` or `resourceLimit`.
-  public convenience init(isSet: Bool = false) throws(IPCError) {
-    try self.init(isSet: isSet, name: nil)
-  }
-
-  /// Makes an event that other programs find by its name, or finds it.
-  ///
-  /// - Parameter isSet: whether one that is made is set; nothing to one that is found.
-  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
-  ///   the name is that of something else than an Event, `invalidArgument` when it cannot be one;
-  ///   `outOfMemory` or `resourceLimit`. See `NamedObject`.
+  /// - Parameter isSet: whether one that is made is set; means nothing where one is found.
+  /// - Throws: `IPCError` with `outOfMemory` or `resourceLimit`; with a name, `nameExists` or
+  ///   `nameNotFound` as the mode says, `segmentMismatch` when it is that of something else than an
+  ///   Event, `invalidArgument` when it cannot be one. See `NamedObject`.
   public convenience init(
-    isSet: Bool = false, named name: String, _ mode: NameMode = .openOrCreate
+    isSet: Bool = false, named name: String? = nil, _ mode: NameMode = .openOrCreate
   ) throws(IPCError) {
-    try self.init(isSet: isSet, name: ObjectName(name, mode))
+    try self.init(isSet: isSet, name: name.map { ObjectName($0, mode) })
   }
 
   init(isSet: Bool, name: ObjectName?) throws(IPCError) {
-    segment = try unsafe Segment.make(
+    let segment = try unsafe Segment.make(
       Self.segmentType, size: MemoryLayout<cipc_event_t>.size, name: name, subject: "Event"
     ) { address in
       unsafe cipc_event_init(
         address.assumingMemoryBound(to: cipc_event_t.self), isSet ? 1 : 0)
       return 0
     }
+    memory = ObjectMemory(segment)
   }
 
   /// Receives an event from another process: works inside a message alone.
@@ -62,7 +58,8 @@ public final class Event: Sendable {
   ///   came is not an event; the context names the field that differs.
   public init(from decoder: any Decoder) throws {
     // One element of the structure's size: it fits the payload.
-    segment = try Segment.decode(from: decoder, as: Event.self, Self.segmentType)
+    memory = ObjectMemory(
+      try Segment.decode(from: decoder, as: Event.self, Self.segmentType))
   }
 
   private static var segmentType: cipc_segment_type_t { cipc_event_type() }
@@ -91,22 +88,14 @@ public final class Event: Sendable {
   // MARK: Blocking
 
   /// Waits until the event is set; at once when it is. Blocks.
-  @available(
-    *, noasync,
-    message: "use 'try await wait()'; at top level: func run() async throws { … }; try await run()"
-  )
-  @inlinable public func wait() throws(IPCError) { try block(until: .max) }
-
-  /// Waits until the event is set, for a time. Blocks.
   ///
   /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less looks once.
   /// - Throws: `IPCError` with `timedOut` when it was not set.
   @available(
     *, noasync,
-    message:
-      "use 'try await wait(timeout:)'; at top level: func run() async throws { … }; try await run()"
+    message: "use 'try await wait()'; at top level: func run() async throws { … }; try await run()"
   )
-  public func wait(timeout: Duration? = nil) throws(IPCError) {
+  @inlinable public func wait(timeout: Duration? = nil) throws(IPCError) {
     try block(until: Deadline.after(timeout))
   }
 
@@ -135,19 +124,5 @@ public final class Event: Sendable {
     try await waitForWord(until: deadline, subject: "event") { _, wait in
       unsafe cipc_event_step(pointer, begin, &wait)
     }
-  }
-}
-
-extension Event: NamedObject {
-  /// How the event is known by name. For the library.
-  public var naming: ObjectNaming { segment.naming }
-}
-
-extension Event: Codable {
-  /// Gives the event to another process: works inside a message alone.
-  ///
-  /// - Throws: `IPCError` with `notTransferable` for another encoder.
-  public func encode(to encoder: any Encoder) throws {
-    try segment.encode(to: encoder, as: Event.self)
   }
 }

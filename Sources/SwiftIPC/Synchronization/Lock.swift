@@ -34,28 +34,24 @@
 ///
 /// The corresponding C type is `cipc_mutex_t`.
 @safe
-public final class Lock: Sendable {
-  @usableFromInline let segment: Segment
+public final class Lock: Lockable {
+  /// The memory in which the lock lies. For the library.
+  public let memory: ObjectMemory
 
-  /// Makes a lock that nobody holds.
+  /// Makes a lock that nobody holds; with a name, one that other programs find by it, or finds theirs.
   ///
-  /// - Throws: `IPCError` with `outOfMemory` or `resourceLimit`.
-  public init() throws(IPCError) {
-    segment = try RobustMutex.segment(recursive: false, subject: "Lock")
+  /// - Throws: `IPCError` with `outOfMemory` or `resourceLimit`; with a name, `nameExists` or
+  ///   `nameNotFound` as the mode says, `segmentMismatch` when it is that of something else than
+  ///   a Lock, `invalidArgument` when it cannot be one. See `NamedObject`.
+  public convenience init(
+    named name: String? = nil, _ mode: NameMode = .openOrCreate
+  ) throws(IPCError) {
+    try self.init(name: name.map { ObjectName($0, mode) })
   }
 
-  /// Makes a lock that other programs find by its name, or finds it.
-  ///
-  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
-  ///   the name is that of something else than a Lock, `invalidArgument` when it cannot be one;
-  ///   `outOfMemory` or `resourceLimit`. See `NamedObject`.
-  public init(named name: String, _ mode: NameMode = .openOrCreate) throws(IPCError) {
-    segment = try RobustMutex.segment(
-      recursive: false, name: ObjectName(name, mode), subject: "Lock")
-  }
-
-  init(name: ObjectName) throws(IPCError) {
-    segment = try RobustMutex.segment(recursive: false, name: name, subject: "Lock")
+  init(name: ObjectName?) throws(IPCError) {
+    memory = ObjectMemory(
+      try RobustMutex.segment(recursive: false, name: name, subject: "Lock"))
   }
 
   /// Receives a lock from another process: works inside a message alone.
@@ -63,85 +59,8 @@ public final class Lock: Sendable {
   /// - Throws: `IPCError` with `notTransferable` for another decoder, `segmentMismatch` when what
   ///   came is not a Lock; the context names the field that differs.
   public init(from decoder: any Decoder) throws {
-    segment = try Segment.decode(
-      from: decoder, as: Lock.self, RobustMutex.segmentType(recursive: false))
-  }
-
-  /// Takes the lock, runs the body and releases the lock.
-  ///
-  /// Blocks until the lock is free.
-  ///
-  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
-  /// - Returns: what the body returns.
-  /// - Throws: what the body throws; `IPCError` with `ownerDied` when an owner died and nobody has
-  ///   repaired yet: the body did not run, and the next caller is told as well; `alreadyLocked`
-  ///   when this thread holds the lock; `timedOut` when the lock was held all the time; the body
-  ///   did not run.
-  @inlinable public func withLock<R: ~Copyable>(
-    timeout: Duration? = nil, _ body: () throws -> R
-  ) throws -> R {
-    try withExtendedLifetime(segment) {
-      try RobustMutex(segment).withLock(until: Deadline.after(timeout), body)
-    }
-  }
-
-  /// Takes the lock, repairs what a dead owner left behind if there is one, and runs the body.
-  ///
-  /// `repair` runs under the lock, and only when an owner died. If it throws, or is itself
-  /// killed, the next owner is told again. Blocks until the lock is free.
-  ///
-  /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
-  /// - Returns: what the body returns.
-  /// - Throws: what `repair` or the body throws; `IPCError` with `alreadyLocked` when this thread
-  ///   holds the lock; `timedOut` when the lock was held all the time.
-  @inlinable public func withLock<R: ~Copyable>(
-    timeout: Duration? = nil, _ body: () throws -> R, recovering repair: () throws -> Void
-  ) throws -> R {
-    try withExtendedLifetime(segment) {
-      try RobustMutex(segment).withLock(
-        until: Deadline.after(timeout), body, recovering: repair)
-    }
-  }
-
-  /// Runs the body under the lock if the lock is free right now.
-  ///
-  /// Does not block.
-  ///
-  /// - Returns: what the body returns, or `nil` when somebody else holds the lock.
-  /// - Throws: as `withLock(timeout:_:)`.
-  @inlinable public func withLockIfAvailable<R: ~Copyable>(
-    _ body: () throws -> R
-  ) throws -> R? {
-    try withExtendedLifetime(segment) {
-      try RobustMutex(segment).withLockIfAvailable(body)
-    }
-  }
-
-  /// Runs the body under the lock if the lock is free right now, after a repair if an owner died.
-  ///
-  /// Does not block.
-  ///
-  /// - Returns: what the body returns, or `nil` when somebody else holds the lock.
-  /// - Throws: as `withLock(timeout:_:recovering:)`.
-  @inlinable public func withLockIfAvailable<R: ~Copyable>(
-    _ body: () throws -> R, recovering repair: () throws -> Void
-  ) throws -> R? {
-    try withExtendedLifetime(segment) {
-      try RobustMutex(segment).withLockIfAvailable(body, recovering: repair)
-    }
-  }
-}
-
-extension Lock: NamedObject {
-  /// How the lock is known by name. For the library.
-  public var naming: ObjectNaming { segment.naming }
-}
-
-extension Lock: Codable {
-  /// Gives the lock to another process: works inside a message alone.
-  ///
-  /// - Throws: `IPCError` with `notTransferable` for another encoder.
-  public func encode(to encoder: any Encoder) throws {
-    try segment.encode(to: encoder, as: Lock.self)
+    memory = ObjectMemory(
+      try Segment.decode(
+        from: decoder, as: Lock.self, RobustMutex.segmentType(recursive: false)))
   }
 }

@@ -37,31 +37,25 @@ public import CIPC
 ///
 /// The corresponding C type is `cipc_rwlock_t`.
 @safe
-public final class ReadWriteLock: Sendable {
-  @usableFromInline let segment: Segment
+public final class ReadWriteLock: SegmentObject {
+  /// The memory in which the lock lies. For the library.
+  public let memory: ObjectMemory
+
   /// In private memory: no bytes of another process lead out of the lock.
   @usableFromInline let lines: UInt32
 
-  /// Makes a lock that nobody holds.
+  /// Makes a lock that nobody holds; with a name, one that other programs find by it, or finds theirs.
   ///
-  /// - Parameter readers: how many can read at a time, 1 to 32,768; rounded up to 8 times a power of
-  ///   two. Each costs 8 bytes, and a look of every writer.
-  /// - Throws: `IPCError` with `invalidArgument` for another number, `outOfMemory` or
-  ///   `resourceLimit`.
-  public convenience init(readers: Int = 128) throws(IPCError) {
-    try self.init(readers, name: nil)
-  }
-
-  /// Makes a lock that other programs find by its name, or finds it.
-  ///
-  /// - Parameter readers: as in `init(readers:)`; the same in all programs.
-  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
-  ///   the name is that of something else, or of a lock for another number of readers; otherwise as
-  ///   `init(readers:)`. See `NamedObject`.
+  /// - Parameter readers: how many can read at a time, 1 to 32,768, the same in all programs; rounded up
+  ///   to 8 times a power of two. Each costs 8 bytes, and a look of every writer.
+  /// - Throws: `IPCError` with `invalidArgument` for any other number, `outOfMemory` or
+  ///   `resourceLimit`; with a name, `nameExists` or `nameNotFound` as the mode says,
+  ///   `segmentMismatch` when it is that of something else, or of a lock for another number of
+  ///   readers, `invalidArgument` when it cannot be one. See `NamedObject`.
   public convenience init(
-    readers: Int = 128, named name: String, _ mode: NameMode = .openOrCreate
+    readers: Int = 128, named name: String? = nil, _ mode: NameMode = .openOrCreate
   ) throws(IPCError) {
-    try self.init(readers, name: ObjectName(name, mode))
+    try self.init(readers, name: name.map { ObjectName($0, mode) })
   }
 
   init(_ readers: Int, name: ObjectName?) throws(IPCError) {
@@ -73,7 +67,7 @@ public final class ReadWriteLock: Sendable {
       unsafe cipc_rwlock_init(address.assumingMemoryBound(to: cipc_rwlock_t.self), lines)
     }
     self.lines = try Self.lines(of: segment)
-    self.segment = segment
+    memory = ObjectMemory(segment)
   }
 
   /// Receives a lock from another process: works inside a message alone.
@@ -84,7 +78,7 @@ public final class ReadWriteLock: Sendable {
     let segment = try Segment.decode(
       from: decoder, as: ReadWriteLock.self, Self.segmentType(lines: Segment.anyCount))
     lines = try Self.lines(of: segment)
-    self.segment = segment
+    memory = ObjectMemory(segment)
   }
 
   /// How many lines there are, as the header says, and whether they all are there.
@@ -134,18 +128,4 @@ public final class ReadWriteLock: Sendable {
       context: "\(who) died while it wrote; withWriteLock { } recovering: { } repairs")
   }
 
-}
-
-extension ReadWriteLock: NamedObject {
-  /// How the lock is known by name. For the library.
-  public var naming: ObjectNaming { segment.naming }
-}
-
-extension ReadWriteLock: Codable {
-  /// Gives the lock to another process: works inside a message alone.
-  ///
-  /// - Throws: `IPCError` with `notTransferable` for another encoder.
-  public func encode(to encoder: any Encoder) throws {
-    try segment.encode(to: encoder, as: ReadWriteLock.self)
-  }
 }

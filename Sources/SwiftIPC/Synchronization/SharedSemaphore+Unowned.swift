@@ -22,34 +22,25 @@ extension SharedSemaphore {
   /// on a `Connection`. The corresponding C functions are `cipc_semaphore_take` and
   /// `cipc_semaphore_post`.
   @safe
-  public final class Unowned: Sendable {
-    @usableFromInline let segment: Segment
+  public final class Unowned: SegmentObject {
+    /// The memory in which the semaphore lies. For the library.
+    public let memory: ObjectMemory
 
-    /// Makes a semaphore.
+    /// Makes a semaphore; with a name, one that other programs find by it, or finds theirs.
     ///
     /// - Parameters:
-    ///   - value: how many permits there are at first.
-    ///   - bound: the most that there can be: at least 1.
-    /// - Throws: `IPCError` with `invalidArgument` for numbers that cannot be, `capacityExceeded`
-    ///   for a value beyond the bound, `outOfMemory` or `resourceLimit`.
-    public convenience init(value: Int, bound: Int = Int(Int32.max)) throws(IPCError) {
-      try self.init(value: value, bound: bound, name: nil)
-    }
-
-    /// Makes a semaphore that other programs find by its name, or finds it.
-    ///
-    /// - Parameters:
-    ///   - value: how many permits there are at first in one that is made; nothing to one that is
+    ///   - value: how many permits there are at first in one that is made; means nothing where one is
     ///     found.
-    ///   - bound: the most that there can be: the same in all programs.
-    /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch`
-    ///   when the name is that of something else, or of a semaphore of another bound; otherwise as
-    ///   `init(value:bound:)`. See `NamedObject`.
+    ///   - bound: the most that there can be, at least 1: the same in all programs.
+    /// - Throws: `IPCError` with `invalidArgument` for numbers that cannot be, `capacityExceeded`
+    ///   for a value beyond the bound, `outOfMemory` or `resourceLimit`; with a name, `nameExists` or
+    ///   `nameNotFound` as the mode says, `segmentMismatch` when it is that of something else, or of a
+    ///   semaphore of another bound, `invalidArgument` when it cannot be one. See `NamedObject`.
     public convenience init(
-      value: Int, bound: Int = Int(Int32.max), named name: String,
+      value: Int, bound: Int = Int(Int32.max), named name: String? = nil,
       _ mode: NameMode = .openOrCreate
     ) throws(IPCError) {
-      try self.init(value: value, bound: bound, name: ObjectName(name, mode))
+      try self.init(value: value, bound: bound, name: name.map { ObjectName($0, mode) })
     }
 
     init(value: Int, bound: Int, name: ObjectName?) throws(IPCError) {
@@ -58,13 +49,14 @@ extension SharedSemaphore {
           .invalidArgument, context: "SharedSemaphore.Unowned of \(value) permits, at most \(bound)"
         )
       }
-      segment = try unsafe Segment.make(
+      let segment = try unsafe Segment.make(
         Self.segmentType, size: MemoryLayout<cipc_semaphore_t>.size, name: name,
         subject: "SharedSemaphore.Unowned"
       ) { address in
         unsafe cipc_semaphore_init_unowned(
           address.assumingMemoryBound(to: cipc_semaphore_t.self), first, most)
       }
+      memory = ObjectMemory(segment)
       let found = unsafe cipc_semaphore_bound(pointer)
       guard found == most else {
         throw IPCError(
@@ -79,7 +71,8 @@ extension SharedSemaphore {
     ///   came is not an unowned semaphore; the context names the field that differs.
     public init(from decoder: any Decoder) throws {
       // One element of the structure's size: it fits the payload.
-      segment = try Segment.decode(from: decoder, as: Unowned.self, Self.segmentType)
+      memory = ObjectMemory(
+        try Segment.decode(from: decoder, as: Unowned.self, Self.segmentType))
     }
 
     private static var segmentType: cipc_segment_type_t { cipc_semaphore_type_unowned() }
@@ -117,14 +110,6 @@ extension SharedSemaphore {
     // MARK: Blocking
 
     /// Takes a permit. Blocks until there is one.
-    @available(
-      *, noasync,
-      message:
-        "use 'try await acquire()'; at top level: func run() async throws { … }; try await run()"
-    )
-    @inlinable public func acquire() throws(IPCError) { try take(until: .max) }
-
-    /// Takes a permit if there is one within a time. Blocks until then.
     ///
     /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
     /// - Throws: `IPCError` with `timedOut` when there was none.
@@ -133,7 +118,7 @@ extension SharedSemaphore {
       message:
         "use 'try await acquire(timeout:)'; at top level: func run() async throws { … }; try await run()"
     )
-    public func acquire(timeout: Duration? = nil) throws(IPCError) {
+    @inlinable public func acquire(timeout: Duration? = nil) throws(IPCError) {
       try take(until: Deadline.after(timeout))
     }
 
@@ -167,19 +152,5 @@ extension SharedSemaphore {
         unsafe cipc_semaphore_take_step(pointer, &wait)
       }
     }
-  }
-}
-
-extension SharedSemaphore.Unowned: NamedObject {
-  /// How the semaphore is known by name. For the library.
-  public var naming: ObjectNaming { segment.naming }
-}
-
-extension SharedSemaphore.Unowned: Codable {
-  /// Gives the semaphore to another process: works inside a message alone.
-  ///
-  /// - Throws: `IPCError` with `notTransferable` for another encoder.
-  public func encode(to encoder: any Encoder) throws {
-    try segment.encode(to: encoder, as: SharedSemaphore.Unowned.self)
   }
 }

@@ -29,28 +29,25 @@ public import CIPC
 /// a child or in a message on a `Connection`, and is for processes that trust each other to keep to
 /// what they took. The corresponding C type is `cipc_semaphore_t`.
 @safe
-public final class SharedSemaphore: Sendable {
-  @usableFromInline let segment: Segment
+public final class SharedSemaphore: SegmentObject {
+  /// The memory in which the semaphore lies. For the library.
+  public let memory: ObjectMemory
+
   /// How many permits there are, free or taken.
   public let capacity: Int
 
-  /// Makes a semaphore whose permits are all free.
+  /// Makes a semaphore whose permits are all free; with a name, one that other programs find by it, or
+  /// finds theirs.
   ///
-  /// - Parameter value: how many permits there are: 1 to 65,536.
+  /// - Parameter value: how many permits there are, 1 to 65,536: the same in all programs.
   /// - Throws: `IPCError` with `invalidArgument` for any other number, `outOfMemory` or
-  ///   `resourceLimit`.
-  public convenience init(value: Int) throws(IPCError) { try self.init(value: value, name: nil) }
-
-  /// Makes a semaphore that other programs find by its name, or finds it.
-  ///
-  /// - Parameter value: how many permits there are: the same in all programs.
-  /// - Throws: `IPCError` with `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when
-  ///   the name is that of something else, or of a semaphore of another number of permits; otherwise
-  ///   as `init(value:)`. See `NamedObject`.
+  ///   `resourceLimit`; with a name, `nameExists` or `nameNotFound` as the mode says,
+  ///   `segmentMismatch` when it is that of something else, or of a semaphore of another number of
+  ///   permits, `invalidArgument` when it cannot be one. See `NamedObject`.
   public convenience init(
-    value: Int, named name: String, _ mode: NameMode = .openOrCreate
+    value: Int, named name: String? = nil, _ mode: NameMode = .openOrCreate
   ) throws(IPCError) {
-    try self.init(value: value, name: ObjectName(name, mode))
+    try self.init(value: value, name: name.map { ObjectName($0, mode) })
   }
 
   init(value: Int, name: ObjectName?) throws(IPCError) {
@@ -66,7 +63,7 @@ public final class SharedSemaphore: Sendable {
         address.assumingMemoryBound(to: cipc_semaphore_t.self), permits)
     }
     capacity = try Self.capacity(of: segment)
-    self.segment = segment
+    memory = ObjectMemory(segment)
   }
 
   /// Receives a semaphore from another process: works inside a message alone.
@@ -77,7 +74,7 @@ public final class SharedSemaphore: Sendable {
     let segment = try Segment.decode(
       from: decoder, as: SharedSemaphore.self, Self.segmentType(count: Segment.anyCount))
     capacity = try Self.capacity(of: segment)
-    self.segment = segment
+    memory = ObjectMemory(segment)
   }
 
   /// How many permits there are, as the header says, and whether they all are there.
@@ -127,18 +124,4 @@ public final class SharedSemaphore: Sendable {
     IPCError(status: status, "semaphore")
   }
 
-}
-
-extension SharedSemaphore: NamedObject {
-  /// How the semaphore is known by name. For the library.
-  public var naming: ObjectNaming { segment.naming }
-}
-
-extension SharedSemaphore: Codable {
-  /// Gives the semaphore to another process: works inside a message alone.
-  ///
-  /// - Throws: `IPCError` with `notTransferable` for another encoder.
-  public func encode(to encoder: any Encoder) throws {
-    try segment.encode(to: encoder, as: SharedSemaphore.self)
-  }
 }
