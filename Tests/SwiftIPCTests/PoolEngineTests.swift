@@ -30,7 +30,7 @@ import Testing
       case .threads:
         let settings = PoolScheduler.Settings(workers: 1, name: "thread", hasInitializer: true)
         return try ProcessPool(
-          settings, ThreadEngine(makeState: { WorkerState(Counter(100)) }), stateType: Counter.self)
+          settings, ThreadEngine(makeState: { TaskState(Counter(100)) }), stateType: Counter.self)
       }
     }
 

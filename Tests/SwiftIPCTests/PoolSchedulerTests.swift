@@ -7,7 +7,7 @@ import Testing
 extension PoolFunction {
   static func named(_ names: PoolFunctionNames, _ identity: UInt64 = 1) -> PoolFunction {
     PoolFunction(
-      identity, of: names, keepsName: false, takesState: false, .inherited(hasArguments: true),
+      identity, of: names, keepsName: false, .inherited(hasArguments: true),
       returnsValue: true)
   }
 }

@@ -5,12 +5,10 @@ internal import CIPC
 /// What makes calls of a pool: the pool, or its view with the workers' state.
 protocol PoolCaller {
   var pool: ProcessPool { get }
-  var takesState: Bool { get }
 }
 
 extension ProcessPool: PoolCaller {
   var pool: ProcessPool { self }
-  var takesState: Bool { false }
 }
 
 extension PoolCaller {
@@ -20,8 +18,7 @@ extension PoolCaller {
     var types: [any Any.Type] = []
     for type in repeat each arguments { types.append(type) }
     return try pool.core.functions.function(
-      function, takesState: takesState, arguments: types,
-      output: output == Void.self ? nil : output)
+      function, arguments: types, output: output == Void.self ? nil : output)
   }
 
   /// One task.

@@ -13,7 +13,6 @@
 /// they may change. A worker runs one task at a time, so the state needs no lock. It keeps the pool.
 public struct StatefulPool<State>: Sendable, PoolCaller {
   let pool: ProcessPool
-  var takesState: Bool { true }
 }
 
 extension ProcessPool {

@@ -15,7 +15,8 @@ func childMain(_ descriptor: Int32) -> Int32 {
   do {
     let parent = try TaskConnection(adopting: descriptor)
     let header = try TaskHeader(try parent.receive().bytes)
-    return try runTask(header, parent, leave: { exit($0) }, { try Job(header, $0) })
+    return try runTask(
+      header, parent, leave: { exit($0) }, { try TaskResolver.resolve(header.work) })
   } catch {
     // The parent has closed its end, or is gone: nobody is left to tell.
     return CIPC_PROCESS_NO_ENTRY
@@ -27,10 +28,33 @@ func forkedChildMain(_ descriptor: Int32, _ header: TaskHeader, _ task: any Fork
   do {
     let parent = try TaskConnection(adopting: descriptor)
     let code = try runTask(
-      header, parent, leave: { CurrentProcess.leave($0) }, { try task.job($0) })
+      header, parent, leave: { CurrentProcess.leave($0) }, { task.task })
     CurrentProcess.leave(code)
   } catch {
     CurrentProcess.leave(CIPC_PROCESS_NO_ENTRY)
+  }
+}
+
+/// A task with its arguments. It returns the value to send to the parent, `nil` for none.
+private enum ChildJob {
+  case blocking(() throws -> (any Encodable)?)
+  case async(@concurrent @Sendable () async throws -> (any Encodable)?)
+
+  /// - Throws: what decoding the arguments throws.
+  init(_ task: ResolvedTask, _ arguments: IncomingArguments?) throws {
+    // Void is not Encodable, and stands for no value.
+    func job(_ task: some BlockingTask) throws -> ChildJob {
+      let job = try task.job(arguments)
+      return .blocking { try job() as? any Encodable }
+    }
+    func job(_ task: some AsyncTask) throws -> ChildJob {
+      let job = try task.job(arguments)
+      return .async { try await job() as? any Encodable }
+    }
+    switch task {
+    case .blocking(let task): self = try job(task)
+    case .async(let task): self = try job(task)
+    }
   }
 }
 
@@ -39,16 +63,16 @@ func forkedChildMain(_ descriptor: Int32, _ header: TaskHeader, _ task: any Fork
 /// - Throws: where the parent is gone.
 private func runTask(
   _ header: TaskHeader, _ parent: TaskConnection,
-  leave: @escaping @Sendable (Int32) -> Never, _ make: (IncomingArguments?) throws -> Job
+  leave: @escaping @Sendable (Int32) -> Never, _ resolve: () throws -> ResolvedTask
 ) throws(IPCError) -> Int32 {
   CurrentProcess.becomeChild(header.name)
   ThrowTrace.begin()
   if header.hasMemoryLimit { parent.watchMemory() }
   var arguments: IncomingArguments?
   if header.hasArguments { arguments = try parent.receive() }
-  let job: Job
+  let job: ChildJob
   do {
-    job = try make(arguments)
+    job = try ChildJob(try resolve(), arguments)
   } catch {
     let refusal = error as? IPCError
     // The parent throws one with this code.
@@ -60,7 +84,7 @@ private func runTask(
   switch job {
   case .blocking(let job):
     let pid = getpid()
-    let result = Result { try job.run() }
+    let result = Result { try job() }
     // A fork of this process that came back here is not the child that its parent waits for.
     if getpid() != pid { CurrentProcess.leave(0) }
     return finish(header, parent, result)
@@ -68,7 +92,7 @@ private func runTask(
     Task.detached {
       let code: Int32
       do {
-        code = finish(header, parent, .success(try await job.run()))
+        code = finish(header, parent, .success(try await job()))
       } catch {
         code = finish(header, parent, .failure(error))
       }

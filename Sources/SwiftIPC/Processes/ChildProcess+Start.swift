@@ -160,40 +160,31 @@ extension ChildProcess {
     returning output: Any.Type?,
     _ function: some SendableFunction & ForkedTask
   ) throws(IPCError) -> ChildProcess {
-    if options.isFork {
-      var hasArguments = false
-      for _ in repeat (each A).self { hasArguments = true }
-      let header = TaskHeader(
-        name: ChildNames.name(options), returnsValue: output != nil,
-        work: .inherited(hasArguments: hasArguments))
-      return try start(
-        header, OutgoingArguments(repeat each arguments), options, timeout, function)
-    }
-    var types: [TypeName] = []
-    for type in repeat (each A).self { types.append(try TypeName(of: type)) }
-    var outputName: TypeName?
-    if let output { outputName = try TypeName(of: output) }
-    let header = TaskHeader(
-      name: ChildNames.name(options), returnsValue: output != nil,
-      work: .closure(
-        try function.location(), type(of: function).call, arguments: types, output: outputName))
+    var types: [any Any.Type] = []
+    for type in repeat (each A).self { types.append(type) }
+    let work =
+      options.isFork
+      ? .inherited(hasArguments: !types.isEmpty)
+      : try TaskHeader.Work(function, arguments: types, output: output)
     return try start(
-      header, OutgoingArguments(repeat each arguments), options, timeout, function)
+      work, returnsValue: output != nil, OutgoingArguments(repeat each arguments), options,
+      timeout, function)
   }
 
   private static func startTask<T: ProcessTask>(
     _ task: T, _ options: ChildProcessOptions, _ timeout: Duration?, returnsValue: Bool
   ) throws(IPCError) -> ChildProcess {
-    let header = TaskHeader(
-      name: ChildNames.name(options), returnsValue: returnsValue,
-      work: options.isFork ? .inherited(hasArguments: true) : .task(try TypeName(of: T.self)))
-    return try start(header, task, options, timeout, ForkedProcessTask<T>())
+    try start(
+      options.isFork ? .inherited(hasArguments: true) : .task(try TypeName(of: T.self)),
+      returnsValue: returnsValue, task, options, timeout, ForkedProcessTask<T>())
   }
 
   private static func start(
-    _ header: TaskHeader, _ arguments: some Encodable, _ options: ChildProcessOptions,
-    _ timeout: Duration?, _ forked: some ForkedTask
+    _ work: TaskHeader.Work, returnsValue: Bool, _ arguments: some Encodable,
+    _ options: ChildProcessOptions, _ timeout: Duration?, _ forked: some ForkedTask
   ) throws(IPCError) -> ChildProcess {
+    let header = TaskHeader(
+      name: ChildNames.name(options), returnsValue: returnsValue, work: work)
     let deadline = Deadline.after(timeout)
     var message: (bytes: [UInt8], outbox: DescriptorOutbox?) = ([], nil)
     do {

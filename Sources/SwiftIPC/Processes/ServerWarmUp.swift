@@ -17,21 +17,18 @@ internal import CIPC
 @_cdecl("swiftipc_server_warm_up")
 func serverWarmUp(_ isSpare: Int32) {
   let action: ActionFunction<> = ActionFunction(body: {})
-  if let location = try? action.location() {
-    let work = TaskHeader.Work.closure(location, .action, arguments: [], output: nil)
+  if let work = try? TaskHeader.Work(action, arguments: [], output: nil) {
     runTask(TaskHeader(name: "", returnsValue: false, work: work), [])
   }
   if isSpare != 0 { return }
   let function = ValueFunction<Int, String, [Double], Int>(body: { number, text, list in
     number + text.utf8.count + list.count
   })
-  if let location = try? function.location(), let number = try? TypeName(of: Int.self),
-    let text = try? TypeName(of: String.self), let list = try? TypeName(of: [Double].self),
+  let types: [any Any.Type] = [Int.self, String.self, [Double].self]
+  if let work = try? TaskHeader.Work(function, arguments: types, output: Int.self),
     let arguments = try? MessageEncoder(isPeerSwift: true).encodeWithDescriptors(
       OutgoingArguments(1, "two", [3]))
   {
-    let work = TaskHeader.Work.closure(
-      location, .function, arguments: [number, text, list], output: number)
     runTask(TaskHeader(name: "", returnsValue: true, work: work), arguments.0)
   }
 }

@@ -3,39 +3,23 @@
 /// The work of a forked child, which has it in its memory already; only the arguments are sent, so
 /// that they mean the same as with the other start methods.
 protocol ForkedTask: Sendable {
-  func job(_ arguments: IncomingArguments?) throws -> Job
+  var task: ResolvedTask { get }
 }
 
 /// A `ProcessTask` for a forked child.
 struct ForkedProcessTask<T: ProcessTask>: ForkedTask {
-  func job(_ arguments: IncomingArguments?) throws -> Job {
-    guard let arguments else {
-      throw IPCError(.malformedMessage, context: "task: its properties did not arrive")
-    }
-    return .async(TaskJob(task: try arguments.decode(T.self)))
-  }
+  var task: ResolvedTask { TaskResolver.run(T.self) }
 }
 
-extension ActionFunction: ForkedTask where repeat each A: Codable {
-  func job(_ arguments: IncomingArguments?) throws -> Job {
-    .blocking(ActionJob(self, try Arguments(arguments)))
-  }
+extension ForkedTask where Self: BlockingFunction, State == NoState {
+  var task: ResolvedTask { .blocking(BlockingCall(function: self, state: .stateless)) }
 }
 
-extension AsyncActionFunction: ForkedTask where repeat each A: Codable {
-  func job(_ arguments: IncomingArguments?) throws -> Job {
-    .async(AsyncActionJob(self, try Arguments(arguments)))
-  }
+extension ForkedTask where Self: AsyncFunction, State == NoState {
+  var task: ResolvedTask { .async(AsyncCall(function: self, state: .stateless)) }
 }
 
-extension ValueFunction: ForkedTask where repeat each A: Codable, Output: Codable {
-  func job(_ arguments: IncomingArguments?) throws -> Job {
-    .blocking(ValueJob(self, try Arguments(arguments)))
-  }
-}
-
-extension AsyncValueFunction: ForkedTask where repeat each A: Codable, Output: Codable {
-  func job(_ arguments: IncomingArguments?) throws -> Job {
-    .async(AsyncValueJob(self, try Arguments(arguments)))
-  }
-}
+extension ActionFunction: ForkedTask where repeat each A: Codable {}
+extension AsyncActionFunction: ForkedTask where repeat each A: Codable {}
+extension ValueFunction: ForkedTask where repeat each A: Codable {}
+extension AsyncValueFunction: ForkedTask where repeat each A: Codable {}

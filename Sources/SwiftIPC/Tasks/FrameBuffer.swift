@@ -134,7 +134,8 @@
     return unsafe UnsafeRawBufferPointer(rebasing: bytes[offset...])
   }
 
-  func malformed() -> IPCError {
-    IPCError(.malformedMessage, context: "a frame of a pool ends at offset \(offset)")
+  /// - Parameter field: what is wrong.
+  func malformed(_ field: String = "its end") -> IPCError {
+    IPCError(.malformedMessage, context: "a frame of tasks: \(field) at offset \(offset)")
   }
 }

@@ -15,96 +15,118 @@ protocol SendableFunction: Sendable {
 }
 
 /// How a function is called.
-enum FunctionCall: UInt8, Sendable {
-  case action, asyncAction, function, asyncFunction
+struct FunctionCall: OptionSet, Sendable {
+  var rawValue: UInt8
+
+  /// It can be suspended.
+  static let async = FunctionCall(rawValue: 1)
+  /// It is handed the state of its worker.
+  static let takesState = FunctionCall(rawValue: 2)
   /// Of one argument that is not in a pack, as `map` takes them.
-  case unary, asyncUnary
+  static let unary = FunctionCall(rawValue: 4)
+  /// Of a state that is not in front of a pack.
+  static let finalizer = FunctionCall(rawValue: 8)
+
+  /// All that there are.
+  static let known: FunctionCall = [.async, .takesState, .unary, .finalizer]
 }
 
 struct ActionFunction<each A>: SendableFunction {
   let body: @Sendable (repeat each A) throws -> Void
-  static var call: FunctionCall { .action }
+  static var call: FunctionCall { [] }
 }
 
 struct AsyncActionFunction<each A>: SendableFunction {
   let body: @concurrent @Sendable (repeat each A) async throws -> Void
-  static var call: FunctionCall { .asyncAction }
+  static var call: FunctionCall { [.async] }
 }
 
 struct ValueFunction<each A, Output>: SendableFunction {
   let body: @Sendable (repeat each A) throws -> Output
-  static var call: FunctionCall { .function }
+  static var call: FunctionCall { [] }
 }
 
 struct AsyncValueFunction<each A, Output>: SendableFunction {
   let body: @concurrent @Sendable (repeat each A) async throws -> Output
-  static var call: FunctionCall { .asyncFunction }
+  static var call: FunctionCall { [.async] }
 }
 
 // The same for tasks of a pool that are handed the state of their worker.
 
 struct StatefulActionFunction<State, each A>: SendableFunction {
   let body: @Sendable (inout State, repeat each A) throws -> Void
-  static var call: FunctionCall { .action }
+  static var call: FunctionCall { [.takesState] }
 }
 
 struct AsyncStatefulActionFunction<State, each A>: SendableFunction {
   let body: @concurrent @Sendable (inout State, repeat each A) async throws -> Void
-  static var call: FunctionCall { .asyncAction }
+  static var call: FunctionCall { [.async, .takesState] }
 }
 
 struct StatefulValueFunction<State, each A, Output>: SendableFunction {
   let body: @Sendable (inout State, repeat each A) throws -> Output
-  static var call: FunctionCall { .function }
+  static var call: FunctionCall { [.takesState] }
 }
 
 struct AsyncStatefulValueFunction<State, each A, Output>: SendableFunction {
   let body: @concurrent @Sendable (inout State, repeat each A) async throws -> Output
-  static var call: FunctionCall { .asyncFunction }
+  static var call: FunctionCall { [.async, .takesState] }
 }
 
 // And for those of one argument each: a pack of one is passed differently.
 
 struct UnaryFunction<A, Output>: SendableFunction {
   let body: @Sendable (A) throws -> Output
-  static var call: FunctionCall { .unary }
+  static var call: FunctionCall { [.unary] }
 }
 
 struct AsyncUnaryFunction<A, Output>: SendableFunction {
   let body: @concurrent @Sendable (A) async throws -> Output
-  static var call: FunctionCall { .asyncUnary }
+  static var call: FunctionCall { [.async, .unary] }
 }
 
 struct StatefulUnaryFunction<State, A, Output>: SendableFunction {
   let body: @Sendable (inout State, A) throws -> Output
-  static var call: FunctionCall { .unary }
+  static var call: FunctionCall { [.takesState, .unary] }
 }
 
 struct AsyncStatefulUnaryFunction<State, A, Output>: SendableFunction {
   let body: @concurrent @Sendable (inout State, A) async throws -> Output
-  static var call: FunctionCall { .asyncUnary }
+  static var call: FunctionCall { [.async, .takesState, .unary] }
 }
 
 // Without a result: that is not the same as a result of type Void.
 
 struct UnaryAction<A>: SendableFunction {
   let body: @Sendable (A) throws -> Void
-  static var call: FunctionCall { .unary }
+  static var call: FunctionCall { [.unary] }
 }
 
 struct AsyncUnaryAction<A>: SendableFunction {
   let body: @concurrent @Sendable (A) async throws -> Void
-  static var call: FunctionCall { .asyncUnary }
+  static var call: FunctionCall { [.async, .unary] }
 }
 
 struct StatefulUnaryAction<State, A>: SendableFunction {
   let body: @Sendable (inout State, A) throws -> Void
-  static var call: FunctionCall { .unary }
+  static var call: FunctionCall { [.takesState, .unary] }
 }
 
 struct AsyncStatefulUnaryAction<State, A>: SendableFunction {
   let body: @concurrent @Sendable (inout State, A) async throws -> Void
-  static var call: FunctionCall { .asyncUnary }
+  static var call: FunctionCall { [.async, .takesState, .unary] }
+}
+
+// And what a worker does with its state before it ends.
+
+struct StateAction<State>: SendableFunction {
+  let body: @Sendable (inout State) throws -> Void
+  static var call: FunctionCall { [.finalizer, .takesState] }
+}
+
+struct AsyncStateAction<State>: SendableFunction {
+  let body: @concurrent @Sendable (inout State) async throws -> Void
+  static var call: FunctionCall { [.finalizer, .takesState, .async] }
 }
 
 extension SendableFunction {

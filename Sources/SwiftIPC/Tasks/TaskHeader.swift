@@ -22,6 +22,12 @@ struct TaskHeader: Sendable {
     case inherited(hasArguments: Bool)
   }
 
+  init(name: String, returnsValue: Bool, work: Work) {
+    self.name = name
+    self.returnsValue = returnsValue
+    self.work = work
+  }
+
   /// Whether a frame with arguments follows.
   var hasArguments: Bool {
     switch work {
@@ -37,28 +43,46 @@ struct TaskHeader: Sendable {
   }
 }
 
+extension TaskHeader.Work {
+  /// What names a closure to another process.
+  ///
+  /// - Throws: `notTransferable` for a closure that captures what cannot be sent, and for a type that
+  ///   has no name.
+  init(
+    _ function: some SendableFunction, arguments: [any Any.Type], output: Any.Type?
+  ) throws(IPCError) {
+    var names: [TypeName] = []
+    for argument in arguments { names.append(try TypeName(of: argument)) }
+    var outputName: TypeName?
+    if let output { outputName = try TypeName(of: output) }
+    self = .closure(
+      try function.location(), type(of: function).call, arguments: names, output: outputName)
+  }
+}
+
 extension TaskHeader {
-  private static let version: UInt8 = 1
+  private static let version: UInt8 = 2
 
   var bytes: [UInt8] {
-    var writer = HeaderWriter()
-    writer.write(Self.version)
-    writer.write(returnsValue ? 1 : 0 as UInt8)
-    writer.write(hasMemoryLimit ? 1 : 0 as UInt8)
-    writer.write(name)
+    let frame = FrameBuffer(capacity: 512)
+    frame.append(Self.version)
+    frame.append(returnsValue ? 1 : 0 as UInt8)
+    frame.append(hasMemoryLimit ? 1 : 0 as UInt8)
+    frame.append(counted: name)
     switch work {
     case .closure(let location, let call, let arguments, let output):
-      writer.write(call.rawValue)
-      writer.write(function: location)
-      writer.write(UInt32(arguments.count))
-      for argument in arguments { writer.write(argument) }
-      if let output { writer.write(output) }
+      frame.append(call.rawValue)
+      frame.append(location)
+      frame.append(UInt32(arguments.count))
+      for argument in arguments { frame.append(argument) }
+      frame.append(output == nil ? 0 : 1 as UInt8)
+      if let output { frame.append(output) }
     case .task(let type):
-      writer.write(Self.taskCall)
-      writer.write(type)
+      frame.append(Self.taskCall)
+      frame.append(type)
     case .inherited: break
     }
-    return writer.bytes
+    return unsafe Array(frame.bytes)
   }
 
   /// Stands where the call of a closure does.
@@ -66,7 +90,16 @@ extension TaskHeader {
 
   /// - Throws: `malformedMessage` with the offset.
   init(_ bytes: [UInt8]) throws(IPCError) {
-    var reader = HeaderReader(bytes)
+    let header = unsafe bytes.withUnsafeBytes { bytes in
+      Result { () throws(IPCError) in
+        var reader = unsafe FrameReader(bytes)
+        return try TaskHeader(&reader)
+      }
+    }
+    self = try header.get()
+  }
+
+  init(_ reader: inout FrameReader) throws(IPCError) {
     guard try reader.integer(UInt8.self) == Self.version else { throw reader.malformed("version") }
     returnsValue = try reader.integer(UInt8.self) != 0
     hasMemoryLimit = try reader.integer(UInt8.self) != 0
@@ -76,127 +109,98 @@ extension TaskHeader {
       work = .task(try reader.typeName())
       return
     }
-    guard let call = FunctionCall(rawValue: call) else { throw reader.malformed("call") }
+    guard FunctionCall.known.isSuperset(of: FunctionCall(rawValue: call)) else {
+      throw reader.malformed("call")
+    }
     let location = try reader.function()
     var arguments: [TypeName] = []
     for _ in 0..<(try reader.integer(UInt32.self)) { arguments.append(try reader.typeName()) }
-    let output = returnsValue ? try reader.typeName() : nil
-    work = .closure(location, call, arguments: arguments, output: output)
+    let output = try reader.integer(UInt8.self) != 0 ? try reader.typeName() : nil
+    work = .closure(
+      location, FunctionCall(rawValue: call), arguments: arguments, output: output)
   }
 }
 
-/// Integers in this machine's byte order, texts with their length in front.
-private struct HeaderWriter {
-  var bytes: [UInt8] = []
-
-  mutating func write(_ integer: some FixedWidthInteger) {
-    unsafe withUnsafeBytes(of: integer) { unsafe bytes.append(contentsOf: $0) }
+extension FrameBuffer {
+  fileprivate func append(_ location: ImageLocation) {
+    append(location.offset)
+    append(location.isProgram ? 1 : 0 as UInt8)
+    append(UInt8(location.id.count))
+    append(location.id)
+    if !location.isProgram { append(counted: location.library) }
   }
 
-  mutating func write(_ text: String) {
-    write(UInt32(text.utf8.count))
-    bytes.append(contentsOf: text.utf8)
-  }
-
-  mutating func write(_ location: ImageLocation) {
-    write(location.offset)
-    write(location.isProgram ? 1 : 0 as UInt8)
-    write(UInt8(location.id.count))
-    bytes.append(contentsOf: location.id)
-    if !location.isProgram { write(location.library) }
-  }
-
-  mutating func write(function: FunctionLocation) {
-    write(function.code)
-    guard let context = function.context else {
-      write(0 as UInt8)
+  fileprivate func append(_ location: FunctionLocation) {
+    append(location.code)
+    guard let context = location.context else {
+      append(0 as UInt8)
       return
     }
-    write(1 as UInt8)
-    write(context.metadata)
-    write(UInt32(context.bindings.count))
+    append(1 as UInt8)
+    append(context.metadata)
+    append(UInt32(context.bindings.count))
     for binding in context.bindings {
       switch binding {
       case .type(let name):
-        write(0 as UInt8)
-        write(name)
+        append(0 as UInt8)
+        append(name)
       case .table(let location):
-        write(1 as UInt8)
-        write(location)
+        append(1 as UInt8)
+        append(location)
       case .conformance(let name, let proto):
-        write(2 as UInt8)
-        write(name)
-        write(proto)
+        append(2 as UInt8)
+        append(name)
+        append(proto)
       }
     }
-    write(UInt32(context.captures.count))
+    append(UInt32(context.captures.count))
     for capture in context.captures {
       switch capture {
       case .number(let number, let alignment):
-        write(0 as UInt8)
-        write(UInt8(alignment))
-        write(UInt32(number.count))
-        bytes += number
+        append(0 as UInt8)
+        append(UInt8(alignment))
+        append(UInt32(number.count))
+        append(number)
       case .type(let name):
-        write(1 as UInt8)
-        write(name)
+        append(1 as UInt8)
+        append(name)
       case .function(let function):
-        write(2 as UInt8)
-        write(function: function)
+        append(2 as UInt8)
+        append(function)
       }
     }
   }
 
-  mutating func write(_ type: TypeName) {
+  fileprivate func append(_ type: TypeName) {
     switch type {
     case .mangled(let name, library: nil):
-      write(0 as UInt8)
-      write(name)
+      append(0 as UInt8)
+      append(counted: name)
     case .mangled(let name, let library?):
-      write(2 as UInt8)
-      write(name)
-      write(library)
+      append(2 as UInt8)
+      append(counted: name)
+      append(library)
     case .descriptor(let location):
-      write(1 as UInt8)
-      write(location)
+      append(1 as UInt8)
+      append(location)
     }
   }
 }
 
-private struct HeaderReader {
-  private let bytes: [UInt8]
-  private var offset = 0
-
-  init(_ bytes: [UInt8]) { self.bytes = bytes }
-
-  func malformed(_ field: String) -> IPCError {
-    IPCError(.malformedMessage, context: "task header: \(field) at offset \(offset)")
+extension FrameReader {
+  private mutating func bytes(_ count: Int) throws(IPCError) -> [UInt8] {
+    unsafe Array(try raw(count))
   }
 
-  private mutating func next(_ count: Int) throws(IPCError) -> ArraySlice<UInt8> {
-    guard count <= bytes.count - offset else { throw malformed("end of the bytes") }
-    defer { offset += count }
-    return bytes[offset..<offset + count]
-  }
-
-  mutating func integer<T: FixedWidthInteger>(_ type: T.Type) throws(IPCError) -> T {
-    let bytes = try next(MemoryLayout<T>.size)
-    return unsafe bytes.withUnsafeBytes { unsafe $0.loadUnaligned(as: T.self) }
-  }
-
-  mutating func text() throws(IPCError) -> String {
-    String(decoding: try next(Int(try integer(UInt32.self))), as: UTF8.self)
-  }
-
-  mutating func location() throws(IPCError) -> ImageLocation {
+  private mutating func location() throws(IPCError) -> ImageLocation {
     let offset = try integer(UInt64.self)
     let isProgram = try integer(UInt8.self) != 0
-    let id = Array(try next(Int(try integer(UInt8.self))))
+    let id = try bytes(Int(try integer(UInt8.self)))
     let library = isProgram ? "" : try text()
     return ImageLocation(offset: offset, isProgram: isProgram, id: id, library: library)
   }
 
-  mutating func function(_ depth: Int = 0) throws(IPCError) -> FunctionLocation {
+  fileprivate mutating func function(_ depth: Int = 0) throws(IPCError) -> FunctionLocation {
     let code = try location()
     guard try integer(UInt8.self) != 0 else { return FunctionLocation(code: code, context: nil) }
     guard depth <= FunctionContext.depthLimit else { throw malformed("depth of functions") }
@@ -213,7 +217,7 @@ private struct HeaderReader {
       switch try integer(UInt8.self) {
       case 0:
         let alignment = Int(try integer(UInt8.self))
-        let number = Array(try next(Int(try integer(UInt32.self))))
+        let number = try bytes(Int(try integer(UInt32.self)))
         context.captures.append(.number(number, alignment: alignment))
       case 1: context.captures.append(.type(try typeName()))
       case 2: context.captures.append(.function(try function(depth + 1)))
@@ -223,7 +227,7 @@ private struct HeaderReader {
     return FunctionLocation(code: code, context: context)
   }
 
-  mutating func typeName() throws(IPCError) -> TypeName {
+  fileprivate mutating func typeName() throws(IPCError) -> TypeName {
     switch try integer(UInt8.self) {
     case 0: return .mangled(try text(), library: nil)
     case 1: return .descriptor(try location())

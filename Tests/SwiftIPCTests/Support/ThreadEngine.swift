@@ -52,10 +52,10 @@ final class ThreadEngine: WorkerEngine, @unchecked Sendable {
   }
   private let shared = Guarded(Shared())
   private let gate = ThreadGate()
-  private let makeState: (@Sendable () throws -> any WorkerStateHolder)?
+  private let makeState: (@Sendable () throws -> any AnyTaskState)?
 
   /// - Parameter makeState: the initializer.
-  init(makeState: (@Sendable () throws -> any WorkerStateHolder)? = nil) {
+  init(makeState: (@Sendable () throws -> any AnyTaskState)? = nil) {
     self.makeState = makeState
   }
 
@@ -161,7 +161,7 @@ final class ThreadEngine: WorkerEngine, @unchecked Sendable {
   }
 
   private func run(_ worker: Worker) {
-    var state: (any WorkerStateHolder)?
+    var state: (any AnyTaskState)?
     do {
       state = try makeState?()
       report(worker) { _ in [.plain(.ready)] }
@@ -169,28 +169,25 @@ final class ThreadEngine: WorkerEngine, @unchecked Sendable {
       report(worker) { _ in [.plain(.initializerFailed("\(error)"))] }
       return end(worker, .exited(0))
     }
-    var functions: [UInt32: WorkerFunction] = [:]
+    var functions: [UInt32: Result<ResolvedTask, any Error>] = [:]
     while let order = next(worker) {
       switch order {
       case .define(let function):
-        guard let header = try? TaskHeader(Array(function.definition.dropFirst())) else {
-          return end(worker, .exited(1))
+        functions[function.name] = Result {
+          try TaskResolver.resolve(TaskHeader(function.definition).work, state: state)
         }
-        functions[function.name] = WorkerFunction(
-          header.work, takesState: function.definition.first == 1, state)
       case .run(let job, let bytes, let count):
         worker.state.withLock { $0.runBegan = PoolClock().now() }
         do {
           switch functions[job.function.name] {
-          case .blocking(let call as any BlockingCall):
-            try run(call, worker, job, bytes, count)
-          case .async(let call as any AsyncCall): try run(call, worker, job, bytes, count)
-          case .refused(let reason):
+          case .success(.blocking(let task)): try run(task, worker, job, bytes, count)
+          case .success(.async(let task)): try run(task, worker, job, bytes, count)
+          case .failure(let error):
             for _ in 0..<count {
               begin(worker, job)
-              fail(worker, IPCError(.bootstrapFailed, context: reason))
+              fail(worker, IPCError(.bootstrapFailed, context: "\(error)"))
             }
-          default: return end(worker, .exited(1))
+          case nil: return end(worker, .exited(1))
           }
         } catch {
           return end(worker, .signalled(SIGSEGV))
@@ -213,27 +210,30 @@ final class ThreadEngine: WorkerEngine, @unchecked Sendable {
     }
   }
 
-  private func run<Call: BlockingCall>(
-    _ call: Call, _ worker: Worker, _ job: PoolJob, _ bytes: [UInt8], _ count: Int
+  private func run<Call: BlockingTask>(
+    _ task: Call, _ worker: Worker, _ job: PoolJob, _ bytes: [UInt8], _ count: Int
   ) throws {
-    try forEachElement(of: bytes, count, Call.inputSize) { element in
+    try forEachElement(of: bytes, count, Call.Function.Input.fixedSize) { element in
       begin(worker, job)
-      let result = Result { try call.call(try call.input(element)) }
+      let result = Result {
+        try task.function.call(&task.state.value, try Call.Function.Input(element: element))
+      }
       try finish(worker, job, result, isOne: count == 1)
     }
   }
 
-  private func run<Call: AsyncCall>(
-    _ call: Call, _ worker: Worker, _ job: PoolJob, _ bytes: [UInt8], _ count: Int
+  private func run<Call: AsyncTask>(
+    _ task: Call, _ worker: Worker, _ job: PoolJob, _ bytes: [UInt8], _ count: Int
   ) throws {
-    try forEachElement(of: bytes, count, Call.inputSize) { element in
+    try forEachElement(of: bytes, count, Call.Function.Input.fixedSize) { element in
       begin(worker, job)
-      let outcome = Guarded<Result<Call.Output, any Error>?>(nil)
-      let input = try UncheckedBox(call.input(element))
+      let outcome = Guarded<Result<Call.Function.Output, any Error>?>(nil)
+      let input = try Call.Function.Input(element: element)
       try worker.executor.run {
-        let result: Result<Call.Output, any Error>
+        let result: Result<Call.Function.Output, any Error>
         do {
-          result = .success(try await call.call(input.value))
+          result = .success(
+            try await task.function.call(&task.state.value, input))
         } catch {
           result = .failure(error)
         }

@@ -8,22 +8,19 @@ final class PoolFunction: Sendable {
   let name: UInt32
   /// What no other function of the pool has or will have.
   let identity: UInt64
-  /// What it is, for a worker: {u8 whether it takes the worker's state, header}.
+  /// What names it to a worker: a `TaskHeader`.
   let definition: [UInt8]
   /// Who gave the name, where it is to be given back.
   private let names: PoolFunctionNames?
 
   init(
-    _ identity: UInt64, of names: PoolFunctionNames, keepsName: Bool, takesState: Bool,
-    _ work: TaskHeader.Work, returnsValue: Bool
+    _ identity: UInt64, of names: PoolFunctionNames, keepsName: Bool, _ work: TaskHeader.Work,
+    returnsValue: Bool
   ) {
     name = names.next()
     self.identity = identity
     self.names = keepsName ? nil : names
-    let frame = FrameBuffer(capacity: 256)
-    frame.append(takesState ? 1 : 0 as UInt8)
-    frame.append(TaskHeader(name: "", returnsValue: returnsValue, work: work).bytes)
-    definition = unsafe Array(frame.bytes)
+    definition = TaskHeader(name: "", returnsValue: returnsValue, work: work).bytes
   }
 
   deinit { names?.giveBack(name) }
@@ -61,33 +58,28 @@ final class PoolFunctions: Sendable {
   /// - Throws: `notTransferable` for a closure that captures what cannot be sent, and for a type that
   ///   has no name.
   func function(
-    _ function: some SendableFunction, takesState: Bool = false, arguments: [any Any.Type],
-    output: Any.Type?
+    _ function: some SendableFunction, arguments: [any Any.Type], output: Any.Type?
   ) throws(IPCError) -> PoolFunction {
     let key = function.key
     if let key, let known = known.withLock({ $0[key] }) { return known }
-    var types: [TypeName] = []
-    for argument in arguments { types.append(try TypeName(of: argument)) }
-    var outputName: TypeName?
-    if let output { outputName = try TypeName(of: output) }
-    let work = TaskHeader.Work.closure(
-      try function.location(), type(of: function).call, arguments: types, output: outputName)
-    return add(key, takesState, work, returnsValue: output != nil)
+    return add(
+      key, try TaskHeader.Work(function, arguments: arguments, output: output),
+      returnsValue: output != nil)
   }
 
   func function<T: ProcessTask>(of task: T.Type) throws(IPCError) -> PoolFunction {
     let key = FunctionKey.task(ObjectIdentifier(task))
     if let known = known.withLock({ $0[key] }) { return known }
-    return add(key, false, .task(try TypeName(of: task)), returnsValue: T.Output.self != Void.self)
+    return add(key, .task(try TypeName(of: task)), returnsValue: T.Output.self != Void.self)
   }
 
   /// - Parameter key: `nil` for a function that is of this call alone.
   private func add(
-    _ key: FunctionKey?, _ takesState: Bool, _ work: TaskHeader.Work, returnsValue: Bool
+    _ key: FunctionKey?, _ work: TaskHeader.Work, returnsValue: Bool
   ) -> PoolFunction {
     let made = PoolFunction(
-      count.add(1, ordering: .relaxed).newValue, of: names, keepsName: key != nil,
-      takesState: takesState, work, returnsValue: returnsValue)
+      count.add(1, ordering: .relaxed).newValue, of: names, keepsName: key != nil, work,
+      returnsValue: returnsValue)
     guard let key else { return made }
     return known.withLock { known in
       if let found = known[key] { return found }

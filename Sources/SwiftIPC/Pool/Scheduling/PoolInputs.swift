@@ -66,7 +66,7 @@ struct TupleInputs<each A: Codable & Sendable>: PoolInputs {
     for element in range {
       frame.append(to: element, failing) {
         let tuple = elements[element]
-        if TaskArguments<repeat each A>.isOne {
+        if Arguments<repeat each A>.isOne {
           for argument in repeat each tuple { try frame.append(argument: argument) }
         } else {
           try frame.append(message: OutgoingArguments(repeat each tuple))

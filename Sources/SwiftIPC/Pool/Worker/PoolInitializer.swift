@@ -17,17 +17,20 @@ struct PoolInitializer<each A: Codable & Sendable>: PoolInitializing {
     _ function: some SendableFunction, state: Any.Type, finalizer: (any SendableFunction)?,
     _ arguments: repeat each A
   ) throws(IPCError) {
-    var names: [TypeName] = []
-    for type in repeat (each A).self { names.append(try TypeName(of: type)) }
-    let work = TaskHeader.Work.closure(
-      try function.location(), type(of: function).call, arguments: names,
-      output: try TypeName(of: state))
-    header = TaskHeader(name: "", returnsValue: true, work: work).bytes
+    func header(
+      _ function: some SendableFunction, _ arguments: [any Any.Type], _ output: Any.Type?
+    ) throws(IPCError) -> [UInt8] {
+      TaskHeader(
+        name: "", returnsValue: output != nil,
+        work: try TaskHeader.Work(function, arguments: arguments, output: output)
+      ).bytes
+    }
+    var types: [any Any.Type] = []
+    for type in repeat (each A).self { types.append(type) }
+    self.header = try header(function, types, state)
     self.arguments = OutgoingArguments(repeat each arguments)
-    self.finalizer =
-      try finalizer.map { (finalizer) throws(IPCError) in
-        try TaskHeader.finalizer(finalizer).bytes
-      } ?? []
+    // The state's type is the initializer's.
+    self.finalizer = if let finalizer { try header(finalizer, [], nil) } else { [] }
   }
 
   func write(to frame: FrameBuffer) throws {
@@ -39,77 +42,38 @@ struct PoolInitializer<each A: Codable & Sendable>: PoolInitializing {
 
 /// An initializer as it arrived in a worker.
 struct WorkerInitializer {
-  private let location: FunctionLocation
-  private let arguments: [SentType]
-  private let state: Any.Type
-  let isAsync: Bool
+  let function: ResolvedTask
   /// What is to be done with the state in the end.
-  let finalizer: WorkerFinalizer?
-  private let element: IncomingElement
+  let finalizer: TaskHeader.Work?
+  private let arguments: IncomingArguments
 
   /// - Throws: `malformedMessage`, `bootstrapFailed`.
   init(_ reader: inout FrameReader, _ inbox: DescriptorInbox?) throws {
-    finalizer = try WorkerFinalizer(&reader)
-    let header = try TaskHeader(unsafe Array(reader.counted()))
-    guard case .closure(let location, let call, let names, let output?) = header.work else {
-      throw reader.malformed()
-    }
-    self.location = location
-    isAsync = call == .asyncFunction
-    state = try output.resolve()
-    var types: [SentType] = []
-    for name in names {
-      guard let type = try name.resolve() as? SentType else { throw reader.malformed() }
-      types.append(type)
-    }
-    arguments = types
-    element = unsafe IncomingElement(bytes: try reader.counted(), inbox: inbox)
+    let finalizer = unsafe Array(try reader.counted())
+    self.finalizer = finalizer.isEmpty ? nil : try TaskHeader(finalizer).work
+    let header = unsafe Array(try reader.counted())
+    function = try TaskResolver.initializer(TaskHeader(header).work)
+    arguments = IncomingArguments(unsafe IncomingElement(bytes: try reader.counted(), inbox: inbox))
   }
 
-  func make(executor: () -> WorkerExecutor) throws -> any WorkerStateHolder {
-    func open<State>(_ type: State.Type) throws -> any WorkerStateHolder {
-      try InitializerTypes<State>.make(self, arguments[...], executor)
+  /// Makes the state. Blocks.
+  func make(executor: () -> WorkerExecutor) throws -> any AnyTaskState {
+    func made(_ task: some BlockingTask) throws -> any AnyTaskState {
+      TaskState(try task.job(arguments)())
     }
-    return try _openExistential(state, do: open)
-  }
-
-  /// The types of the arguments, collected one by one.
-  private struct InitializerTypes<State, each A: Codable> {
-    static func make(
-      _ initializer: WorkerInitializer, _ types: ArraySlice<SentType>,
-      _ executor: () -> WorkerExecutor
-    ) throws -> any WorkerStateHolder {
-      if let next = types.first {
-        return try add(next, initializer, types.dropFirst(), executor)
+    func made(_ task: some AsyncTask, in executor: WorkerExecutor) throws -> any AnyTaskState {
+      let state = Guarded<(any AnyTaskState)?>(nil)
+      let job = try task.job(arguments)
+      try executor.run {
+        let made = TaskState(try await job())
+        state.withLock { $0 = made }
       }
-      let arguments = try MessageDecoder().decode(
-        Arguments<repeat each A>.self, from: unsafe Array(initializer.element.bytes),
-        inbox: initializer.element.inbox ?? DescriptorInbox([]))
-      if initializer.isAsync {
-        let call = AsyncInitializerCall(
-          function: try AsyncValueFunction<repeat each A, State>(at: initializer.location),
-          arguments: arguments)
-        try executor().run(step: call)
-        guard let state = call.state.value else { preconditionFailure("not made") }
-        return WorkerState(state)
-      }
-      let function = try ValueFunction<repeat each A, State>(at: initializer.location)
-      return WorkerState(try function.body(repeat each arguments.values))
+      guard let made = state.withLock({ $0 }) else { preconditionFailure("not made") }
+      return made
     }
-
-    private static func add<Next: Codable>(
-      _ next: Next.Type, _ initializer: WorkerInitializer, _ types: ArraySlice<SentType>,
-      _ executor: () -> WorkerExecutor
-    ) throws -> any WorkerStateHolder {
-      try InitializerTypes<State, repeat each A, Next>.make(initializer, types, executor)
+    switch function {
+    case .blocking(let task): return try made(task)
+    case .async(let task): return try made(task, in: executor())
     }
   }
-}
-
-private struct AsyncInitializerCall<State, each A: Codable>: AsyncStep {
-  let function: AsyncValueFunction<repeat each A, State>
-  let arguments: Arguments<repeat each A>
-  let state = WorkerState<State?>(nil)
-
-  func run() async throws { state.value = try await function.body(repeat each arguments.values) }
 }

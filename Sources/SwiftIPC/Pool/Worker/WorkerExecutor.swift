@@ -1,10 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Something that can be suspended, whatever its types.
-protocol AsyncStep: Sendable {
-  func run() async throws
-}
-
 /// Runs what can be suspended on the thread of the worker's loop: without a way by another thread and
 /// back, unless the function goes to another actor.
 final class WorkerExecutor: TaskExecutor, @unchecked Sendable {
@@ -16,8 +11,6 @@ final class WorkerExecutor: TaskExecutor, @unchecked Sendable {
     jobs.withLock { $0.append(job) }
     gate.open()
   }
-
-  func run(step: any AsyncStep) throws { try run { try await step.run() } }
 
   /// Runs the body to its end. Blocks; one at a time.
   func run(_ body: @escaping @Sendable () async throws -> Void) throws {

@@ -25,8 +25,8 @@ struct WorkerSetting: Codable, Sendable {
 final class WorkerMain: @unchecked Sendable {
   private let channel: WorkerChannelEnd
   private let hasInitializer: Bool
-  private var state: (any WorkerStateHolder)?
-  private var finalizer: WorkerFinalizer?
+  private var state: (any AnyTaskState)?
+  private var finalizer: TaskHeader.Work?
   private var functions: [UInt32: WorkerFunction] = [:]
   private var hasLeftMain = false
   private lazy var executor = WorkerExecutor()
@@ -118,7 +118,7 @@ final class WorkerMain: @unchecked Sendable {
     case .initialize:
       do {
         let initializer = try WorkerInitializer(&reader, inbox)
-        if initializer.isAsync && !hasLeftMain { return leavingMain() }
+        if initializer.function.isAsync && !hasLeftMain { return leavingMain() }
         state = try initializer.make { executor }
         finalizer = initializer.finalizer
         if channel.isFork { CurrentProcess.leave(0) }
@@ -134,9 +134,7 @@ final class WorkerMain: @unchecked Sendable {
       }
     case .define:
       let name = try reader.integer(UInt32.self)
-      let takesState = try reader.integer(UInt8.self) != 0
-      let header = try TaskHeader(unsafe Array(reader.remaining()))
-      functions[name] = WorkerFunction(header.work, takesState: takesState, state)
+      functions[name] = WorkerFunction(try TaskHeader(&reader).work, state)
     case .run:
       let name = try reader.integer(UInt32.self)
       let count = Int(try reader.integer(UInt32.self))
@@ -146,8 +144,9 @@ final class WorkerMain: @unchecked Sendable {
       if case .async = function, !hasLeftMain { return leavingMain() }
       let chunk = ChunkRun(channel, reader, count: count, flags, slot, inbox)
       switch function {
-      case .blocking(let work): try work.run(chunk)
-      case .async(let work): try executor.run { try await work.run(chunk) }
+      case .blocking(let task, let function):
+        if try function?.runInSlot(chunk) != true { try task.run(chunk) }
+      case .async(let task): try executor.run { try await task.run(chunk) }
       case .refused(let reason):
         for _ in 0..<count {
           chunk.beginRefused()
@@ -155,17 +154,23 @@ final class WorkerMain: @unchecked Sendable {
         }
       }
     case .stop:
-      guard let finalizer, let state else { return .stop }
-      if finalizer.isAsync && !hasLeftMain { return leavingMain() }
-      finish(finalizer, state)
+      if let finalizer, !finish(finalizer) { return leavingMain() }
       return .stop
     }
     return .goOn
   }
 
-  private func finish(_ finalizer: WorkerFinalizer, _ state: any WorkerStateHolder) {
+  /// Runs the finalizer.
+  ///
+  /// - Returns: `false` where that needs the main queue.
+  private func finish(_ finalizer: TaskHeader.Work) -> Bool {
     do {
-      try finalizer.run(state) { executor }
+      switch try TaskResolver.resolve(finalizer, state: state) {
+      case .blocking(let task): try finish(task)
+      case .async(let task):
+        if !hasLeftMain { return false }
+        try finish(task)
+      }
       if channel.isFork { CurrentProcess.leave(0) }
       cipc_process_flush_all()
     } catch {
@@ -174,6 +179,14 @@ final class WorkerMain: @unchecked Sendable {
         counted: "\(String(reflecting: type(of: error))): \(error)")
       channel.send()
     }
+    return true
+  }
+
+  private func finish(_ task: some BlockingTask) throws { _ = try task.job(nil)() }
+
+  private func finish(_ task: some AsyncTask) throws {
+    let job = try task.job(nil)
+    try executor.run { _ = try await job() }
   }
 
   private func printError(_ error: any Error) {
