@@ -7,7 +7,7 @@ SOVERSION := $(if $(filter 0,$(word 1,$(version_parts))),0.$(word 2,$(version_pa
 
 # The start-up hook is for Swift programs, which get it from the package: a C program that starts
 # children of itself calls cipc_process_bootstrap().
-C_SOURCES := $(filter-out %/hook.c,$(wildcard Sources/CIPC/*/*.c))
+C_SOURCES := $(filter-out %/main_hook.c,$(wildcard Sources/CIPC/*/*.c))
 C_HEADERS := $(wildcard Sources/CIPC/*/*.h Sources/CIPC/include/cipc/*.h)
 
 CFLAGS ?= -O2 -g

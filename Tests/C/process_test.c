@@ -9,9 +9,9 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "base/thread.h"
 #include "check.h"
 #include "cipc.h"
-#include "process/start.h"
 
 extern char **environ;
 

@@ -177,7 +177,7 @@ static void stop(pid_t pid) {
 }
 
 /// The next child of a server, once both are asleep; 0 where the server has none.
-static pid_t spare_of(pid_t server) {
+static pid_t preforked_of(pid_t server) {
   cpu_set_t set;
   CHECK(sched_getaffinity(0, sizeof set, &set) == 0);
   if (CPU_COUNT(&set) < 2) return 0;
@@ -189,7 +189,7 @@ static pid_t spare_of(pid_t server) {
     CHECK(file != NULL);
     int pid = 0, found = 0;
     while (found == 0 && fscanf(file, "%d", &pid) == 1) {
-      if (has_name(pid, "cipc-spare") && state_of(pid) == 'S') found = pid;
+      if (has_name(pid, "cipc-preforked") && state_of(pid) == 'S') found = pid;
     }
     (void)fclose(file);
     if (found != 0 && state_of(server) == 'S') return found;
@@ -197,10 +197,10 @@ static pid_t spare_of(pid_t server) {
   }
 }
 
-static pid_t spare_or_skip(pid_t server) {
-  pid_t spare = spare_of(server);
-  if (spare == 0) check_skip("one processor: no child is made ready");
-  return spare;
+static pid_t preforked_or_skip(pid_t server) {
+  pid_t preforked = preforked_of(server);
+  if (preforked == 0) check_skip("one processor: no child is made ready");
+  return preforked;
 }
 
 // MARK: - What children run
@@ -1228,14 +1228,14 @@ static void the_server_ends_with_its_parent_also_when_stopped(void) {
 
 static void the_next_child_is_there_already(void) {
   pid_t server = server_pid();
-  pid_t spare = spare_or_skip(server);
-  if (spare == 0) return;
+  pid_t preforked = preforked_or_skip(server);
+  if (preforked == 0) return;
   int connection;
   cipc_process_t *process = start(FORK_SERVER, &connection, child_until_closed, NULL);
-  CHECK_EQUAL(cipc_process_pid(process), spare);
+  CHECK_EQUAL(cipc_process_pid(process), preforked);
   char byte;
   CHECK(read(connection, &byte, 1) == 1);
-  CHECK(spare_of(server) != spare);
+  CHECK(preforked_of(server) != preforked);
   // What ends a next child with its server does not end one that runs.
   int pidfd = pidfd_of(server);
   CHECK(kill(server, SIGKILL) == 0);
@@ -1252,19 +1252,19 @@ static void a_next_child_that_is_killed_or_stopped_is_replaced(void) {
   pid_t server = server_pid();
   const int signals[] = {SIGKILL, SIGTERM, SIGSTOP};
   for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
-    pid_t spare = spare_or_skip(server);
-    if (spare == 0) return;
-    int pidfd = pidfd_of(spare);
+    pid_t preforked = preforked_or_skip(server);
+    if (preforked == 0) return;
+    int pidfd = pidfd_of(preforked);
     if (signals[i] == SIGSTOP) {
-      stop(spare);
+      stop(preforked);
     } else {
-      CHECK(kill(spare, signals[i]) == 0);
+      CHECK(kill(preforked, signals[i]) == 0);
       struct pollfd end = {pidfd, POLLIN, 0};
       CHECK_EQUAL(poll(&end, 1, (int)(CHILD_PATIENCE / 1000000)), 1);
     }
     int connection;
     cipc_process_t *process = start(FORK_SERVER, &connection, child_code, NULL);
-    CHECK(cipc_process_pid(process) != spare);
+    CHECK(cipc_process_pid(process) != preforked);
     unsigned char code = 12;
     CHECK(write(connection, &code, 1) == 1);
     finish_with(process, 12);
@@ -1277,13 +1277,13 @@ static void a_next_child_that_is_killed_or_stopped_is_replaced(void) {
 static void the_next_child_ends_with_its_server_also_when_stopped(void) {
   for (int stopped = 0; stopped < 2; stopped++) {
     pid_t server = server_pid();
-    pid_t spare = spare_or_skip(server);
-    if (spare == 0) return;
-    int end = pidfd_of(server), spare_end = pidfd_of(spare);
-    if (stopped) stop(spare);
+    pid_t preforked = preforked_or_skip(server);
+    if (preforked == 0) return;
+    int end = pidfd_of(server), preforked_end = pidfd_of(preforked);
+    if (stopped) stop(preforked);
     CHECK(kill(server, SIGKILL) == 0);
     await_end(end);
-    await_end(spare_end);
+    await_end(preforked_end);
   }
 }
 
@@ -1510,7 +1510,7 @@ static void many_starts_leave_nothing(void) {
   cipc_process_t *process = start(FORK_SERVER, &connection, child_until_closed, NULL);
   char byte;
   CHECK(read(connection, &byte, 1) == 1);
-  int for_next = spare_of(server) != 0 ? 4 : 0;
+  int for_next = preforked_of(server) != 0 ? 4 : 0;
   char path[64];
   (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)server);
   DIR *directory = opendir(path);

@@ -13,52 +13,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
+#include "base/pidfd.h"
+#include "base/procfs.h"
 
 #define PID_BITS 22
-// proc(5): the state is the field right behind the program's name, starttime the 20th behind it.
-#define START_TIME_FIELD_BEHIND_NAME 20
-
-// What /proc/PID/stat says of a task, all of it at one time.
-struct task {
-  uint64_t start;
-  char state;
-};
-
-// CIPC_ESRCH: the task has gone. CIPC_ENOENT: it has gone, or is hidden from us (hidepid of
-// proc(5)).
-static int read_task(const char *path, struct task *task) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return -errno;
-  char text[1024];
-  ssize_t length = read(fd, text, sizeof text - 1);
-  int error = errno;
-  (void)close(fd);
-  // The task may end between open and read; then the read says ESRCH.
-  if (length <= 0) return length == 0 ? CIPC_ESRCH : -error;
-  text[length] = '\0';
-  // The name stands in parentheses and may itself hold spaces and parentheses.
-  const char *field = strrchr(text, ')');
-  if (field == NULL || field[1] != ' ') return CIPC_ENOSYS;
-  task->state = field[2];
-  for (int i = 0; field != NULL && i < START_TIME_FIELD_BEHIND_NAME; i++) {
-    field = strchr(field + 1, ' ');
-  }
-  if (field == NULL) return CIPC_ENOSYS;
-  task->start = strtoull(field + 1, NULL, 10);
-  return 0;
-}
-
-// Threads are found here too, although they are not listed.
-static int read_task_of(pid_t number, struct task *task) {
-  char path[32];
-  (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)number);
-  return read_task(path, task);
-}
-
-static cipc_participant_t identity(const struct task *task, pid_t number) {
+static cipc_participant_t identity(const cipc_procfs_task_t *task, pid_t number) {
   return ((task->start << PID_BITS) & ~CIPC_PARTICIPANT_THREAD) | (cipc_participant_t)number;
 }
 
@@ -67,8 +26,8 @@ static bool is_unused(pid_t number) { return kill(number, 0) < 0 && errno == ESR
 
 int cipc_participant_of(pid_t pid, cipc_participant_t *participant) {
   if (pid <= 0) return CIPC_ESRCH;
-  struct task task;
-  int status = read_task_of(pid, &task);
+  cipc_procfs_task_t task;
+  int status = cipc_procfs_task_of(pid, &task);
   if (status == CIPC_ENOENT) status = is_unused(pid) ? CIPC_ESRCH : CIPC_EPERM;
   if (status < 0) return status;
   *participant = identity(&task, pid);
@@ -115,8 +74,9 @@ __thread cipc_participant_kept_t cipc_participant_kept;
 
 cipc_participant_t cipc_participant_this_thread_slowly(void) {
   cipc_participant_t process = cipc_participant_current();
-  struct task task;
-  if (process == CIPC_PARTICIPANT_NOBODY || read_task("/proc/thread-self/stat", &task) < 0) {
+  cipc_procfs_task_t task;
+  if (process == CIPC_PARTICIPANT_NOBODY ||
+      cipc_procfs_read_task("/proc/thread-self/stat", &task) < 0) {
     return CIPC_PARTICIPANT_NOBODY;
   }
   cipc_participant_t thread = identity(&task, (pid_t)syscall(SYS_gettid)) | CIPC_PARTICIPANT_THREAD;
@@ -129,8 +89,8 @@ cipc_participant_t cipc_participant_this_thread_slowly(void) {
 // a thread, from Linux 6.9 on, keeps silent about a leader that ended before the others.)
 static int check_thread(cipc_participant_t participant) {
   pid_t number = cipc_participant_pid(participant);
-  struct task task;
-  int status = read_task_of(number, &task);
+  cipc_procfs_task_t task;
+  int status = cipc_procfs_task_of(number, &task);
   if (status == CIPC_ENOENT) return is_unused(number) ? CIPC_PARTICIPANT_DEAD : CIPC_EPERM;
   if (status < 0) return status == CIPC_ESRCH ? CIPC_PARTICIPANT_DEAD : status;
   if ((identity(&task, number) | CIPC_PARTICIPANT_THREAD) != participant) {
@@ -144,13 +104,13 @@ static int check_process(cipc_participant_t participant) {
   // The order is the proof: the descriptor pins whichever process has the pid now; its start time
   // says whether it is the one meant; then the descriptor says whether that one has ended. (The
   // state in /proc does not: the leader may have ended before the other threads.)
-  int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+  int fd = cipc_pidfd_open(pid);
   if (fd < 0) {
     // EINVAL and ENOENT: the number is a thread of somebody else's now.
-    return errno == ESRCH || errno == EINVAL || errno == ENOENT ? CIPC_PARTICIPANT_DEAD : -errno;
+    return fd == CIPC_ESRCH || fd == CIPC_EINVAL || fd == CIPC_ENOENT ? CIPC_PARTICIPANT_DEAD : fd;
   }
-  struct task task;
-  int status = read_task_of(pid, &task);
+  cipc_procfs_task_t task;
+  int status = cipc_procfs_task_of(pid, &task);
   if (status == CIPC_ESRCH || (status == 0 && identity(&task, pid) != participant)) {
     status = CIPC_PARTICIPANT_DEAD;
   } else if (status == 0 || status == CIPC_ENOENT) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cipc/image.h"
+#include "base/image.h"
 
 #include <fcntl.h>
 #include <link.h>
@@ -11,8 +11,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "process/start.h"
 
 _Static_assert(sizeof(cipc_image_location_t) == 16 + CIPC_IMAGE_ID_MAX, "sent as it stands");
 

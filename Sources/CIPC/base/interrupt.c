@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/procfs.h"
 
 // How long a signal is held back at most.
 #define STEP INT64_C(20000000)
@@ -83,11 +84,7 @@ cipc_deadline_t cipc_interrupt_step(const cipc_interrupt_hold_t *hold, cipc_dead
 // library does not touch how signals are handled (sigaction), not even to look.
 static uint64_t handled_signals(void) {
   char text[4096];
-  int file = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-  ssize_t length = file >= 0 ? read(file, text, sizeof text - 1) : -1;
-  if (file >= 0) (void)close(file);
-  if (length < 0) return UINT64_MAX;
-  text[length] = '\0';
+  if (cipc_procfs_read("/proc/self/status", text, sizeof text) < 0) return UINT64_MAX;
   const char *field = strstr(text, "\nSigCgt:");
   return field != NULL ? strtoull(field + sizeof "\nSigCgt:" - 1, NULL, 16) : UINT64_MAX;
 }

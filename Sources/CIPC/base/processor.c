@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/processor.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <stdio.h>
@@ -9,17 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PATH_SIZE 4096
+#include "base/procfs.h"
 
-static int file_read(const char *path, char *text, size_t room) {
-  int file = open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) return -errno;
-  ssize_t size = read(file, text, room - 1);
-  int status = size < 0 ? -errno : CIPC_OK;
-  close(file);
-  text[size > 0 ? size : 0] = '\0';
-  return status;
-}
+#define PATH_SIZE 4096
 
 static int rounded_up(long long quota, long long period) {
   if (quota <= 0 || period <= 0) return 0;
@@ -27,31 +18,31 @@ static int rounded_up(long long quota, long long period) {
   return count > INT_MAX ? INT_MAX : (int)count;
 }
 
-/// The quota of one directory; 0 for none.
+// The quota of one directory; 0 for none.
 static int quota_of(const char *directory, int is_version_2) {
   char path[PATH_SIZE + 32], text[128];
   long long quota = 0, period = 0;
   if (is_version_2) {
     (void)snprintf(path, sizeof path, "%s/cpu.max", directory);
     // "max 100000" has no number in front.
-    if (file_read(path, text, sizeof text) < 0) return 0;
+    if (cipc_procfs_read(path, text, sizeof text) < 0) return 0;
     char *end;
     quota = strtoll(text, &end, 10);
     if (end == text) return 0;
     period = strtoll(end, NULL, 10);
   } else {
     (void)snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", directory);
-    if (file_read(path, text, sizeof text) < 0) return 0;
+    if (cipc_procfs_read(path, text, sizeof text) < 0) return 0;
     quota = strtoll(text, NULL, 10);
     (void)snprintf(path, sizeof path, "%s/cpu.cfs_period_us", directory);
-    if (file_read(path, text, sizeof text) < 0) return 0;
+    if (cipc_procfs_read(path, text, sizeof text) < 0) return 0;
     period = strtoll(text, NULL, 10);
   }
   return rounded_up(quota, period);
 }
 
-/// The lowest of a group and the groups around it. In a container the path may be the host's: then
-/// only its end exists here, the root.
+// The lowest of a group and the groups around it. In a container the path may be the host's: then
+// only its end exists here, the root.
 static int quota_of_path(const char *root, const char *path, size_t length, int is_version_2) {
   int lowest = 0;
   for (;;) {
@@ -67,7 +58,7 @@ static int quota_of_path(const char *root, const char *path, size_t length, int 
   }
 }
 
-/// Whether a list such as "cpu,cpuacct" has "cpu".
+// Whether a list such as "cpu,cpuacct" has "cpu".
 static int has_cpu(const char *list, size_t length) {
   while (length > 0) {
     const char *comma = memchr(list, ',', length);
@@ -128,7 +119,7 @@ static int affinity_count(void) {
 int cipc_processor_count(void) {
   int count = affinity_count();
   char list[8192];
-  if (file_read("/proc/self/cgroup", list, sizeof list) < 0) return count;
+  if (cipc_procfs_read("/proc/self/cgroup", list, sizeof list) < 0) return count;
   int quota = cipc_processor_quota(list, "/sys/fs/cgroup");
   return quota > 0 && quota < count ? quota : count;
 }

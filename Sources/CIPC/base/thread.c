@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 int cipc_thread_start(const char *name, void *(*run)(void *), void *argument) {
   pthread_attr_t attributes;
@@ -21,4 +22,10 @@ int cipc_thread_start(const char *name, void *(*run)(void *), void *argument) {
   }
   (void)pthread_attr_destroy(&attributes);
   return status;
+}
+
+unsigned long cipc_thread_count(void) {
+  struct stat tasks;
+  if (stat("/proc/self/task", &tasks) < 0 || tasks.st_nlink < 3) return 0;
+  return (unsigned long)tasks.st_nlink - 2;
 }

@@ -7,4 +7,7 @@
 // `name` is at most 15 characters. CIPC_EAGAIN, CIPC_ENOMEM: no thread to be had.
 int cipc_thread_start(const char *name, void *(*run)(void *), void *argument);
 
+// The threads of this process; 0 where /proc cannot tell.
+unsigned long cipc_thread_count(void);
+
 #endif

@@ -15,7 +15,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "process/start.h"
+#include "base/pidfd.h"
+#include "base/procfs.h"
 
 // MARK: - A limit of memory
 
@@ -37,11 +38,7 @@ static struct {
 /// The memory that the limit is for; 0 where /proc cannot tell. Async-signal-safe.
 static uint64_t memory_in_use(void) {
   char text[256];
-  int file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-  if (file < 0) return 0;
-  ssize_t size = read(file, text, sizeof text - 1);
-  close(file);
-  text[size > 0 ? size : 0] = '\0';
+  if (cipc_procfs_read("/proc/self/statm", text, sizeof text) < 0) return 0;
   // proc(5): the sixth number is that of pages of data and stack.
   const char *next = text;
   for (int i = 0; i < 5 && *next != '\0'; next++) i += *next == ' ';
@@ -103,38 +100,23 @@ int cipc_death_watch_memory(int socket, const void *word, size_t size) {
       return -errno;
     }
   }
-  return CIPC_OK;
+  return 0;
 }
 
 // MARK: - A backtrace
-
-/// A file of /proc as text; empty where there is none.
-static void read_text(const char *path, char *text, size_t room) {
-  text[0] = '\0';
-  int file = open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) return;
-  ssize_t size = read(file, text, room - 1);
-  close(file);
-  text[size > 0 ? size : 0] = '\0';
-}
 
 /// Kills it if it is one.
 static void end_backtracer(pid_t pid, pid_t parent) {
   int pidfd = cipc_pidfd_open(pid);
   if (pidfd < 0) return;
-  char path[64], text[256];
-  (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-  read_text(path, text, sizeof text);
-  // Read behind the pidfd, so that they are about the same process: the names of both editions, cut
+  // Read behind the pidfd, so that they are about the same process: the name of both editions, cut
   // by the kernel, and whose child it is.
-  static const char wanted[] = "(swift-backtrace) ";
-  const char *name = strchr(text, '(');
-  int its_parent = 0;
-  if (name != NULL && strncmp(name, wanted, sizeof wanted - 1) == 0 &&
-      sscanf(name + sizeof wanted - 1, "%*c %d", &its_parent) == 1 && its_parent == (int)parent) {
-    (void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+  cipc_procfs_task_t task;
+  if (cipc_procfs_task_of(pid, &task) == 0 && strcmp(task.name, "swift-backtrace") == 0 &&
+      task.parent == parent) {
+    (void)cipc_pidfd_signal(pidfd, SIGKILL);
   }
-  close(pidfd);
+  (void)close(pidfd);
 }
 
 void cipc_death_end_backtrace(pid_t child) {
@@ -148,7 +130,7 @@ void cipc_death_end_backtrace(pid_t child) {
     int thread = atoi(entry->d_name);
     if (thread <= 0) continue;
     (void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)child, thread);
-    read_text(path, text, sizeof text);
+    (void)cipc_procfs_read(path, text, sizeof text);
     char *next = text;
     for (;;) {
       char *end;
@@ -173,7 +155,7 @@ int cipc_death_unread(int pipe, void *buffer, size_t room, size_t *length) {
   // Where that is not to be had, the beginning has to do.
   (void)fcntl(ends[1], F_SETPIPE_SZ, capacity);
   ssize_t copied = tee(pipe, ends[1], (size_t)capacity, SPLICE_F_NONBLOCK);
-  int status = copied < 0 && errno != EAGAIN ? -errno : CIPC_OK;
+  int status = copied < 0 && errno != EAGAIN ? -errno : 0;
   char *bytes = copied > 0 ? malloc((size_t)copied) : NULL;
   if (copied > 0 && bytes == NULL) status = CIPC_ENOMEM;
   size_t size = 0;

@@ -2,24 +2,18 @@
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/thread.h"
+#include "process/child.h"
 #include "process/start.h"
 
 // How long a thread that was joined may still be counted: it leaves the kernel's list a little
 // after pthread_join has returned; 1 ms was seen on a busy machine.
 #define THREAD_LOOKS 40
 #define THREAD_PAUSE_NANOSECONDS 250000
-
-unsigned long cipc_thread_count(void) {
-  struct stat tasks;
-  if (stat("/proc/self/task", &tasks) < 0 || tasks.st_nlink < 3) return 0;
-  return (unsigned long)tasks.st_nlink - 2;
-}
 
 static int has_other_threads(void) {
   for (int i = 0; i < THREAD_LOOKS; i++) {
@@ -94,16 +88,16 @@ int cipc_process_fork(cipc_process_t **process, int *connection,
   if (has_other_threads()) return CIPC_ETHREADS;
   cipc_start_t start;
   int status = cipc_start_prepare(&start, NULL, options);
-  if (status == CIPC_OK) status = cipc_start_separate(&start);
+  if (status == 0) status = cipc_start_separate(&start);
   if (status < 0) return cipc_start_finish(&start, status, process, connection);
   // Opened again when the child is there: see cipc_lifeline_writer.
-  cipc_lifeline_delist(start.made);
+  cipc_lifeline_close(&start.made->lifeline);
 
   flush();
   pid_t pid = fork();
   if (pid < 0) return cipc_start_finish(&start, -errno, process, connection);
   if (pid == 0) {
-    if (options->environment != NULL && cipc_environment_replace(options->environment) < 0) {
+    if (options->environment != NULL && cipc_child_replace_environment(options->environment) < 0) {
       _exit(CIPC_PROCESS_NO_ENTRY);
     }
     become(&start);

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Children that are reaped though nobody waits for them: those watched, and those given up.
-//
 // Only a thread can reap a child at the moment of its end without taking SIGCHLD over, which is the
 // program's. So the waiter thread does, where there is one, or where one more changes nothing. A
 // process with one thread keeps the right to fork, and has its children reaped in passing.
+#include "process/reaper.h"
+
 #include <pthread.h>
 
 #include "base/fork_hooks.h"
-#include "process/start.h"
+#include "base/list.h"
+#include "base/thread.h"
+#include "cipc/process.h"
+#include "process/handle.h"
 #include "wait/waiter.h"
 
 // How long to wait before looking again for a child whose end is known and which cannot be reaped
@@ -16,24 +19,27 @@
 
 /// Those watched that have not ended yet, under the guard.
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
-static cipc_process_t *watched;
+static cipc_list_t watched = CIPC_LIST_EMPTY(watched);
 /// Starts and releases to go until the next look at those that no thread waits for.
 static long until_sweep;
 
+static cipc_process_t *object(cipc_list_t *node) {
+  return CIPC_LIST_OBJECT(node, cipc_process_t, node);
+}
+
+// How many those are; read without the guard, since a start that misses one leaves it to the next.
+static long watched_count;
+
+static bool is_any_watched(void) { return __atomic_load_n(&watched_count, __ATOMIC_RELAXED) != 0; }
+
 static void enlist(cipc_process_t *process) {
-  process->previous = NULL;
-  process->next = watched;
-  if (watched != NULL) watched->previous = process;
-  __atomic_store_n(&watched, process, __ATOMIC_RELAXED);
+  cipc_list_insert_first(&watched, &process->node);
+  __atomic_store_n(&watched_count, watched_count + 1, __ATOMIC_RELAXED);
 }
 
 static void delist(cipc_process_t *process) {
-  if (process->next != NULL) process->next->previous = process->previous;
-  if (process->previous != NULL) {
-    process->previous->next = process->next;
-  } else {
-    __atomic_store_n(&watched, process->next, __ATOMIC_RELAXED);
-  }
+  cipc_list_remove(&process->node);
+  __atomic_store_n(&watched_count, watched_count - 1, __ATOMIC_RELAXED);
 }
 
 static bool may_use_waiter(void) { return cipc_waiter_is_running() || cipc_thread_count() > 1; }
@@ -77,21 +83,21 @@ static void signalled(void *context, int status) {
 }
 
 static void sweep(void) {
-  if (__atomic_load_n(&watched, __ATOMIC_RELAXED) == NULL) return;
+  if (!is_any_watched()) return;
   bool may_await = may_use_waiter();
-  cipc_process_t *ended = NULL, *to_await = NULL;
+  cipc_list_t ended = CIPC_LIST_EMPTY(ended);
+  cipc_process_t *to_await = NULL;
   long left = 0;
   (void)pthread_mutex_lock(&guard);
-  for (cipc_process_t *process = watched, *next; process != NULL; process = next) {
-    next = process->next;
+  CIPC_LIST_EACH_REMOVABLE(node, &watched) {
+    cipc_process_t *process = object(node);
     if (process->is_awaited) continue;
     if (cipc_process_try_reap(process)) {
       delist(process);
-      process->next_found = ended;
-      ended = process;
+      cipc_list_insert_first(&ended, node);
     } else if (may_await) {
       process->is_awaited = true;
-      process->next_found = to_await;
+      process->next_to_await = to_await;
       to_await = process;
     } else {
       left++;
@@ -100,20 +106,20 @@ static void sweep(void) {
   // So that a start costs the same however many of them run.
   __atomic_store_n(&until_sweep, left / 2, __ATOMIC_RELAXED);
   (void)pthread_mutex_unlock(&guard);
-  while (ended != NULL) {
-    cipc_process_t *process = ended;
-    ended = process->next_found;
+  while (!cipc_list_is_empty(&ended)) {
+    cipc_process_t *process = object(ended.next);
+    cipc_list_remove(&process->node);
     process->callback(process->context);
   }
   while (to_await != NULL) {
     cipc_process_t *process = to_await;
-    to_await = process->next_found;
+    to_await = process->next_to_await;
     await(process);
   }
 }
 
 void cipc_process_sweep(void) {
-  if (__atomic_load_n(&watched, __ATOMIC_RELAXED) == NULL) return;
+  if (!is_any_watched()) return;
   if (__atomic_fetch_sub(&until_sweep, 1, __ATOMIC_RELAXED) <= 0) sweep();
 }
 
@@ -144,7 +150,7 @@ int cipc_process_watch(cipc_process_t *process, cipc_process_callback_t callback
     // Started since, and its sweep may have come before this one was in the list.
     cipc_process_sweep();
   }
-  return CIPC_OK;
+  return 0;
 }
 
 static void free_ended(void *context) { cipc_process_free(context); }
@@ -169,8 +175,8 @@ static void fork_parent(void) { (void)pthread_mutex_unlock(&guard); }
 
 /// The waits are gone with the thread; and those given up are the parent's children.
 static void fork_child(void) {
-  for (cipc_process_t *process = watched, *next; process != NULL; process = next) {
-    next = process->next;
+  CIPC_LIST_EACH_REMOVABLE(node, &watched) {
+    cipc_process_t *process = object(node);
     process->is_awaited = false;
     if (process->callback != free_ended) continue;
     delist(process);

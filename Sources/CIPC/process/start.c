@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "process/start.h"
 
-#include "base/clock.h"
-#include "base/interrupt.h"
-
-#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -20,9 +14,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/fork_hooks.h"
-
-extern char **environ;
+#include "base/clock.h"
+#include "base/interrupt.h"
+#include "base/pidfd.h"
+#include "process/lifeline.h"
+#include "process/reaper.h"
 
 // MARK: - Preparing
 
@@ -32,7 +28,7 @@ static int greeting_make(cipc_greeting_t *greeting, cipc_process_entry_t entry, 
   greeting->version = CIPC_GREETING_VERSION;
   greeting->starter = cipc_participant_self();
   if (name != NULL) memcpy(greeting->name, name, strnlen(name, sizeof greeting->name - 1));
-  if (entry == NULL) return CIPC_OK;
+  if (entry == NULL) return 0;
   greeting->has_entry = 1;
   const void *address;
   memcpy(&address, &entry, sizeof address);
@@ -42,7 +38,7 @@ static int greeting_make(cipc_greeting_t *greeting, cipc_process_entry_t entry, 
 static int settings_make(cipc_settings_t *settings, const cipc_process_options_t *options) {
   for (size_t i = 0; i < options->limit_count; i++) {
     const cipc_process_limit_t *limit = &options->limits[i];
-    if (limit->resource < 0 || limit->resource >= CIPC_START_LIMITS) return CIPC_EINVAL;
+    if (limit->resource < 0 || limit->resource >= CIPC_GREETING_LIMITS) return CIPC_EINVAL;
     settings->limits[limit->resource][0] = limit->soft;
     settings->limits[limit->resource][1] = limit->hard;
     settings->limits_given |= 1u << limit->resource;
@@ -51,8 +47,8 @@ static int settings_make(cipc_settings_t *settings, const cipc_process_options_t
   if (options->affinity != NULL) {
     if (options->affinity_size == 0) return CIPC_EINVAL;
     // Of a longer set the kernel ignores the end as well.
-    size_t size = options->affinity_size < CIPC_START_AFFINITY_MAX ? options->affinity_size
-                                                                   : CIPC_START_AFFINITY_MAX;
+    size_t size = options->affinity_size < CIPC_GREETING_AFFINITY_MAX ? options->affinity_size
+                                                                      : CIPC_GREETING_AFFINITY_MAX;
     memcpy(settings->affinity, options->affinity, size);
     settings->affinity_size = (uint32_t)size;
     settings->is_given = 1;
@@ -61,7 +57,7 @@ static int settings_make(cipc_settings_t *settings, const cipc_process_options_t
     settings->nice = *options->nice;
     settings->nice_given = settings->is_given = 1;
   }
-  return CIPC_OK;
+  return 0;
 }
 
 static void source_add(cipc_start_t *start, int descriptor, bool is_owned) {
@@ -77,16 +73,16 @@ static int stream_add(cipc_start_t *start, const cipc_process_stream_t *stream, 
   switch (kind) {
     case CIPC_PROCESS_INHERIT:
       source_add(start, number, false);
-      return CIPC_OK;
+      return 0;
     case CIPC_PROCESS_DESCRIPTOR:
       if (fcntl(stream->descriptor, F_GETFD) < 0) return -errno;
       source_add(start, stream->descriptor, false);
-      return CIPC_OK;
+      return 0;
     case CIPC_PROCESS_NULL: {
       int null = open("/dev/null", O_RDWR | O_CLOEXEC);
       if (null < 0) return -errno;
       source_add(start, null, true);
-      return CIPC_OK;
+      return 0;
     }
     default:
       return CIPC_EINVAL;
@@ -100,14 +96,14 @@ int cipc_start_prepare(cipc_start_t *start, cipc_process_entry_t entry,
   start->made = NULL;
   start->connection = start->directory = -1;
   start->count = 0;
-  if (options->descriptor_count > CIPC_START_DESCRIPTORS_MAX ||
+  if (options->descriptor_count > CIPC_CHILD_DESCRIPTORS_MAX ||
       (options->descriptors == NULL && options->descriptor_count > 0) ||
       (options->limits == NULL && options->limit_count > 0)) {
     return CIPC_EINVAL;
   }
   int status = greeting_make(&start->greeting, entry, options->name);
   // Another program does not know how to.
-  if (status == CIPC_OK && options->executable == NULL) {
+  if (status == 0 && options->executable == NULL) {
     status = settings_make(&start->greeting.settings, options);
   }
   if (status < 0) return status;
@@ -116,9 +112,8 @@ int cipc_start_prepare(cipc_start_t *start, cipc_process_entry_t entry,
   // Before anything is opened, since that might get one of these numbers.
   bool is_open[3];
   for (int i = 0; i < 3; i++) is_open[i] = fcntl(i, F_GETFD) >= 0;
-  start->made = calloc(1, sizeof *start->made);
+  start->made = cipc_process_make();
   if (start->made == NULL) return CIPC_ENOMEM;
-  start->made->pidfd = start->made->report = start->made->lifeline = -1;
   for (int i = 0; i < 3; i++) {
     status = stream_add(start, &options->streams[i], is_open[i]);
     if (status < 0) return status;
@@ -132,7 +127,7 @@ int cipc_start_prepare(cipc_start_t *start, cipc_process_entry_t entry,
     source_add(start, options->descriptors[i], false);
   }
   if (options->is_daemon) {
-    status = cipc_lifeline_open(start->made, &ends[0]);
+    status = cipc_lifeline_open(&start->made->lifeline, &ends[0]);
     if (status < 0) return status;
     start->greeting.lifeline = (uint32_t)start->count;
     source_add(start, ends[0], true);
@@ -142,7 +137,7 @@ int cipc_start_prepare(cipc_start_t *start, cipc_process_entry_t entry,
     start->directory = open(options->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (start->directory < 0) return -errno;
   }
-  return CIPC_OK;
+  return 0;
 }
 
 int cipc_start_separate(cipc_start_t *start) {
@@ -155,10 +150,10 @@ int cipc_start_separate(cipc_start_t *start) {
     start->sources[i] = copy;
     start->is_owned[i] = true;
   }
-  return CIPC_OK;
+  return 0;
 }
 
-int cipc_process_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC) < 0 ? -errno : CIPC_OK; }
+int cipc_process_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC) < 0 ? -errno : 0; }
 
 // MARK: - Taking over
 
@@ -175,7 +170,7 @@ static int settings_impose(pid_t pid, const cipc_process_options_t *options) {
   if (options->nice != NULL && setpriority(PRIO_PROCESS, (id_t)pid, *options->nice) < 0) {
     return -errno;
   }
-  return CIPC_OK;
+  return 0;
 }
 
 /// What the child says of its settings; CIPC_ESRCH when it died before, CIPC_ETIMEDOUT.
@@ -199,14 +194,14 @@ static int settings_await(const cipc_start_t *start) {
 /// it is let go on, so that no daemon ever runs untied.
 static int lifeline_tie(const cipc_start_t *start) {
   cipc_process_t *process = start->made;
-  if (start->greeting.lifeline == 0) return CIPC_OK;
+  if (start->greeting.lifeline == 0) return 0;
   int reader = start->sources[start->greeting.lifeline];
-  if (process->lifeline < 0) {
-    int status = cipc_lifeline_reopen(process, reader);
+  if (process->lifeline.writer < 0) {
+    int status = cipc_lifeline_reopen(&process->lifeline, reader);
     if (status < 0) return status;
   }
   // The fork server has done it, and may have reaped the child by now.
-  if (process->report >= 0) return CIPC_OK;
+  if (process->report >= 0) return 0;
   return cipc_lifeline_arm(reader, process->pid, process->pidfd);
 }
 
@@ -217,22 +212,22 @@ int cipc_start_adopt(cipc_start_t *start) {
     // Another program that was quick, and whose status somebody else took already.
     process->ended = cipc_ended_word(CIPC_PROCESS_UNKNOWN, 0);
     process->pidfd = eventfd(1, EFD_CLOEXEC);  // readable, as a pidfd is then
-    return process->pidfd < 0 ? -errno : CIPC_OK;
+    return process->pidfd < 0 ? -errno : 0;
   }
   int status = process->pidfd;
   if (status >= 0) {
     status = lifeline_tie(start);
-    if (status == CIPC_OK && start->greeting.settings.is_given) status = settings_await(start);
-    if (status == CIPC_OK && start->options->executable != NULL) {
+    if (status == 0 && start->greeting.settings.is_given) status = settings_await(start);
+    if (status == 0 && start->options->executable != NULL) {
       status = settings_impose(process->pid, start->options);
     }
   }
   // Killed by somebody: its status says so, as it does without settings.
-  if (status == CIPC_ESRCH) status = CIPC_OK;
+  if (status == CIPC_ESRCH) status = 0;
   if (status < 0) {
     // By the number only where it is ours to reap: the fork server may have reaped its own.
     if (process->pidfd >= 0) {
-      (void)syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0);
+      (void)cipc_pidfd_signal(process->pidfd, SIGKILL);
     } else {
       (void)kill(process->pid, SIGKILL);
     }
@@ -244,7 +239,7 @@ int cipc_start_adopt(cipc_start_t *start) {
   }
   // Fails only when the child has died, which its status will say.
   (void)send(start->connection, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-  return CIPC_OK;
+  return 0;
 }
 
 int cipc_start_finish(cipc_start_t *start, int status, cipc_process_t **process, int *connection) {
@@ -268,140 +263,3 @@ int cipc_start_finish(cipc_start_t *start, int status, cipc_process_t **process,
   }
   return status;
 }
-
-// MARK: - In the child
-
-static void close_from(int first) {
-#if defined(SYS_close_range)
-  if (syscall(SYS_close_range, (unsigned)first, ~0u, 0) == 0) return;
-#endif
-  DIR *directory = opendir("/proc/self/fd");
-  if (directory == NULL) return;
-  struct dirent *entry;
-  while ((entry = readdir(directory)) != NULL) {
-    int descriptor = atoi(entry->d_name);
-    if (descriptor >= first && descriptor != dirfd(directory)) close(descriptor);
-  }
-  closedir(directory);
-}
-
-int cipc_environment_replace(char *const *environment) {
-  size_t count = 0;
-  while (environment[count] != NULL) count++;
-  char **copy = malloc((count + 1) * sizeof *copy);
-  if (copy == NULL) return CIPC_ENOMEM;
-  for (size_t i = 0; i < count; i++) {
-    copy[i] = strdup(environment[i]);
-    if (copy[i] == NULL) return CIPC_ENOMEM;  // the child ends
-  }
-  copy[count] = NULL;
-  environ = copy;
-  return CIPC_OK;
-}
-
-int cipc_start_place(const int *sources, size_t count) {
-  int moved[CIPC_START_SOURCES_MAX];
-  if (count > CIPC_START_SOURCES_MAX) return CIPC_EINVAL;
-  for (size_t i = 0; i < count; i++) {
-    moved[i] = sources[i];
-    if (sources[i] >= (int)count || sources[i] == (int)i) continue;
-    moved[i] = fcntl(sources[i], F_DUPFD_CLOEXEC, (int)count);
-    if (moved[i] < 0) return -errno;
-  }
-  for (size_t i = 0; i < count; i++) {
-    if (moved[i] == (int)i) {
-      if (i < 3) (void)fcntl((int)i, F_SETFD, 0);
-    } else if (dup3(moved[i], (int)i, i < 3 ? 0 : O_CLOEXEC) < 0) {
-      return -errno;
-    }
-  }
-  close_from((int)count);
-  return CIPC_OK;
-}
-
-// MARK: - Lifelines and forks
-
-int cipc_lifeline_arm(int reader, pid_t pid, int pidfd) {
-  int flags = fcntl(reader, F_GETFL);
-  if (flags < 0) return -errno;
-  if (fcntl(reader, F_SETOWN, pid) < 0) return errno == ESRCH ? CIPC_OK : -errno;
-  // Not reaped even now: so the number was this child's when it was given.
-  if (pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0 && errno == ESRCH) {
-    (void)fcntl(reader, F_SETOWN, 0);
-    return CIPC_OK;
-  }
-  if (fcntl(reader, F_SETSIG, SIGKILL) < 0 || fcntl(reader, F_SETFL, flags | O_ASYNC) < 0) {
-    return -errno;
-  }
-  return CIPC_OK;
-}
-
-void cipc_lifeline_disarm(int reader) { (void)fcntl(reader, F_SETFL, 0); }
-
-int cipc_lifeline_writer(int reader) {
-  char path[32];
-  (void)snprintf(path, sizeof path, "/proc/self/fd/%d", reader);
-  int writer = open(path, O_WRONLY | O_CLOEXEC);
-  return writer < 0 ? -errno : writer;
-}
-
-static pthread_mutex_t lines_guard = PTHREAD_MUTEX_INITIALIZER;
-static cipc_process_t *lines;
-
-/// With the guard.
-static void enlist(cipc_process_t *process, int writer) {
-  process->lifeline = writer;
-  process->previous_line = NULL;
-  process->next_line = lines;
-  if (lines != NULL) lines->previous_line = process;
-  lines = process;
-}
-
-int cipc_lifeline_open(cipc_process_t *process, int *reader) {
-  // Under the guard, so that a fork finds it in the list or not there at all.
-  (void)pthread_mutex_lock(&lines_guard);
-  int ends[2];
-  int status = pipe2(ends, O_CLOEXEC) < 0 ? -errno : 0;
-  if (status == 0) {
-    *reader = ends[0];
-    enlist(process, ends[1]);
-  }
-  (void)pthread_mutex_unlock(&lines_guard);
-  return status;
-}
-
-int cipc_lifeline_reopen(cipc_process_t *process, int reader) {
-  (void)pthread_mutex_lock(&lines_guard);
-  int writer = cipc_lifeline_writer(reader);
-  if (writer >= 0) enlist(process, writer);
-  (void)pthread_mutex_unlock(&lines_guard);
-  return writer < 0 ? writer : 0;
-}
-
-void cipc_lifeline_delist(cipc_process_t *process) {
-  (void)pthread_mutex_lock(&lines_guard);
-  if (process->lifeline >= 0) {
-    if (process->previous_line != NULL) {
-      process->previous_line->next_line = process->next_line;
-    } else {
-      lines = process->next_line;
-    }
-    if (process->next_line != NULL) process->next_line->previous_line = process->previous_line;
-    close(process->lifeline);
-    process->lifeline = -1;
-  }
-  (void)pthread_mutex_unlock(&lines_guard);
-}
-
-static void fork_prepare(void) { (void)pthread_mutex_lock(&lines_guard); }
-static void fork_parent(void) { (void)pthread_mutex_unlock(&lines_guard); }
-static void fork_child(void) {
-  // A copy would keep daemons of the parent alive when that dies.
-  for (cipc_process_t *process = lines; process != NULL; process = process->next_line) {
-    close(process->lifeline);
-    process->lifeline = -1;
-  }
-  lines = NULL;
-  (void)pthread_mutex_unlock(&lines_guard);
-}
-CIPC_FORK_ROOM(CIPC_FORK_RANK_LIFELINES, fork_prepare, fork_parent, fork_child)

@@ -1,27 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "segment/memory.h"
 
-#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/procfs.h"
 #include "cipc/status.h"
 
 #define UNCHECKED_BELOW ((size_t)1 << 20)
 #define KIBIBYTE UINT64_C(1024)
-
-// The text of a small file; empty when it cannot be read.
-static void read_text(const char *path, char *text, size_t room) {
-  text[0] = '\0';
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return;
-  ssize_t length = read(fd, text, room - 1);
-  text[length > 0 ? length : 0] = '\0';
-  (void)close(fd);
-}
 
 // The number behind a name in /proc/meminfo, in bytes; 0 when it is not there.
 static uint64_t meminfo(const char *text, const char *name) {
@@ -31,7 +20,7 @@ static uint64_t meminfo(const char *text, const char *name) {
 
 static uint64_t available_on_machine(void) {
   char text[4096];
-  read_text("/proc/meminfo", text, sizeof text);
+  (void)cipc_procfs_read("/proc/meminfo", text, sizeof text);
   if (text[0] == '\0') return UINT64_MAX;
   return meminfo(text, "MemAvailable:") + meminfo(text, "SwapFree:");
 }
@@ -41,13 +30,13 @@ static uint64_t cgroup_number(const char *group, const char *file) {
   char path[4096];
   char text[64];
   (void)snprintf(path, sizeof path, "/sys/fs/cgroup%s/%s", group, file);
-  read_text(path, text, sizeof text);
+  (void)cipc_procfs_read(path, text, sizeof text);
   return text[0] < '0' || text[0] > '9' ? UINT64_MAX : strtoull(text, NULL, 10);
 }
 
 static uint64_t available_in_cgroup(void) {
   char text[2048];
-  read_text("/proc/self/cgroup", text, sizeof text);
+  (void)cipc_procfs_read("/proc/self/cgroup", text, sizeof text);
   // cgroups(7): version 2 has one line, "0::" and the path.
   char *group = strncmp(text, "0::", 3) == 0 ? text + 3 : NULL;
   if (group == NULL) return UINT64_MAX;

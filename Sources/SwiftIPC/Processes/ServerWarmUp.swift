@@ -11,16 +11,16 @@ internal import CIPC
 /// the conformances looked up and the functions bound that each would spend its first half
 /// millisecond on. Called by the server, which has one thread, between two requests.
 ///
-/// In a spare child of the server it runs one task, for the pages that this needs.
+/// In a preforked child of the server it runs one task, for the pages that this needs.
 ///
 /// What it does has no other effect: where a task fails, some of that is left to the children.
 @_cdecl("swiftipc_server_warm_up")
-func serverWarmUp(_ isSpare: Int32) {
+func serverWarmUp(_ isPreforked: Int32) {
   let action: ActionFunction<> = ActionFunction(body: {})
   if let work = try? TaskHeader.Work(action, arguments: [], output: nil) {
     runTask(TaskHeader(name: "", returnsValue: false, work: work), [])
   }
-  if isSpare != 0 { return }
+  if isPreforked != 0 { return }
   let function = ValueFunction<Int, String, [Double], Int>(body: { number, text, list in
     number + text.utf8.count + list.count
   })

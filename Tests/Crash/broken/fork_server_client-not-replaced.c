@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A caller that gives up when it finds the fork server dead.
 // Caught: start.server server: start 0 failed: CIPC_ECLOSED
-#include "cipc/frame.h"
 #include "process/start.h"
 
 static int finish_otherwise(cipc_start_t *start, int status, cipc_process_t **process,
@@ -11,4 +10,4 @@ static int finish_otherwise(cipc_start_t *start, int status, cipc_process_t **pr
 }
 
 #define cipc_start_finish finish_otherwise
-#include "process/server.c"
+#include "process/fork_server_client.c"

@@ -15,12 +15,12 @@
 #include <unistd.h>
 
 #include "cipc/process.h"
-#include "process/start.h"
+#include "process/fork_server.h"
 
 /// The Swift overlay's entry; absent from a C program that uses the package's C product.
 extern int swiftipc_child_main(int connection) __attribute__((weak));
 /// Runs small tasks in the fork server.
-extern void swiftipc_server_warm_up(int is_spare) __attribute__((weak));
+extern void swiftipc_server_warm_up(int is_preforked) __attribute__((weak));
 
 #if defined(__GLIBC__)
 
@@ -72,7 +72,7 @@ static int has_interpreter(struct dl_phdr_info *info, size_t size, void *context
 }
 
 __attribute__((constructor)) static void hook_static_program(int argc, char **argv, char **envp) {
-  cipc_server_warm_up = swiftipc_server_warm_up;
+  cipc_fork_server_warm_up = swiftipc_server_warm_up;
   int is_dynamic = 0;
   dl_iterate_phdr(has_interpreter, &is_dynamic);
   if (is_dynamic || __init_array_start == NULL) return;

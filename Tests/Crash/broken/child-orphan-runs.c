@@ -10,4 +10,4 @@ static ssize_t recv_something(int socket, void *bytes, size_t size, int flags) {
 }
 
 #define recv recv_something
-#include "process/process.c"
+#include "process/child.c"

@@ -5,4 +5,4 @@
 
 #undef O_ASYNC
 #define O_ASYNC 0
-#include "process/start.c"
+#include "process/lifeline.c"
