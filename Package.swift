@@ -29,10 +29,12 @@ let package = Package(
         .define("CIPC_FAULTS", .when(configuration: .debug)),
       ]
     ),
+    // What travels in messages; SwiftIPC exports it again.
+    .target(name: "MessageCoding", dependencies: ["CIPC"]),
     .target(
       name: "SwiftIPC",
       dependencies: [
-        "CIPC",
+        "CIPC", "MessageCoding",
         .product(
           name: "Crypto", package: "swift-crypto", condition: .when(traits: ["Authentication"])),
       ]),
@@ -42,7 +44,8 @@ let package = Package(
       cSettings: [.define("_GNU_SOURCE")]),
     // The Swift side of Tests/Python/named_test.py.
     .executableTarget(name: "ForeignPeer", dependencies: ["SwiftIPC"], path: "Tests/ForeignPeer"),
-    .testTarget(name: "SwiftIPCTests", dependencies: ["SwiftIPC", "CIPC", "CTestSupport"]),
+    .testTarget(
+      name: "SwiftIPCTests", dependencies: ["SwiftIPC", "MessageCoding", "CIPC", "CTestSupport"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c11

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import MessageCoding
 
 /// An error that code in another process threw, as it is told here: by the task of a child, by a task
 /// of a pool in its worker, or by a method of an object in a Python manager.

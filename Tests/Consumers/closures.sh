@@ -53,15 +53,17 @@ for configuration in debug release; do
 done
 
 # A name that another module has too is refused where it stands for a type.
-swift symbolgraph-extract -module-name SwiftIPC -I "$scratch/debug/Modules" \
-  -target "$(swift -print-target-info | sed -nE 's/^ *"triple": "(.*)",/\1/p' | head -1)" \
-  -Xcc -fmodule-map-file="$root/Sources/CIPC/include/module.modulemap" \
-  -minimum-access-level public -output-dir "$work"
-python3 - "$work/SwiftIPC.symbols.json" > Names/Names.swift << 'PYTHON'
+for module in MessageCoding SwiftIPC; do
+  swift symbolgraph-extract -module-name "$module" -I "$scratch/debug/Modules" \
+    -target "$(swift -print-target-info | sed -nE 's/^ *"triple": "(.*)",/\1/p' | head -1)" \
+    -Xcc -fmodule-map-file="$root/Sources/CIPC/include/module.modulemap" \
+    -minimum-access-level public -output-dir "$work"
+done
+python3 - "$work/MessageCoding.symbols.json" "$work/SwiftIPC.symbols.json" > Names/Names.swift << 'PYTHON'
 import json, sys
 modules = "Dispatch Distributed Foundation Glibc Logging NIOCore SwiftIPC Synchronization".split()
 kinds = {"swift." + kind for kind in ("actor", "class", "enum", "protocol", "struct", "typealias")}
-symbols = json.load(open(sys.argv[1]))["symbols"]
+symbols = [symbol for path in sys.argv[1:] for symbol in json.load(open(path))["symbols"]]
 names = sorted(tuple(s["pathComponents"]) for s in symbols if s["kind"]["identifier"] in kinds)
 assert ("SharedSemaphore", "Unowned") in names and len(names) > 80, names
 for module in modules:

@@ -92,7 +92,7 @@ DEFAULTS = [[], ["-default-isolation", "MainActor"]]
 
 def main():
     modules, wants_trait = sys.argv[1], "--authentication" in sys.argv
-    found = [e for p in sorted((ROOT / "Sources/SwiftIPC").rglob("*.swift")) for e in in_comments(p)]
+    found = [e for p in sorted((ROOT / "Sources").rglob("*.swift")) for e in in_comments(p)]
     found += in_page(ROOT / "README.md")
     examples = [example for example in found if example.needs_trait == wants_trait]
     work = tempfile.TemporaryDirectory()

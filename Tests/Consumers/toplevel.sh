@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 remedy="; at top level: func run() async throws { … }; try await run()"
 
 # Each form that is not for asynchronous code says the remedy.
-python3 - "$remedy" "$root"/Sources/SwiftIPC/**/*.swift << 'PYTHON'
+python3 - "$remedy" "$root"/Sources/*/**/*.swift << 'PYTHON'
 import re, sys
 found = 0
 for path in sys.argv[2:]:

@@ -4,6 +4,7 @@ import CTestSupport
 import Glibc
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 @Suite struct BarrierTests {

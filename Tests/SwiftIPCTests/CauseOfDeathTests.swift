@@ -3,6 +3,7 @@ import Glibc
 import Synchronization
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// What errors say about children and workers that died.

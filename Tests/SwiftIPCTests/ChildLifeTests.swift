@@ -4,6 +4,7 @@ import CTestSupport
 import Glibc
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// Names, parents, children of children, and what becomes of them at the end.

@@ -2,6 +2,7 @@
 import Glibc
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 @Suite struct ChildOptionsTests {

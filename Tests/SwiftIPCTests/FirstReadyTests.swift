@@ -3,6 +3,7 @@ import Dispatch
 import Glibc
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// Waiting for the first of many, by tasks and by threads.

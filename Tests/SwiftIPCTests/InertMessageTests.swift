@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// Objects in messages, as every Python writes them, seen as data.

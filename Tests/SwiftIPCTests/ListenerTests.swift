@@ -4,6 +4,7 @@ import Glibc
 import Synchronization
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// The code of the error that an asynchronous body throws.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// What messages cost that somebody made to be expensive: in all of them four times the bytes are

@@ -2,6 +2,7 @@
 import Glibc
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// Deep messages on threads with little stack: a value or an error, and what was read can be compared,

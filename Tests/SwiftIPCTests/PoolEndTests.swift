@@ -2,6 +2,7 @@
 import Glibc
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// The ends of pools, and what finished tasks leave behind.

@@ -3,6 +3,7 @@ import Glibc
 import Synchronization
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// What a pool promises, on two engines that have nothing in common: processes, and threads of this process.

@@ -3,6 +3,7 @@ import Glibc
 import Synchronization
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// What tasks, initializers and callers can do to a pool.

@@ -4,6 +4,7 @@ import Glibc
 import Synchronization
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// Workers, and parents of workers, that are killed at any time.

@@ -4,6 +4,7 @@ import Glibc
 import Synchronization
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// What a pool says of how far it is, and to whom.

@@ -2,6 +2,7 @@
 import Synchronization
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 extension PoolFunction {

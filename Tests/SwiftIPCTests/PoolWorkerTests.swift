@@ -3,6 +3,7 @@ import Glibc
 import Synchronization
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// What workers of a pool know of themselves, and when they end.

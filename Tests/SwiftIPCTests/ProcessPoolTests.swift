@@ -3,6 +3,7 @@ import CTestSupport
 import Glibc
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// What pools do when all goes well.

@@ -4,6 +4,7 @@ import Glibc
 import Synchronization
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// Queues between processes, some of which are killed.

@@ -2,6 +2,7 @@
 import CIPC
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// How elements become bytes, and what bytes are refused.

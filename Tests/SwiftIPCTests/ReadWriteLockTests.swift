@@ -3,6 +3,7 @@ import CIPC
 import Glibc
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 @Suite struct ReadWriteLockTests {

@@ -2,6 +2,7 @@
 import CIPC
 import CTestSupport
 import Glibc
+import MessageCoding
 import SwiftIPC
 import Testing
 

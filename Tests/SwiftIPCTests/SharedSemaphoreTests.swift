@@ -5,6 +5,7 @@ import Glibc
 import Synchronization
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 @Suite struct SharedSemaphoreTests {

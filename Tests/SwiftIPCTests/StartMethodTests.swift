@@ -3,6 +3,7 @@ import Glibc
 import Synchronization
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// What is the same with all start methods, and what is theirs alone.

@@ -3,6 +3,7 @@ import CTestSupport
 import Glibc
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// Programs at a terminal on which somebody types Ctrl-C.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CIPC
 import CTestSupport
+import MessageCoding
 import SwiftIPC
 import Synchronization
 import Testing

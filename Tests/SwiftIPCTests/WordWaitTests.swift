@@ -4,6 +4,7 @@ import Glibc
 import Synchronization
 import Testing
 
+@testable import MessageCoding
 @testable import SwiftIPC
 
 /// A word, as a primitive would have it: 0 as long as what is waited for is not there.

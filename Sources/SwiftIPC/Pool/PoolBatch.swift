@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+public import MessageCoding
 
 /// What the tasks of a map will have returned that was submitted to a pool: one handle for all of them.
 ///

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CIPC
+internal import MessageCoding
 
 /// A call of a pool that has not begun: what its tasks run, on which inputs, and how.
 struct PoolCall<Output: Sendable> {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+public import MessageCoding
 
 /// The results of tasks that were submitted, in the order in which they come, each with its place.
 ///

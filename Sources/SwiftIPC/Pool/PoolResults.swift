@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// The results of `imap` and `imapUnordered`: a lazy sequence for asynchronous code; `results` is the one
 /// for synchronous code.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CIPC
+internal import MessageCoding
 
 /// What makes calls of a pool: the pool, or its view with the workers' state.
 protocol PoolCaller {

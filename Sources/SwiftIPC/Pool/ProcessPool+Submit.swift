@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import MessageCoding
 
 extension ProcessPool {
   /// Has one task run, and returns a handle for its result at once.

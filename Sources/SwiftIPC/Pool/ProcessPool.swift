@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+public import MessageCoding
 
 /// Worker processes that run tasks of this program, and that may crash without taking more with them
 /// than the one task that each is in.

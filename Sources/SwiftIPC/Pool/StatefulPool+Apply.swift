@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import MessageCoding
 
 extension StatefulPool {
   /// Runs one task with the state of its worker, and waits for what it returns. Blocks, and does the pool's

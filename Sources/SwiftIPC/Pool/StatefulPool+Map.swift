@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import MessageCoding
 
 extension StatefulPool {
   /// Applies a closure to the worker's state and each element, and waits for the results, in the elements'

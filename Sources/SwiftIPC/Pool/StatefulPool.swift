@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import MessageCoding
 
 /// A pool's workers with the state that each of them made: what `ProcessPool.with(_:)` returns.
 ///

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+public import MessageCoding
+
 #if canImport(Glibc)
   internal import Glibc
 #elseif canImport(Musl)

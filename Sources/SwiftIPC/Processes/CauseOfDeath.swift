@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import MessageCoding
 
 /// What can be said of a child's death beyond its signal.
 struct CauseOfDeath: Hashable, Sendable {

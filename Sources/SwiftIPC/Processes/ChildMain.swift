@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
 internal import Dispatch
+internal import MessageCoding
 
 #if canImport(Glibc)
   internal import Glibc

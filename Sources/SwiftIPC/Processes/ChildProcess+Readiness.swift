@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+public import MessageCoding
+
 extension ChildProcess: Waitable {
   /// Ready once the child has ended: `join` returns at once then, and `value` does. What `firstReady`
   /// asks; does not block.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+public import MessageCoding
 
 /// In which of two processes a `ChildProcess.fork()` has returned.
 public enum ForkResult: Sendable {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+public import MessageCoding
 
 /// What a child reads from its standard input, where that is a pipe.
 ///

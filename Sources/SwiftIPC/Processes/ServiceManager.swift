@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+public import MessageCoding
 
 /// The service manager that started this process: systemd, or another that speaks its protocol.
 ///

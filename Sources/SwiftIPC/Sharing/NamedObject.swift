@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import MessageCoding
 
 /// A shared object that processes which are not related can find by a name.
 ///

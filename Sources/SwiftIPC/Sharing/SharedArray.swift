@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+public import MessageCoding
 
 /// Elements in memory that processes share, as fast to get at as those of an array.
 ///

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import CIPC
+internal import MessageCoding
 
 /// The memory of a `SharedArray`, whatever its elements, with private copies of what its shared
 /// bytes say: an array of the C core, see cipc/array.h.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import CIPC
+public import MessageCoding
 
 /// An integer that processes share and change without a lock.
 ///

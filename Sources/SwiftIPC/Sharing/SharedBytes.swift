@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+public import MessageCoding
 
 /// Bytes that processes share, up to a capacity fixed when they are made; changed whole or not at all.
 ///

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import MessageCoding
 
 /// Bytes of any length up to a capacity in a segment: what `SharedString` and `SharedBytes` are made
 /// of.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+public import MessageCoding
 
 /// Plain bytes that processes share: under a name, as Python's `SharedMemory` has them, or anonymous.
 ///

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+public import MessageCoding
 
 /// A text that processes share, up to a length fixed when it is made; changed whole or not at all.
 ///

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import CIPC
+public import MessageCoding
 
 /// One value that processes share: read without a lock, changed as a whole or not at all.
 ///

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import MessageCoding
 
 /// How an object is known by name: what `NamedObject` says of it. For the library.
 public struct ObjectNaming: Sendable {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import MessageCoding
 
 /// An object of a region on its way to another process.
 struct RegionPlace: Codable {

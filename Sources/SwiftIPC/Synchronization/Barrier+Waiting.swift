@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+public import MessageCoding
 
 extension Barrier {
   /// Arrives, and waits until all parties have.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+public import MessageCoding
 
 /// A barrier that processes share: a number of parties that go on together once all have arrived.
 ///

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import MessageCoding
 
 extension Condition {
   /// Takes the lock, waits until a predicate holds, and runs the body.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+public import MessageCoding
 
 // Inside `withLock`. There is no form with `await`: that is `withLock(when:)`.
 extension Condition {

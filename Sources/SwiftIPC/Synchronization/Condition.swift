@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+public import MessageCoding
 
 /// A condition that processes share: waiting, with a lock let go, until somebody says that something changed.
 ///

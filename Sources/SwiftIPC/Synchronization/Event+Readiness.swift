@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+public import MessageCoding
 
 extension Event: Waitable {
   /// Ready while the event is set. What `firstReady` asks; does not block.

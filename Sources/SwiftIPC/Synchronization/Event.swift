@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import CIPC
+public import MessageCoding
 
 /// Something that has happened or has not, told to all processes that wait for it.
 ///

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import MessageCoding
 
 /// A lock that processes share, and that says so when its owner was killed.
 ///

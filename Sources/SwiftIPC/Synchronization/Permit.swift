@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+public import MessageCoding
 internal import Synchronization
 
 /// A permit of a `SharedSemaphore`, held by this process until it is given back or handed on.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import CIPC
+internal import MessageCoding
 
 // The blocking forms are disfavoured, or a body without `await` would choose them in asynchronous
 // code: turning that into an asynchronous function counts as much against the other form as blocking

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import CIPC
+internal import MessageCoding
 
 extension ReadWriteLock {
   /// Runs the body while nobody else reads or writes.

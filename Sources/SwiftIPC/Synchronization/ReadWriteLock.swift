@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import CIPC
+public import MessageCoding
 
 /// A lock that processes share: many read at a time, or one writes, and a killed one is noticed.
 ///

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import CIPC
+internal import MessageCoding
 
 /// The mutex of the C core at the start of a segment, as `Lock`, `RecursiveLock` and `SharedArray`
 /// take it. Whoever uses one keeps its segment alive meanwhile: unmapping a held mutex crashes.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import CIPC
+public import MessageCoding
 
 extension SharedSemaphore {
   /// A semaphore whose permits are signals: one process gives them, and another one takes them.

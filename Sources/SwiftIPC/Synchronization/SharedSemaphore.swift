@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import CIPC
+public import MessageCoding
 
 /// A number of permits that processes share, each of which comes back when its holder is killed.
 ///

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// How the elements of a type stand in frames. Both ends are one program and find the same.
 enum ElementCoding: Equatable {

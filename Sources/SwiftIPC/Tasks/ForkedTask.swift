@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// The work of a forked child, which has it in its memory already; only the arguments are sent, so
 /// that they mean the same as with the other start methods.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// The bytes of a frame that is being written: memory that grows and is used again. One thread's at a
 /// time.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import MessageCoding
 @_spi(Reflection) internal import Swift
 
 // What a closure takes along is in an object: a header of two words (its metadata, its references),

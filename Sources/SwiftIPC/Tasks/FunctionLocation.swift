@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// A function of the program, as another process of the same program understands it: its code, and
 /// the context that the compiler gives it.

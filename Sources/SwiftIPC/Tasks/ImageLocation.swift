@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import MessageCoding
 
 /// A place in the program or in one of its libraries, as another process of the same program
 /// understands it: the image, known by its build id, and the distance from its beginning.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 // How an error travels from the process that threw it: {type, description, trace}, each counted.
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 // A closure, stored in a generic struct, is two words: its function and its context, which is null
 // where it captures nothing. The function's place in its image names it to another process, and there

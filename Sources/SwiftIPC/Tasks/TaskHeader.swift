@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// What a parent tells its child to do. A frame of its own, with the arguments in a second one.
 ///

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// The arguments of a closure on their way to a child: a list.
 struct OutgoingArguments<each A: Encodable>: Encodable {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// What became of a task, as the child tells its parent: the message of the value, or one of these
 /// bytes and what belongs to it. No message begins with them.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// A function of tasks that was found in this process, ready to be called: by a child once, by a worker for
 /// each element that it is sent.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+public import MessageCoding
 
 /// Waits until at least one of the things given is ready, and says which are, by their places. No thread
 /// is blocked.

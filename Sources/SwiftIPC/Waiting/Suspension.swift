@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import MessageCoding
 
 /// One suspended task: the process's waiter thread, the task's cancellation or another task resumes
 /// it, whichever comes first.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import MessageCoding
 
 /// A turn that tasks take one after the other, in the order of asking.
 final class SuspensionQueue: Sendable {

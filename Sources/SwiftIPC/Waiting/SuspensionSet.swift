@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 internal import Synchronization
 
 /// Tasks that wait for something which may also come about by the doing of another thread here.

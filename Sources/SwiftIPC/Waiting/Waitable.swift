@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// Something that `firstReady` waits for: a child until it has ended, a connection or queue until there is something.
 ///

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import MessageCoding
 
 /// Calls a step of the C core until it has done what it is for, and sleeps in between on the word
 /// that it names. Blocks.

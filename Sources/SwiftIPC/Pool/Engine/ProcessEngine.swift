@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import MessageCoding
 internal import Synchronization
 
 /// Workers that are daemon children of this process.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// Shared memory for the long frames of one direction, used again and again by their sender: a frame is
 /// written into a buffer and read there, and no pipe copies it twice.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import MessageCoding
 
 /// A worker's end of the channel to its pool.
 @safe final class WorkerChannelEnd {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// What a pool asks of the engine that runs its workers: to start and to end them, to pass orders to
 /// each, and to report what comes back. Workers have numbers, each used once. What a worker is, a process

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 // The frames between the process engine and a worker process: what a `WorkerOrder` and a `WorkerReport`
 // are as bytes.

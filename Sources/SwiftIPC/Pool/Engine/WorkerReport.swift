@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// A report about a worker to its pool.
 @safe enum WorkerReport {

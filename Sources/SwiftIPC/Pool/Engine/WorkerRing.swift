@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import MessageCoding
 
 /// One direction of the channel to a worker: a ring with one producer and one consumer.
 @safe final class WorkerRing: Sendable {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import MessageCoding
 
 /// Memory that a worker and its pool share: a page in which the worker says what it is doing, so that this
 /// is known when it has died; and behind it slots in which it leaves results that all have the same size.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// A job whose elements are all known, and whose results are wanted all together.
 final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {

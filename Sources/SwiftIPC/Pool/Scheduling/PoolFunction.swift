@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 internal import Synchronization
 
 /// The function of tasks, as the pool names it to its workers.

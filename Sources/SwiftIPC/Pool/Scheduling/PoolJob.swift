@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// One call to a pool: a function and the elements that it is applied to, and where its results go.
 ///

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import MessageCoding
 
 /// One way through the elements of `imap`: takes them from the input as results are taken from it.
 final class PoolResultsRun<Inputs: Sequence, Output: Sendable> where Inputs.Element: Sendable {

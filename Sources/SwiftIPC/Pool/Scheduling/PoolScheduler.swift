@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// Who does what in a pool: which worker gets which elements of which job, and what becomes of them
 /// when it dies. It does nothing itself: it is told what happened, and says in `commands` what is to be

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// A job whose elements come one after the other, and whose results are wanted as they are there: in
 /// the order of the elements, or as they come.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import MessageCoding
 
 /// Where in the status page the results of a run are to be left.
 struct ResultSlot {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// What each worker of a pool begins with: a function, and arguments for it that are sent to each.
 protocol PoolInitializing: Sendable {

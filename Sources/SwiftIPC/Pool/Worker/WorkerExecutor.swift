@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// Runs what can be suspended on the thread of the worker's loop: without a way by another thread and
 /// back, unless the function goes to another actor.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import MessageCoding
 
 /// A function that a worker was told, ready to go through chunks.
 enum WorkerFunction {

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CIPC
+public import MessageCoding
+
+extension Connection {
+  /// Which Python is at the other end, where descriptors are passed: from 3.14 on the receiver of
+  /// descriptors says that they have arrived, and the sender waits for it. Earlier ones do neither, so
+  /// the two cannot be mixed and the bytes do not tell. Have Python say `sys.version_info >= (3, 14)`.
+  public enum HandleDialect: Hashable, Sendable {
+    /// Python up to 3.13.
+    case plain
+    /// Python from 3.14 on.
+    case acknowledged
+  }
+
+  /// Sends descriptors to Python, which receives one by
+  /// `multiprocessing.reduction.recv_handle(connection)`, and several by
+  /// `recvfds(socket, count)`.
+  ///
+  /// They go between two messages, so the other end has to ask for them at this point. Shared objects
+  /// and descriptors for Swift travel *in* messages instead: `send(_:)`, `send(bytes:descriptors:)`.
+  ///
+  /// ```swift
+  /// let isNew = try connection.receive(Bool.self)     // sys.version_info >= (3, 14)
+  /// try connection.sendHandles([descriptor], dialect: isNew ? .acknowledged : .plain)
+  /// ```
+  ///
+  /// Blocks until the kernel has them, and with `.acknowledged` until Python does.
+  ///
+  /// - Parameters:
+  ///   - descriptors: open ones, 1 to 252 of them; Python gets duplicates, and these stay the caller's.
+  ///   - dialect: which Python is at the other end.
+  ///   - timeout: how long to wait; zero or less does not wait.
+  /// - Throws: `IPCError` with `timedOut` (when the descriptors are out and only the acknowledgement is
+  ///   missing, the connection is closed), `peerClosed`, `closed`, `unsupported` over anything but a
+  ///   Unix socket, `descriptorsLost` for too many or none, `malformedMessage` for another answer, which
+  ///   closes the connection, `system` for a descriptor that is not open.
+  @available(
+    *, noasync,
+    message:
+      "use 'try await sendHandles(_:dialect:)'; at top level: func run() async throws { … }; try await run()"
+  )
+  public func sendHandles(
+    _ descriptors: [Int32], dialect: HandleDialect, timeout: Duration? = nil
+  ) throws(IPCError) {
+    let deadline = Deadline.after(timeout)
+    let status = unsafe cipc_connection_send_handles(
+      handle, descriptors, descriptors.count, deadline)
+    try check(status, wake: waitingToSend)
+    if dialect == .plain { return }
+    try acknowledgement(unsafe cipc_connection_acknowledged(handle, deadline))
+  }
+
+  /// Sends descriptors to Python; suspends while there is no room for them, and with `.acknowledged`
+  /// until Python has them.
+  ///
+  /// As the blocking form; also throws `cancelled`: like a timeout, that closes the connection if only
+  /// the acknowledgement is missing.
+  public func sendHandles(
+    _ descriptors: [Int32], dialect: HandleDialect, timeout: Duration? = nil
+  ) async throws(IPCError) {
+    let deadline = Deadline.after(timeout)
+    let status = await sendSuspending(until: deadline) {
+      unsafe cipc_connection_send_handles(handle, descriptors, descriptors.count, 0)
+    }
+    try check(status, wake: waitingToSend)
+    if dialect == .plain { return }
+    try acknowledgement(
+      await receiveSuspending(until: deadline) { unsafe cipc_connection_acknowledged(handle, 0) })
+  }
+
+  /// Receives descriptors from Python, which sends one by
+  /// `multiprocessing.reduction.send_handle(connection, descriptor, pid)`, and several by
+  /// `sendfds(socket, descriptors)`.
+  ///
+  /// Blocks until they are there. They are close-on-exec and the caller's to close.
+  ///
+  /// ```swift
+  /// let descriptor = try connection.receiveHandles(count: 1, dialect: .plain)[0]
+  /// ```
+  ///
+  /// - Parameters:
+  ///   - count: how many were sent at once, 1 to 252.
+  ///   - dialect: which Python is at the other end.
+  ///   - timeout: how long to wait; zero or less does not wait.
+  /// - Throws: `IPCError` with `timedOut` (nothing has arrived), `malformedMessage` when something else
+  ///   came, a message for instance: that closes the connection; `invalidArgument` in the middle of a
+  ///   message, after a receive that timed out; `descriptorsLost` for a count out of range;
+  ///   `unsupported`, `peerClosed`, `closed`.
+  @available(
+    *, noasync,
+    message:
+      "use 'try await receiveHandles(count:dialect:)'; at top level: func run() async throws { … }; try await run()"
+  )
+  public func receiveHandles(
+    count: Int, dialect: HandleDialect, timeout: Duration? = nil
+  ) throws(IPCError) -> [Int32] {
+    let deadline = Deadline.after(timeout)
+    var descriptors = [Int32](repeating: -1, count: max(1, min(count, 252)))
+    let status = unsafe cipc_connection_receive_handles(
+      handle, &descriptors, max(0, count), deadline)
+    try check(status, wake: waitingToReceive)
+    if dialect == .plain { return descriptors }
+    return try acknowledging(descriptors, unsafe cipc_connection_acknowledge(handle, deadline))
+  }
+
+  /// Receives descriptors from Python; suspends until they are there.
+  ///
+  /// As the blocking form; also throws `cancelled`, which loses nothing.
+  public func receiveHandles(
+    count: Int, dialect: HandleDialect, timeout: Duration? = nil
+  ) async throws(IPCError) -> [Int32] {
+    let deadline = Deadline.after(timeout)
+    var descriptors = [Int32](repeating: -1, count: max(1, min(count, 252)))
+    let status = await receiveSuspending(until: deadline) {
+      unsafe cipc_connection_receive_handles(handle, &descriptors, max(0, count), 0)
+    }
+    try check(status, wake: waitingToReceive)
+    if dialect == .plain { return descriptors }
+    let answer = await sendSuspending(until: deadline) {
+      unsafe cipc_connection_acknowledge(handle, 0)
+    }
+    return try acknowledging(descriptors, answer)
+  }
+
+  /// The peer has the descriptors, or nobody knows: then neither end knows where the next message
+  /// begins.
+  private func acknowledgement(_ status: Int32) throws(IPCError) {
+    if status < 0 { close() }
+    try check(status, wake: waitingToReceive)
+  }
+
+  private func acknowledging(_ descriptors: [Int32], _ status: Int32) throws(IPCError) -> [Int32] {
+    if status < 0 {
+      close()
+      for descriptor in descriptors { cipc_descriptor_drop(descriptor) }
+    }
+    try check(status, wake: waitingToSend)
+    return descriptors
+  }
+
+  private func receiveSuspending(
+    until deadline: Int64, _ attempt: () -> Int32
+  ) async -> Int32 {
+    waitingToReceive.enter()
+    defer { waitingToReceive.leave() }
+    let turn = await asyncReceivers.enter(until: deadline)
+    if turn < 0 { return turn }
+    defer { asyncReceivers.leave() }
+    return await retrying(until: deadline, attempt)
+  }
+
+  /// Tries until there is room for a byte. Nothing of it is out before all of it is.
+  private func sendSuspending(
+    until deadline: Int64, _ attempt: () -> Int32
+  ) async -> Int32 {
+    waitingToSend.enter()
+    defer { waitingToSend.leave() }
+    let turn = await asyncSenders.enter(until: deadline)
+    if turn < 0 { return turn }
+    defer { asyncSenders.leave() }
+    var pause: Int64 = 1_000_000
+    while true {
+      if Task.isCancelled { return CIPC_ECANCELED.rawValue }
+      let round = waitingToSend.round
+      let status = attempt()
+      guard status == CIPC_ETIMEDOUT.rawValue || status == CIPC_EBUSY.rawValue else {
+        return status
+      }
+      if deadline != .max && cipc_clock_now() >= deadline { return CIPC_ETIMEDOUT.rawValue }
+      // No room in the socket, or too many descriptors in flight, of which nothing tells when they
+      // are taken; or a thread sends, which ends the round when it is done.
+      let wait = await waitingToSend.wait(
+        for: .init(deadline: min(deadline, cipc_clock_deadline(pause))), in: round)
+      pause = min(pause * 2, 50_000_000)
+      if wait < 0 && wait != CIPC_ETIMEDOUT.rawValue { return wait }
+    }
+  }
+}

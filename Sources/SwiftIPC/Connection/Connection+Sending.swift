@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CIPC
+public import MessageCoding
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+extension Connection {
+  /// Sends bytes as one message.
+  ///
+  /// Blocks while the peer is behind with receiving: the kernel keeps some 200 to 800 KiB.
+  ///
+  /// ```swift
+  /// try connection.send(bytes: [1, 2, 3], timeout: .seconds(1))
+  /// ```
+  ///
+  /// - Parameters:
+  ///   - bytes: the message, of any length up to `maximumMessageSize`.
+  ///   - descriptors: open descriptors to pass along; the peer gets duplicates, and these stay the
+  ///     caller's. At most 4096, and 1008 with an empty message. Python takes none.
+  ///   - timeout: how long to wait; zero or less does not wait.
+  /// - Throws: `IPCError` with `peerClosed`, `closed`, `timedOut` (in the middle of the message the
+  ///   connection is closed, before that nothing happened), `messageTooLong`, `notWritable`,
+  ///   `unsupported` for descriptors on anything but a Unix socket, `descriptorsLost` for too many,
+  ///   `system` for one that is not open.
+  @available(
+    *, noasync,
+    message:
+      "use 'try await send(bytes:)'; at top level: func run() async throws { … }; try await run()"
+  )
+  public func send(
+    bytes: [UInt8], descriptors: [Int32] = [], timeout: Duration? = nil
+  ) throws(IPCError) {
+    try sendBlocking(bytes, descriptors, timeout)
+  }
+
+  /// Sends bytes as one message, straight from where they are. Blocks, also in asynchronous code.
+  ///
+  /// Parameters and errors as with `send(bytes:descriptors:timeout:)` for an array.
+  public func send(
+    bytes: RawSpan, descriptors: [Int32] = [], timeout: Duration? = nil
+  ) throws(IPCError) {
+    let deadline = Deadline.after(timeout)
+    let status = unsafe bytes.withUnsafeBytes { buffer in
+      unsafe cipc_connection_send(
+        handle, buffer.baseAddress, buffer.count, descriptors, descriptors.count, deadline)
+    }
+    try check(status, wake: waitingToSend)
+  }
+
+  /// Sends the bytes of any sequence as one message.
+  ///
+  /// Blocks. Parameters and errors as with `send(bytes:descriptors:timeout:)` for an array. A sequence
+  /// that has its bytes in one place is not copied.
+  @available(
+    *, noasync,
+    message:
+      "use 'try await send(bytes:)'; at top level: func run() async throws { … }; try await run()"
+  )
+  public func send(
+    bytes: some Sequence<UInt8>, descriptors: [Int32] = [], timeout: Duration? = nil
+  ) throws(IPCError) {
+    let deadline = Deadline.after(timeout)
+    let status =
+      bytes.withContiguousStorageIfAvailable { buffer in
+        unsafe cipc_connection_send(
+          handle, buffer.baseAddress, buffer.count, descriptors, descriptors.count, deadline)
+      }
+    if let status { return try check(status, wake: waitingToSend) }
+    try sendBlocking(Array(bytes), descriptors, timeout)
+  }
+
+  /// Sends the bytes of any sequence as one message; suspends while the peer is behind.
+  ///
+  /// Parameters and errors as with the form for an array. The bytes are copied.
+  public func send(
+    bytes: some Sequence<UInt8>, descriptors: [Int32] = [], timeout: Duration? = nil
+  ) async throws(IPCError) {
+    try await send(bytes: Array(bytes), descriptors: descriptors, timeout: timeout)
+  }
+
+  func sendBlocking(
+    _ bytes: [UInt8], _ descriptors: [Int32], _ timeout: Duration?
+  ) throws(IPCError) {
+    let status = unsafe cipc_connection_send(
+      handle, bytes, bytes.count, descriptors, descriptors.count, Deadline.after(timeout))
+    try check(status, wake: waitingToSend)
+  }
+
+  /// Sends what a writer holds, from where it is.
+  func sendBlocking(
+    _ writer: PickleWriter, _ descriptors: [Int32], _ timeout: Duration?
+  ) throws(IPCError) {
+    let deadline = Deadline.after(timeout)
+    let status = unsafe writer.withBytes { bytes in
+      unsafe cipc_connection_send(
+        handle, bytes.baseAddress, bytes.count, descriptors, descriptors.count, deadline)
+    }
+    try check(status, wake: waitingToSend)
+  }
+
+  /// Sends bytes as one message; suspends while the peer is behind with receiving.
+  ///
+  /// Parameters and errors as in the blocking form; also `cancelled` when the task is cancelled: like
+  /// a timeout, that closes the connection if part of the message was out.
+  public func send(
+    bytes: [UInt8], descriptors: [Int32] = [], timeout: Duration? = nil
+  ) async throws(IPCError) {
+    let status = await sendSuspending(bytes, descriptors, Deadline.after(timeout))
+    try check(status, wake: waitingToSend)
+  }
+
+  private func sendSuspending(
+    _ bytes: [UInt8], _ descriptors: [Int32], _ deadline: Int64
+  ) async -> Int32 {
+    waitingToSend.enter()
+    defer { waitingToSend.leave() }
+    let turn = await asyncSenders.enter(until: deadline)
+    if turn < 0 { return turn }
+    defer { asyncSenders.leave() }
+
+    var progress: UInt64 = 0
+    // Whatever ends this in the middle; does nothing at the beginning and after the end.
+    defer { unsafe cipc_connection_abandon(handle, progress) }
+    while true {
+      if Task.isCancelled { return CIPC_ECANCELED.rawValue }
+      let round = waitingToSend.round
+      let status = unsafe cipc_connection_send_step(
+        handle, bytes, bytes.count, descriptors, descriptors.count, &progress)
+      var condition = Suspension.Condition(deadline: deadline)
+      var isPause = false
+      switch status {
+      case CIPC_EAGAIN.rawValue:
+        if deadline == 0 { return CIPC_ETIMEDOUT.rawValue }
+        var descriptor: Int32 = -1
+        let status = unsafe cipc_connection_descriptor(handle, &descriptor)
+        if status < 0 { return status }
+        condition.descriptor = descriptor
+        condition.direction = CIPC_WAITER_WRITABLE
+      case CIPC_EBUSY.rawValue:
+        if deadline == 0 { return CIPC_ETIMEDOUT.rawValue }
+      case -ETOOMANYREFS:
+        // Nothing tells when descriptors leave the queues of this user.
+        if deadline != .max && cipc_clock_now() >= deadline { return CIPC_ETIMEDOUT.rawValue }
+        condition.deadline = min(deadline, cipc_clock_deadline(5_000_000))
+        isPause = true
+      default:
+        if status >= 0 { progress = 0 }
+        return status
+      }
+      let wait = await waitingToSend.wait(for: condition, in: round)
+      if wait < 0 && !(isPause && wait == CIPC_ETIMEDOUT.rawValue) { return wait }
+    }
+  }
+}
