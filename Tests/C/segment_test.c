@@ -511,6 +511,14 @@ static void a_slash_before_a_name_does_not_count(void) {
     CHECK_EQUAL(cipc_segment_withdraw(&claim), 0);
     CHECK_EQUAL(cipc_segment_unlink(other), CIPC_ENOENT);
   }
+  // A second one does, wherever it is.
+  cipc_segment_t *segment = create(1, &with_name);
+  CHECK_EQUAL(cipc_segment_publish(segment, "//cipc-name"), CIPC_EINVAL);
+  CHECK_EQUAL(cipc_segment_publish(segment, "cipc-name/"), CIPC_EINVAL);
+  // A combining mark, which Swift would take for one character with the slash.
+  CHECK_EQUAL(cipc_segment_publish(segment, "/\xcc\x81-cipc-name"), 0);
+  CHECK_EQUAL(cipc_segment_unlink("\xcc\x81-cipc-name"), 0);
+  cipc_segment_close(segment);
 }
 
 static void an_anonymous_segment_takes_no_name(void) {
@@ -536,7 +544,8 @@ static void a_name_that_is_taken_stays_its_owners(void) {
   CHECK_EQUAL(cipc_segment_unlink(name), 0);
 }
 
-// A link in a directory that anybody may write to is not followed; what is no memory is refused.
+// A link in a directory that all users may write to is not followed; a file that is not memory is
+// refused.
 static void other_files_with_the_name_are_refused(void) {
   const char *name = name_of_test();
   char path[128];

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CIPC
 import CTestSupport
 import Glibc
 import MessageCoding
@@ -71,6 +72,20 @@ import Testing
       try other.update { $0[5] += 1 }
       return made[1, 2] == other[1, 2] && other.isTransactional
     }
+  }
+
+  /// To Swift the slash and the mark behind it are one character, to C they are not.
+  @Test func aSlashBeforeACombiningMarkDoesNotCountEither() throws {
+    let name = "\u{301}" + nameOfTest()
+    let made = try Value(1, named: "/" + name, mode: .create)
+    #expect(Array(made.name!.utf8) == Array(name.utf8))
+    #expect(try Value<Int>(named: name).value == 1)
+    var segment: OpaquePointer?
+    for spelling in [name, "/" + name] {
+      #expect(unsafe cipc_segment_open_named(&segment, spelling, nil) == 0, "\(spelling)")
+      unsafe cipc_segment_close(segment)
+    }
+    try made.unlink()
   }
 
   @Test func primitivesAreFoundByTheirNames() throws {
@@ -216,7 +231,7 @@ import Testing
   @Test func namedObjectsTravelAsWell() async throws {
     let value = try Value(1, named: nameOfTest())
     let lock = try Lock(named: nameOfTest())
-    // Nobody needs the name any more, and the memory is there nevertheless.
+    // The name is not needed any more, and the memory is there nevertheless.
     try lock.unlink()
     defer { try? value.unlink() }
     let child = try ChildProcess.start(value, lock) { value, lock in
@@ -239,7 +254,7 @@ import Testing
 
   @Test func ofTwentyProcessesOneCreates() async throws {
     let name = nameOfTest()
-    // Everybody adds to it, so that one object came out of it.
+    // All add to it, so that one object came out of it.
     typealias Child = (process: ChildProcess<Bool>, connection: Connection)
     var children: [Child] = []
     for _ in 0..<20 {

@@ -18,7 +18,9 @@ struct ObjectName {
 
   /// - Parameter name: with or without a slash before it.
   init(_ name: String, _ mode: NameMode) {
-    text = String(name.first == "/" ? name.dropFirst() : name[...])
+    // A byte, as in C: a slash and a combining mark are one character.
+    let scalars = name.unicodeScalars
+    text = scalars.first == "/" ? String(String.UnicodeScalarView(scalars.dropFirst())) : name
     self.mode = mode
     region = nil
   }
