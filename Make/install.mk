@@ -25,7 +25,7 @@ install: lib ## the C library into DESTDIR/PREFIX: headers, both libraries, cipc
 	  -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
 	  Packaging/cipc.pc.in > $(DESTDIR)$(PKGCONFIGDIR)/cipc.pc
 
-# Directories stay unless they are empty and cipc's own: the others may be anybody's.
+# Directories stay unless they are empty and cipc's own: others may use the rest.
 .PHONY: uninstall
 uninstall: ## take away what install put there
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))

@@ -109,7 +109,7 @@ static void each_gets_another_index(void) {
   CHECK_EQUAL(waiting(arena), 0);
 }
 
-// Nobody is in a round before all have been in the one before.
+// No party is in a round before all have been in the round before.
 static void pass_many(void *argument) {
   arena_t *arena = argument;
   for (uint32_t i = 0; i < arena->rounds; i++) {
@@ -152,7 +152,7 @@ static void act_many(void *argument) {
   arena_t *arena = argument;
   for (uint32_t i = 0; i < 300; i++) {
     CHECK(cipc_barrier_wait(&arena->barrier, arena->parties, act, arena, CIPC_NO_DEADLINE) >= 0);
-    // Once, and before anybody went on; the next is only when all have been here.
+    // Once, and before any party went on; the next one only when all have been here.
     CHECK_EQUAL(__atomic_load_n(&arena->acted, __ATOMIC_SEQ_CST), i + 1);
     CHECK(pass(arena) >= 0);
   }
@@ -344,7 +344,7 @@ static void who_leaves_may_end(void) {
     CHECK_EQUAL(child_join(child), 0);
     CHECK(!is_broken(arena));
   }
-  // Who is not enrolled leaves as well; who waits does not.
+  // A party that is not enrolled may leave as well; one that waits may not.
   pass_and_leave(make_arena(1));
   CHECK_EQUAL(cipc_barrier_leave(&arena->barrier, 2, 1, CIPC_NO_DEADLINE), 0);
   cipc_barrier_arrival_t arrival = {0, 0};
@@ -392,7 +392,7 @@ static void pass_or_stop(void *argument) {
   }
 }
 
-// Any two of five make a round; nobody has a place of its own.
+// Any two of five make a round; none has a place of its own.
 static void more_than_the_parties_take_turns(void) {
   arena_t *arena = make_arena(2);
   pid_t children[5];
@@ -443,7 +443,7 @@ static void a_timeout_does_not_wait_for_the_action(void) {
   child_kill(actor);
 }
 
-// Whoever ends a round is killed before it wakes anybody.
+// The party that ends a round is killed before it wakes the others.
 static void those_who_were_not_woken_go_on(void) {
   arena_t *arena = make_arena(3);
   pid_t children[2];
@@ -474,7 +474,7 @@ static void a_dead_owner_of_the_mutex_is_nothing(void) {
   CHECK_EQUAL(pass(arena), 0);
 }
 
-// One process is all parties here, so that it is known who looks when.
+// One process is all parties here, so that it is known which party looks when.
 static void who_looks_late_is_told_the_truth(void) {
   arena_t *arena = make_arena(2);
   for (uint32_t later = 0; later < 70; later++) {

@@ -165,7 +165,7 @@ static void write_until_stopped(void *argument) {
   }
 }
 
-static void nobody_sees_a_part_of_an_update(void) {
+static void no_reader_sees_a_part_of_an_update(void) {
   arena_t *arena = make_arena(LARGEST);
   pid_t writers[2] = {child_start(write_until_stopped, arena),
                       child_start(write_until_stopped, arena)};
@@ -197,7 +197,7 @@ int main(void) {
   TEST(an_update_sees_what_is_there);
   TEST(a_claimed_length_is_bounded_by_the_capacity);
   TEST(the_capacity_costs_nothing);
-  TEST(nobody_sees_a_part_of_an_update);
+  TEST(no_reader_sees_a_part_of_an_update);
   TEST(killed_writers_tear_nothing);
   return check_finish();
 }

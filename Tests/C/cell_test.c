@@ -263,7 +263,7 @@ static void read_until_stopped(void *argument) {
   arena->reads = reads;
 }
 
-static void nobody_sees_a_part_of_an_update(void) {
+static void no_reader_sees_a_part_of_an_update(void) {
   for (size_t i = 0; i < SIZE_COUNT; i++) {
     arena_t *arena = make_arena(sizes[i], 0);
     pid_t writers[2] = {child_start(update, arena), child_start(update, arena)};
@@ -378,7 +378,7 @@ int main(void) {
   TEST(deadlines_are_kept);
   TEST(an_update_by_the_dead_never_happened);
   TEST(half_a_commit_never_happened);
-  TEST(nobody_sees_a_part_of_an_update);
+  TEST(no_reader_sees_a_part_of_an_update);
   TEST(killed_writers_tear_nothing);
   TEST(atomics_keep_to_their_width);
   TEST(compare_exchange_stores_only_on_a_match);

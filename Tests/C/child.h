@@ -86,7 +86,7 @@ static inline int child_descriptors(void) {
   return count;
 }
 
-// From now on, a system call fails in this process. False where filters are not to be had.
+// From now on, a system call fails in this process. False where filters are unavailable.
 static inline bool child_forbid(unsigned number, unsigned error) {
   struct sock_filter program[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),

@@ -68,12 +68,12 @@ static int leave(arena_t *arena, const cipc_condition_wait_t *entered) {
   return cipc_condition_leave(&arena->condition, SLOTS, &arena->mutex, entered);
 }
 
-// Waits once and writes down how that ended, and as the how manieth.
+// Waits once, and writes down how that ended and at which place in the order.
 static void wait_once(void *argument) {
   arena_t *arena = argument;
   lock(arena);
   uint32_t self = arena->entered++;
-  // The mutex is let go by waiting: whoever has it after the gate finds this one in its slot.
+  // Waiting releases the mutex: a process that has it after the gate finds this waiter in its slot.
   gate_set(&arena->gate, self + 1);
   int status = wait_patiently(arena);
   arena->order[arena->left++] = (int)self;
@@ -219,7 +219,7 @@ static void a_wake_up_alone_is_no_notification(void) {
   unlock(arena);
 }
 
-// Both ways of a notified waiter's death: found by the notifier, and found by those who wait on.
+// Both ways of a notified waiter's death: found by the notifier, and found by the other waiters.
 static void the_dead_pass_their_notification_on(void) {
   arena_t *arena = make_arena(0);
   pid_t children[4];
@@ -393,7 +393,7 @@ static void wait_for_a_death(void *argument) {
   unlock(arena);
 }
 
-// Who was notified, and who waits for somebody that died before it notified.
+// A waiter that was notified, and one that waits for a notifier that died first.
 static void a_waiter_is_told_of_a_dead_owner(void) {
   for (int notified = 0; notified < 2; notified++) {
     arena_t *arena = make_arena(0);
@@ -409,7 +409,7 @@ static void a_waiter_is_told_of_a_dead_owner(void) {
   }
 }
 
-static void a_death_repaired_by_somebody_else_ends_no_wait(void) {
+static void a_death_repaired_by_another_ends_no_wait(void) {
   arena_t *arena = make_arena(0);
   cipc_condition_wait_t entered;
   cipc_wait_t wait;
@@ -524,7 +524,7 @@ static void consume_for_ever(void *argument) {
 }
 
 // Notifications go to waiters that are killed at any moment. One waiter is never killed: as long as
-// there is anything to take, somebody takes it, since no notification ends with the dead.
+// there is anything to take, a waiter takes it, since no notification ends with the dead.
 static void consumers_are_killed_while_a_producer_goes_on(void) {
   arena_t *arena = make_arena(0);
   pid_t survivor = child_start(consume_for_ever, arena);
@@ -573,7 +573,7 @@ int main(void) {
   TEST(no_more_wait_than_there_are_slots);
   TEST(the_dead_make_room);
   TEST(a_waiter_is_told_of_a_dead_owner);
-  TEST(a_death_repaired_by_somebody_else_ends_no_wait);
+  TEST(a_death_repaired_by_another_ends_no_wait);
   TEST(a_recursive_mutex_is_let_go_whole);
   TEST(nothing_is_lost_between_producers_and_consumers);
   TEST(threads_are_waiters_too);

@@ -844,7 +844,7 @@ static void bad_states(void) {
   CHECK_EQUAL(open_descriptors(), before);
 }
 
-/// Both have waited, so there is an eventfd that the child inherits: closing there wakes nobody
+/// Both have waited, so there is an eventfd that the child inherits: closing there wakes no thread
 /// here, and the other way round.
 static void after_a_fork(void) {
   cipc_connection_t *a, *b;

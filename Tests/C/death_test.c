@@ -117,7 +117,7 @@ static void wrong_arguments_are_refused(void) {
   CHECK_EQUAL(cipc_image_file_list_zeroed(own, "a", word, 1, NULL), CIPC_EINVAL);
 }
 
-static void what_nobody_has_read_stays(void) {
+static void unread_bytes_stay(void) {
   int before = open_descriptors(), ends[2];
   CHECK(pipe(ends) == 0);
   char bytes[100000];
@@ -204,7 +204,7 @@ int main(void) {
   TEST(a_child_that_dies_of_its_limit_says_so);
   TEST(handlers_of_before_are_called);
   TEST(wrong_arguments_are_refused);
-  TEST(what_nobody_has_read_stays);
+  TEST(unread_bytes_stay);
   TEST(variables_that_are_zero_are_listed);
   TEST(a_backtracer_ends_and_nothing_else);
   return check_finish();

@@ -226,7 +226,7 @@ static void *collect(void *argument) {
   return NULL;
 }
 
-// Setting one that is set already tells whoever clears it, too.
+// Setting an event that is set already is seen by the process that clears it, too.
 static void no_set_is_lost_between_clear_and_look(void) {
   arena_t *arena = make_arena(0);
   pthread_t thread;

@@ -99,7 +99,7 @@ static void a_new_pair_works(void) {
 
 static void drop_pair(void) {
   free_pair();
-  // Nobody is inside in the child, so both are closed.
+  // In the child no thread is inside, so both are closed.
   while (cipc_descriptor_is_dropping()) (void)sched_yield();
   CHECK(!is_open(left_fd) && !is_open(right_fd));
   a_new_pair_works();

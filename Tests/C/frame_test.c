@@ -494,7 +494,7 @@ static void too_many_in_flight(void) {
   pid_t child = fork();
   CHECK(child >= 0);
   if (child == 0) {
-    // Counted per user, and root is exempt: a user that nobody else is.
+    // Counted per user, and root is exempt: hence a user id without other processes.
     struct rlimit limit = {64, 64};
     if (geteuid() == 0) CHECK(setgid(54321) == 0 && setuid(54321) == 0);
     CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);

@@ -10,7 +10,7 @@ static void wait_once(void *word) {
   CHECK_EQUAL(cipc_futex_wait(word, 0, cipc_clock_deadline(CHILD_PATIENCE)), 0);
 }
 
-// Wakes until somebody was asleep: only then has the call been proven to wake.
+// Wakes until a sleeper was woken: only then has the call been proven to wake.
 static void wake_a_sleeper(uint32_t *word) {
   cipc_deadline_t deadline = cipc_clock_deadline(CHILD_PATIENCE);
   int woken;

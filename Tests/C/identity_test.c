@@ -115,7 +115,7 @@ static void the_stopped_are_alive(void) {
 }
 
 // Another start time with the same pid: what a recycled pid looks like.
-static void a_recycled_pid_is_somebody_else(void) {
+static void a_recycled_pid_is_another_participant(void) {
   const cipc_participant_t tick = UINT64_C(1) << 22;
   cipc_participant_t self = cipc_participant_self();
   CHECK_EQUAL(cipc_participant_check(self - tick), CIPC_PARTICIPANT_DEAD);
@@ -141,7 +141,7 @@ static void any_bits_are_dead_or_an_error(void) {
   }
 }
 
-static void numbers_that_nobody_has_are_no_process(void) {
+static void unused_numbers_are_no_process(void) {
   cipc_participant_t participant;
   // The kernel's largest pid is 2^22 - 1.
   CHECK_EQUAL(cipc_participant_of(1 << 22, &participant), CIPC_ESRCH);
@@ -292,7 +292,7 @@ static void threads_have_identities_of_their_own(void) {
   CHECK_EQUAL(cipc_participant_check(mine), 0);
 }
 
-static void a_recycled_thread_number_is_somebody_else(void) {
+static void a_recycled_thread_number_is_another_participant(void) {
   const cipc_participant_t tick = UINT64_C(1) << 22;
   cipc_participant_t mine = cipc_participant_this_thread();
   CHECK_EQUAL(cipc_participant_check(mine - tick), CIPC_PARTICIPANT_DEAD);
@@ -398,7 +398,7 @@ static void look_at_what_is_hidden(void *argument) {
   CHECK_EQUAL(cipc_participant_of(cipc_participant_pid(others[1]), &unknown), CIPC_ESRCH);
 }
 
-// Exit code 2: no such mount to be had here.
+// Exit code 2: such a mount is unavailable here.
 static void hide_processes(void *argument) {
   const cipc_participant_t *others = argument;
   if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
@@ -464,16 +464,16 @@ int main(void) {
   TEST(the_dead_are_dead_before_and_after_they_are_reaped);
   TEST(the_killed_are_dead);
   TEST(the_stopped_are_alive);
-  TEST(a_recycled_pid_is_somebody_else);
+  TEST(a_recycled_pid_is_another_participant);
   TEST(nobody_is_an_error);
   TEST(any_bits_are_dead_or_an_error);
-  TEST(numbers_that_nobody_has_are_no_process);
+  TEST(unused_numbers_are_no_process);
   TEST(a_strange_name_hides_nothing);
   TEST(exec_keeps_the_identity);
   TEST(a_process_whose_main_thread_ended_is_alive);
   TEST(a_thread_is_no_participant);
   TEST(threads_have_identities_of_their_own);
-  TEST(a_recycled_thread_number_is_somebody_else);
+  TEST(a_recycled_thread_number_is_another_participant);
   TEST(a_forked_child_has_another_thread);
   TEST(a_stopped_thread_is_alive);
   TEST(a_first_thread_that_ended_is_dead_in_a_live_process);

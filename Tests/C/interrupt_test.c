@@ -134,7 +134,7 @@ static void prepare(void) {
   cipc_ring_record_t record;
   CHECK_EQUAL(cipc_ring_lease(leased, &record, soon()), 0);
   CHECK_EQUAL(cipc_connection_pair(&ours, &theirs, 0), 0);
-  // Somebody else is in the middle of a message: the turn to send is taken.
+  // Another caller is in the middle of a message: the turn to send is taken.
   progress = 0;
   CHECK_EQUAL(cipc_connection_send_step(ours, big, sizeof big, NULL, 0, &progress), CIPC_EAGAIN);
   CHECK(progress > 0);
@@ -467,7 +467,7 @@ static void a_send_goes_on_with_the_same_message(void) {
     CHECK(sent > 0 && sent >= before && sent < sizeof big);
     before = sent;
   }
-  // A deadline leaves it where it is, too; and nobody gets in between.
+  // A deadline leaves it where it is, too; and no other sender gets in between.
   CHECK_EQUAL(cipc_connection_send_on(left, big, sizeof big, NULL, 0, &sent, CIPC_IMMEDIATELY),
               CIPC_ETIMEDOUT);
   CHECK_EQUAL(cipc_connection_send(left, "", 0, NULL, 0, CIPC_IMMEDIATELY), CIPC_EBUSY);

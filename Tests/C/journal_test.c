@@ -181,7 +181,7 @@ static void an_update_of_the_dead_is_finished_or_never_happened(void) {
       arena->offset = SIZE - lengths[i];
       arena->length = lengths[i];
       kill_at(arena, how);
-      // Nobody is told: nothing is half-changed.
+      // No death is reported: nothing is half-changed.
       if (i % 2 == 0) {
         lock(arena, 0);
         check_data(arena, how == IN_UPDATE ? 1 : 2, 1);
@@ -265,7 +265,7 @@ static void a_record_that_does_not_fit_is_dropped_and_told(void) {
     lock(arena, 0);
     unlock(arena);
   }
-  // A redo area smaller than the record that somebody else has left.
+  // A redo area smaller than the record that another process has left.
   arena_t *arena = make_arena(1);
   kill_at(arena, RECORDED);
   cipc_journal_area_t area = area_of(arena);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// A socket that blocks whoever closes it last, as a hostile peer passes it on.
+// A socket that blocks its last closer, as a hostile peer passes it on.
 #ifndef LINGERING_H
 #define LINGERING_H
 

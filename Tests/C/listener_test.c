@@ -293,7 +293,7 @@ static void a_killed_listeners_path_is_taken_over(void) {
     shared->bound_only = bound_only;
     pid_t child = child_start(listen_and_hang, shared);
     gate_wait(&shared->gate, 1);
-    // Also before it listens, where a client is refused: the name is somebody's.
+    // Also before it listens, where a client is refused: the name is taken.
     CHECK_EQUAL(open_status(&shared->address), CIPC_EADDRINUSE);
     if (bound_only) CHECK_EQUAL(connect_status(&shared->address), CIPC_ECONNREFUSED);
     child_kill(child);
@@ -306,7 +306,7 @@ static void a_killed_listeners_path_is_taken_over(void) {
   }
 }
 
-/// Asking whether a path is stale must not be a client of the one who listens there.
+/// Asking whether a path is stale must not be a client of the listener there.
 static void asking_does_not_disturb(void) {
   char path[64];
   cipc_address_t address = path_address(path);
@@ -317,7 +317,7 @@ static void asking_does_not_disturb(void) {
   cipc_listener_free(listener);
 }
 
-static void somebody_elses_socket_stays(void) {
+static void the_socket_of_another_program_stays(void) {
   char path[64];
   cipc_address_t address = path_address(path);
   cipc_listener_t *old = listening(&address);
@@ -425,8 +425,8 @@ static void make_stale(const cipc_address_t *address) {
   CHECK(close(stale) == 0);
 }
 
-/// Any user can lock a directory that everybody may read, for as long as they like: a stale path is
-/// taken over all the same, and opening and closing wait for nobody.
+/// Any user can lock a directory that all may read, for as long as it likes: a stale path is taken
+/// over all the same, and opening and closing wait for nobody.
 static void a_locked_directory_is_no_obstacle(void) {
   int directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   CHECK(directory >= 0 && flock(directory, LOCK_EX) == 0);
@@ -501,7 +501,7 @@ static int64_t time_of_taking_over(void) {
   return time;
 }
 
-/// The turn is another user's socket: nobody waits for it.
+/// The turn is another user's socket: no listener waits for it.
 static void a_stranger_with_the_turn_is_not_waited_for(void) {
   if (geteuid() != 0) {
     check_skip("only root can be two users");
@@ -678,7 +678,7 @@ static void no_descriptors_left(void) {
   CHECK(lowest >= 0 && close(lowest) == 0);
   none.rlim_cur = (rlim_t)lowest;
   CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
-  // Who somebody is can be told all the same, since it decides about whom to admit.
+  // The credentials are available all the same, since they decide which clients are admitted.
   cipc_credentials_t credentials;
   cipc_address_t from;
   CHECK_EQUAL(cipc_connection_credentials(known, &credentials), 0);
@@ -723,7 +723,7 @@ int main(void) {
   TEST(addresses_that_are_none);
   TEST(a_killed_listeners_path_is_taken_over);
   TEST(asking_does_not_disturb);
-  TEST(somebody_elses_socket_stays);
+  TEST(the_socket_of_another_program_stays);
   TEST(a_path_is_the_same_after_a_change_of_directory);
   TEST(a_forked_child_closes_its_copy_alone);
   TEST(a_forked_child_accepts);

@@ -366,7 +366,7 @@ static void only_the_owner_unlocks_and_recovers(int recursive) {
 static void others_cannot_unlock_a_plain_one(void) { only_the_owner_unlocks_and_recovers(0); }
 static void others_cannot_unlock_a_recursive_one(void) { only_the_owner_unlocks_and_recovers(1); }
 
-// Before somebody takes it, a mutex whose owner died has no owner.
+// A mutex whose owner died has no owner until it is taken.
 static void the_dead_leave_no_owner(void) {
   arena_t *arena = make_arena(0);
   kill_a_holder(arena);
@@ -466,7 +466,7 @@ static void lock_and_unlock_for_ever(void *argument) {
   }
 }
 
-// Wherever the kill falls: the mutex can be taken again, by everybody.
+// Wherever the kill falls, every process can take the mutex again.
 static void killed_anywhere_it_stays_usable(void) {
   arena_t *arena = make_arena(0);
   for (int i = 0; i < 300; i++) {

@@ -278,7 +278,7 @@ static void a_thousand_and_twenty_five_take_part(void) {
   CHECK_EQUAL(child_join(children[GUESTS - 1]), -SIGKILL);
   cipc_participants_process_ended(children[GUESTS - 1]);
   CHECK(epoch_of(segment) != before);
-  // Who comes when it is full takes the place of a dead one.
+  // A process that comes when it is full takes the place of a dead one.
   child_kill(children[0]);
   children[0] = start_guest(guest);
   CHECK_EQUAL(count(segment, CIPC_SEGMENT_ATTACHED), CIPC_PARTICIPANTS_ENTRIES);
@@ -306,7 +306,7 @@ static void a_table_without_memory_is_no_failure(void) {
   header_of(segment)->table.high = 0;
   int status = child_join(child_start(join_without_memory, segment));
   if (status == 2) {
-    check_skip("no seccomp filter to be had");
+    check_skip("seccomp filters are unavailable");
   } else {
     CHECK_EQUAL(status, 0);
     CHECK_EQUAL(memory_of(segment), PAGE);
@@ -365,7 +365,7 @@ static void who_was_named_counts_until_it_dies(void) {
   CHECK_EQUAL(cipc_segment_offer_to(segment, ticket, identity), 0);
   CHECK_EQUAL(count(segment, CIPC_SEGMENT_PENDING), 2);
   check_others(segment, 2);
-  // Tickets of nothing and of others, and nobody.
+  // Tickets of nothing and of other offers, and no receiver.
   for (uint32_t any = 2; any < 6; any++) {
     CHECK_EQUAL(cipc_segment_offer_to(segment, any, identity), 0);
   }
@@ -403,7 +403,7 @@ static void what_was_lost_on_the_way_counts_no_more(void) {
   CHECK(close(end) == 0);
   check_others(segment, 1);
   check_others(segment, 1);
-  // Settled by who came, and the entry is another's, when the pipe ends.
+  // The receiver has settled it, and the entry is another's, when the pipe ends.
   CHECK_EQUAL(cipc_segment_settle(segment, second), 0);
   uint32_t third = 0;
   int third_end = offer_with_pipe(segment, &third);
@@ -431,7 +431,7 @@ static void what_was_lost_on_the_way_counts_no_more(void) {
 
 // MARK: The epoch
 
-// Until somebody was asleep on the epoch: only then is it proven that it is slept on.
+// Until a thread was asleep on the epoch: only then is it proven that waiters sleep on it.
 static void wake_by_epoch(const cipc_segment_t *segment) {
   cipc_deadline_t deadline = cipc_clock_deadline(CHILD_PATIENCE);
   while (cipc_futex_wake(&header_of(segment)->table.epoch, 1) == 0) {

@@ -76,7 +76,7 @@ static void reading_never_blocks(void) {
   CHECK_EQUAL(count, 2);
   // As one would that was told of bytes which another reader has taken.
   CHECK_EQUAL(cipc_pipe_read(reader, bytes, sizeof bytes, &count), CIPC_EAGAIN);
-  // The flag belongs to all who have the description.
+  // All holders of the description share the flag.
   CHECK((fcntl(reader, F_GETFL) & O_NONBLOCK) == 0);
   CHECK_EQUAL(cipc_pipe_read(reader, NULL, 0, &count), CIPC_OK);
   CHECK_EQUAL(cipc_pipe_read(reader, NULL, 1, &count), CIPC_EINVAL);
@@ -90,7 +90,7 @@ static void reading_never_blocks(void) {
   CHECK_EQUAL(cipc_pipe_available(reader, &count), CIPC_EBADF);
 }
 
-static void nobody_who_reads_is_an_error_and_no_signal(void) {
+static void a_missing_reader_is_an_error_and_no_signal(void) {
   // With the default action, which would end this process.
   CHECK(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
   int reader;
@@ -157,7 +157,7 @@ int main(void) {
   TEST(bytes_arrive_and_the_end);
   TEST(a_full_pipe_does_not_block);
   TEST(reading_never_blocks);
-  TEST(nobody_who_reads_is_an_error_and_no_signal);
+  TEST(a_missing_reader_is_an_error_and_no_signal);
   TEST(a_forked_child_has_no_copy);
   TEST(the_end_comes_while_a_fork_runs);
   return check_finish();

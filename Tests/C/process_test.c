@@ -564,7 +564,7 @@ static void images_have_names(void) {
   CHECK_EQUAL(cipc_image_name(address, name, 0), CIPC_EINVAL);
 }
 
-static void a_child_that_nobody_keeps_is_reaped(void) {
+static void a_released_child_is_reaped(void) {
   int connection;
   cipc_process_t *process = start(&connection, child_until_closed);
   pid_t pid = cipc_process_pid(process);
@@ -585,7 +585,7 @@ static void a_child_that_nobody_keeps_is_reaped(void) {
   (void)close(watch);
 }
 
-static void a_status_that_somebody_else_took_is_found_or_unknown(void) {
+static void a_status_taken_elsewhere_is_found_or_unknown(void) {
   int connection, status;
   cipc_process_t *process = start(&connection, child_code);
   unsigned char code = 42;
@@ -698,8 +698,8 @@ int main(int argc, char **argv) {
   TEST(bad_arguments_are_errors);
   TEST(an_entry_of_another_version_is_not_run);
   TEST(images_have_names);
-  TEST(a_child_that_nobody_keeps_is_reaped);
-  TEST(a_status_that_somebody_else_took_is_found_or_unknown);
+  TEST(a_released_child_is_reaped);
+  TEST(a_status_taken_elsewhere_is_found_or_unknown);
   TEST(a_pidfd_tells_the_end_and_outlives_the_process);
   TEST(many_threads_wait_for_the_same_child);
   TEST(nothing_is_left_open_here);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Children that nobody waits for: with one thread, with several, in a fork, without their server.
+// Children without a waiter: with one thread, with several, in a fork, without their server.
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>

@@ -408,7 +408,7 @@ static void use_all(cipc_region_t *region, size_t size, uint64_t *random) {
   if (status >= 0) memset(cipc_region_address(region, &entry), 0xdd, (size_t)entry.size);
 }
 
-// Bytes of somebody hostile, everywhere but in the mutex (which is for those who are trusted): in a
+// Bytes of a hostile process, everywhere but in the mutex (which is for trusted processes): in a
 // mapping whose neighbours are not mapped, and on the heap, where AddressSanitizer looks.
 static void hostile_bytes_lead_nowhere(void) {
   uint64_t random = UINT64_C(0x9e3779b97f4a7c15);

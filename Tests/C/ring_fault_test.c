@@ -71,7 +71,7 @@ static void in_thread(void *(*body)(void *)) {
 
 static void in_child(void (*body)(void *)) { CHECK_EQUAL(child_join(child_start(body, NULL)), 0); }
 
-// MARK: Who ends, and who forks
+// MARK: Ends and forks
 
 static void *reserve_and_end(void *argument) {
   void *payload;
@@ -371,7 +371,7 @@ static void what_is_leased_while_it_is_shut_goes_back(void) {
     gate_wait(&arena->gate, 1);
     cipc_ring_shut(ring);
     for (int i = 0; i < LEASERS; i++) CHECK_EQUAL(pthread_join(threads[i], NULL), 0);
-    // All of them are to be had by somebody else.
+    // Another process can take all of them.
     for (uint64_t i = 0; i < 2000; i++) {
       uint64_t number;
       size_t length;
@@ -383,7 +383,7 @@ static void what_is_leased_while_it_is_shut_goes_back(void) {
   }
 }
 
-// MARK: Somebody scribbles while others use it
+// MARK: A process scribbles while others use the ring
 
 #define OPERATIONS 3000
 
@@ -443,7 +443,7 @@ static void scribble(void *argument) {
     // Lengths and owners near the beginning, where most of the records are.
     uint32_t tier = draw() % 2 ? 0 : (uint32_t)(draw() % ring->tier_count);
     scribble_on(ring->tiers[tier].base, 4096, false);
-    // The header is of no use to anybody any more, its table of participants is.
+    // The header is of no use any more, its table of participants is.
     if (draw() % 8 == 0) {
       scribble_on(control - CIPC_SEGMENT_HEADER_SIZE, CIPC_SEGMENT_HEADER_SIZE, false);
     }

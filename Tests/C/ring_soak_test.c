@@ -9,7 +9,7 @@
 
 enum { RINGS = 3, PLACES = 16, BATCH = 4 };
 #define KILL_EVERY INT64_C(20000000)
-// What nobody may wait: far beyond the slice, since all of them share two cores.
+// Longer than any wait may take: far beyond the slice, since all of them share two cores.
 #define BOUND INT64_C(5000000000)
 // So many records a producer puts at most; a bit each.
 #define RECORDS (UINT64_C(1) << 28)
@@ -227,7 +227,7 @@ static void keep_getting(cipc_ring_t *ring) {
     if (status < 0) violate("get", status);
     if (status < 0) return;
     __atomic_store_n(&me->taking, 0, __ATOMIC_SEQ_CST);
-    // At times nobody gets anything for a while, and the ring grows.
+    // At times no consumer gets anything for a while, and the ring grows.
     if (random_number() % 65536 == 0) (void)usleep(20000);
     dawdle();
   }
@@ -273,7 +273,7 @@ static uint64_t missing_of(uint32_t place, const uint64_t *doubtful) {
   return missing;
 }
 
-static void nothing_is_lost_or_doubled_while_anybody_is_killed(void) {
+static void nothing_is_lost_or_doubled_while_processes_are_killed(void) {
   const char *seconds = getenv("SOAK_SECONDS");
   cipc_deadline_t end =
       cipc_clock_deadline((seconds != NULL ? atoll(seconds) : 1) * INT64_C(1000000000));
@@ -363,6 +363,6 @@ static void nothing_is_lost_or_doubled_while_anybody_is_killed(void) {
 }
 
 int main(void) {
-  TEST(nothing_is_lost_or_doubled_while_anybody_is_killed);
+  TEST(nothing_is_lost_or_doubled_while_processes_are_killed);
   return check_finish();
 }

@@ -781,7 +781,7 @@ static void what_the_dead_had_taken_counts_as_done(void) {
   CHECK_EQUAL(get_number(shared_ring, soon()), 2);
   CHECK_EQUAL(cipc_ring_join(shared_ring, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
   CHECK(kill(child, SIGKILL) == 0);
-  // Its parent does not wait for it yet: it is found dead by who waits.
+  // Its parent does not wait for it yet: the waiter finds it dead.
   CHECK_EQUAL(cipc_ring_join(shared_ring, soon()), 0);
   CHECK_EQUAL(child_join(child), -SIGKILL);
   cipc_ring_close(shared_ring);
@@ -800,7 +800,7 @@ static void closing_hands_back_leases(void) {
   cipc_ring_close(shared_ring);
 }
 
-// The end is not there while somebody has what may come back.
+// The end does not come while a taker has a record that may come back.
 static void the_end_waits_for_leases(void) {
   begin(CIPC_RING_LEASED, 4096, 0);
   CHECK_EQUAL(put_number(shared_ring, 1), 0);
@@ -825,7 +825,7 @@ static void open_and_hang(void *argument) {
   child_hang();
 }
 
-// Tries to get for longer than it takes to see that everybody is gone.
+// Tries to get for longer than it takes to see that all others are gone.
 static int get_for_a_while(cipc_ring_t *ring) {
   uint64_t number;
   size_t length;
@@ -852,7 +852,7 @@ static void who_made_the_ring_waits_for_the_next(void) {
     uint64_t number = 5;
     CHECK_EQUAL(cipc_ring_put(shared_ring, &number, sizeof number, soon()), CIPC_ENOBODY);
     CHECK_EQUAL(get_number(shared_ring, soon()), 4);
-    // Without waiting nobody waits in vain; also when it is time to look for the dead.
+    // A call that does not wait never waits in vain, also when it is time to look for the dead.
     for (int i = 0; i < 2; i++) {
       shared_ring->next_look = 0;
       CHECK_EQUAL(try_get(shared_ring), CIPC_ETIMEDOUT);
@@ -983,7 +983,7 @@ static void a_name_always_waits(void) {
   CHECK_EQUAL(child_join(child), 0);
 }
 
-// Of those that are not counted nobody knows whether they are gone.
+// Whether participants are gone that are not counted is unknown.
 static void nobody_is_alone_where_not_all_are_counted(void) {
   begin(0, 4096, 0);
   pid_t child = child_start(open_and_hang, NULL);
@@ -1038,7 +1038,7 @@ static void who_is_expected_is_waited_for(void) {
   uint32_t ticket;
   uint64_t unseen;
   size_t unseen_length;
-  // Gone before anybody looked.
+  // Gone before any process looked.
   CHECK_EQUAL(cipc_ring_offer(shared_ring, &ticket), 0);
   CHECK_EQUAL(cipc_segment_settle(cipc_ring_segment(shared_ring), ticket), 0);
   CHECK_EQUAL(cipc_ring_get(shared_ring, &unseen, sizeof unseen, &unseen_length, soon()),
@@ -1083,7 +1083,7 @@ static void the_producer_is_one_process_until_it_dies(void) {
 
 // MARK: Hostile bytes
 
-// Somebody writes anything anywhere, but into mutexes. Statuses may be any; it must end and not
+// A process writes anything anywhere, except into mutexes. Statuses may be any; it must end and not
 // trap.
 static void scribble(unsigned flags, uint64_t capacity, uint64_t seed) {
   cipc_ring_t *ring = make(flags, capacity, 0);

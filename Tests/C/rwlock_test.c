@@ -356,7 +356,7 @@ static void a_writer_that_waits_holds_new_readers_back(void) {
   CHECK_EQUAL(cipc_rwlock_read_lock(&arena->lock, LINES, cipc_clock_deadline(20 * MILLISECOND)),
               CIPC_ETIMEDOUT);
   gate_set(&arena->gate2, 1);
-  // Nobody reads until it has written.
+  // No thread reads until it has written.
   read_lock(arena);
   CHECK_EQUAL(arena->counter, 1);
   read_unlock(arena);
@@ -451,7 +451,7 @@ static void deadlines_are_kept(void) {
     cipc_deadline_t deadline = cipc_clock_deadline(waits[i]);
     CHECK_EQUAL(cipc_rwlock_write_lock(&arena->lock, LINES, deadline), CIPC_ETIMEDOUT);
     CHECK(cipc_clock_now() >= deadline);
-    // Who gave up lets readers in again.
+    // A writer that gave up lets readers in again.
     read_lock(arena);
     read_unlock(arena);
   }
@@ -565,7 +565,7 @@ static void a_thread_that_ends_writing_is_dead(void) {
   expect_free(arena);
 }
 
-static void everybody_is_told_of_a_dead_writer_until_one_recovers(void) {
+static void all_are_told_of_a_dead_writer_until_one_recovers(void) {
   arena_t *arena = make_arena();
   pid_t dead = start_holder(arena, hold_to_write);
   child_kill(dead);
@@ -811,7 +811,7 @@ static void a_step_to_write_keeps_the_door_closed(void) {
   CHECK_EQUAL(cipc_rwlock_write_step(&arena->lock, LINES, self, 1, &wait), CIPC_EAGAIN);
   gate_set(&arena->gate2, 1);
   CHECK_EQUAL(child_join(reader), 0);
-  // The word has changed, so that nobody sleeps on it.
+  // The word has changed, so no thread sleeps on it.
   CHECK(__atomic_load_n(wait.word, __ATOMIC_SEQ_CST) != wait.expected);
   CHECK_EQUAL(cipc_rwlock_write_step(&arena->lock, LINES, self, 0, &wait), 0);
   in_child(expect_write_held, arena);
@@ -930,7 +930,7 @@ int main(void) {
   TEST(a_writer_that_waits_goes_on_when_the_reader_is_killed);
   TEST(a_thread_that_ends_reading_is_dead);
   TEST(a_thread_that_ends_writing_is_dead);
-  TEST(everybody_is_told_of_a_dead_writer_until_one_recovers);
+  TEST(all_are_told_of_a_dead_writer_until_one_recovers);
   TEST(a_reader_is_the_first_to_be_told);
   TEST(a_second_writer_killed_before_it_recovers);
   TEST(a_writer_killed_after_it_recovered_is_another_death);

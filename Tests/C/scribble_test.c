@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Somebody writes over shared words all the time, but for mutexes (cipc/mutex.h says why). Results
-// may be any; each call ends within its deadline or soon behind it, and nothing is trapped.
+// A process writes over shared words all the time, mutexes excepted (cipc/mutex.h says why).
+// Results may be any; each call ends within its deadline or soon behind it, and nothing is trapped.
 #include <stdbool.h>
 
 #include "child.h"
@@ -28,7 +28,7 @@ static uint64_t draw(uint64_t *state) {
   return *state >> 29;
 }
 
-// Until it is killed; a process of its own, as whoever scribbles is.
+// Until it is killed; in a process of its own, like every scribbler.
 static void scribble(void *context) {
   const part_t *part = context;
   uint64_t state = 42;
@@ -90,7 +90,7 @@ static void a_scribbled_read_write_lock_ends_in_time(void) {
   TRY_ALL(calls, sizeof(cipc_mutex_t), cipc_rwlock_footprint(LINES));
 }
 
-// A reader whose place says that it is somebody else's, behind an open door.
+// A reader whose place names another owner, behind an open door.
 static void a_reader_whose_place_was_taken_finds_another(void) {
   CHECK_EQUAL(cipc_rwlock_init(rwlock(), LINES), 0);
   cipc_participant_t self = cipc_participant_this_thread();

@@ -280,9 +280,9 @@ static void a_step_says_where_to_sleep(void) {
   CHECK(wait.word == &arena->semaphore.word);
   CHECK_EQUAL(*wait.word, wait.expected);
   release(arena, permit);
-  // Whoever has not fallen asleep by now will not.
+  // A thread that has not fallen asleep by now will not.
   CHECK(*wait.word != wait.expected);
-  // Nobody slept, so the mark is gone.
+  // No thread slept, so the mark is gone.
   CHECK_EQUAL(arena->semaphore.word & CIPC_SEMAPHORE_WAITERS, 0);
   CHECK_EQUAL(cipc_semaphore_step(&arena->semaphore, 1, self, 0, &wait), 0);
   CHECK_EQUAL(cipc_semaphore_release_for(&arena->semaphore, 1, 0, self), 0);
@@ -546,7 +546,7 @@ static void send_and_hang(void *argument) {
   child_hang();
 }
 
-static void a_permit_of_a_dead_sender_is_nobodys(void) {
+static void a_permit_of_a_dead_sender_can_be_taken(void) {
   arena_t *arena = make_arena(1);
   cipc_participant_t self = cipc_participant_self();
   pid_t child = child_start(send_and_hang, arena);
@@ -565,7 +565,7 @@ static void a_permit_of_a_dead_sender_is_nobodys(void) {
   release(arena, permit);
 }
 
-// What the library would find where somebody scribbled.
+// What the library would find where a process scribbled.
 static void scribbled_bytes_stay_inside(void) {
   arena_t *arena = make_arena(CAPACITY);
   memset(&arena->semaphore, 0xff, sizeof arena->semaphore);
@@ -619,7 +619,7 @@ static void killed_anywhere_nothing_is_lost(void) {
 
 // MARK: Unowned
 
-static void posts_are_taken_by_anybody(void) {
+static void any_process_takes_posts(void) {
   arena_t *arena = make_unowned(1, 3);
   CHECK_EQUAL(cipc_semaphore_count(&arena->unowned), 1);
   CHECK_EQUAL(cipc_semaphore_bound(&arena->unowned), 3);
@@ -744,10 +744,10 @@ int main(void) {
   TEST(a_recycled_number_is_another_holder);
   TEST(a_forked_child_does_not_hold_what_its_parent_does);
   TEST(a_permit_is_handed_on);
-  TEST(a_permit_of_a_dead_sender_is_nobodys);
+  TEST(a_permit_of_a_dead_sender_can_be_taken);
   TEST(scribbled_bytes_stay_inside);
   TEST(killed_anywhere_nothing_is_lost);
-  TEST(posts_are_taken_by_anybody);
+  TEST(any_process_takes_posts);
   TEST(there_are_never_more_than_the_bound);
   TEST(a_post_of_n_releases_n);
   TEST(what_the_dead_took_is_gone);

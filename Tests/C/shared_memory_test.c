@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Segments by name (open-or-create, withdrawal), read-only access that holds against whoever tries,
+// Segments by name (open-or-create, withdrawal), read-only access that holds against every attempt,
 // and the options of plain memory.
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -242,7 +242,7 @@ static void create_and_withdraw(void *argument) {
     for (int i = 0; i < WORDS_SIZE / 8; i++) CHECK(word[i] == word[0] && word[i] != 0);
     const cipc_segment_claim_t claim = cipc_segment_claim(segment);
     if (status == CIPC_SEGMENT_CREATED) {
-      // Nobody else takes the name from its creator.
+      // No other process takes the name from its creator.
       CHECK_EQUAL(cipc_segment_withdraw(&claim), 0);
       (void)__atomic_add_fetch(&churn->created, 1, __ATOMIC_RELAXED);
     } else {
@@ -360,7 +360,7 @@ static void named_memory_travels_as_a_descriptor(void) {
   cipc_segment_close(made);
 }
 
-// Whoever may write there may also take the memory away under us.
+// A process that may write there may also take the memory away under us.
 static void a_file_that_others_may_write_is_refused(void) {
   cipc_segment_t *made = create_named(8);
   int descriptor = cipc_segment_descriptor(made);

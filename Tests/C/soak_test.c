@@ -9,7 +9,7 @@
 
 enum { WORKERS = 20, PARTIES = 4, PERMITS = 3, CELLS = 16, ROOM = 8, ROUNDS = 1024 };
 #define KILL_EVERY INT64_C(20000000)
-// What nobody may wait: far beyond the slice, since twenty processes share two cores.
+// Longer than any wait may take: far beyond the slice, since twenty processes share two cores.
 #define BOUND INT64_C(5000000000)
 #define MILLISECONDS(n) ((n)*INT64_C(1000000))
 
@@ -32,7 +32,7 @@ static const char *const job_names[JOBS] = {"lock",    "recursive lock", "read l
                                             "permit",  "signal",         "event",     "produce",
                                             "consume", "value",          "update",    "barrier"};
 
-// Two words that change together under a lock, and who is inside.
+// Two words that change together under a lock, and the process that is inside.
 struct guarded {
   uint64_t first;
   uint64_t second;
@@ -85,7 +85,8 @@ struct world {
   cipc_barrier_t barrier;
   cipc_barrier_slot_t slots_of_parties[PARTIES];
   uint64_t rounds;
-  // For each of the last rounds its number and, in a bit each, the places of those who passed.
+  // For each of the last rounds its number and, in a bit each, the places of the parties that
+  // passed.
   uint64_t passed[ROUNDS];
 
   // What each worker is at.
@@ -245,7 +246,7 @@ static int use_event(void) {
 static int in_store(int status) {
   if (status != CIPC_OWNER_DIED) return status;
   world->changed = cipc_clock_now();
-  // Whoever it was to notify is notified now.
+  // The waiters that it was to notify are notified now.
   (void)!cipc_condition_notify(&world->filled, WORKERS + 4, &world->store, CIPC_CONDITION_ALL);
   (void)!cipc_condition_notify(&world->emptied, WORKERS + 4, &world->store, CIPC_CONDITION_ALL);
   if (cipc_mutex_recover(&world->store) < 0) violate("store: recover", 0);
@@ -442,7 +443,7 @@ static void make_world(cipc_segment_t **segment) {
   CHECK_EQUAL(cipc_segment_publish(*segment, NULL), 0);
 }
 
-static void nothing_is_lost_while_anybody_is_killed(void) {
+static void nothing_is_lost_while_processes_are_killed(void) {
   const char *seconds = getenv("SOAK_SECONDS");
   cipc_deadline_t end =
       cipc_clock_deadline((seconds != NULL ? atoll(seconds) : 1) * MILLISECONDS(1000));
@@ -474,7 +475,7 @@ static void nothing_is_lost_while_anybody_is_killed(void) {
     (void)alarm(CHECK_TEST_SECONDS);
   }
   __atomic_store_n(&world->stop, 1, __ATOMIC_SEQ_CST);
-  // Whoever waits for a round that nobody comes to any more is told by its deadline.
+  // The deadline ends the wait for a round to which no party comes any more.
   for (uint32_t place = 0; place < WORKERS; place++) {
     int ended = child_join(workers[place]);
     if (ended != 0) violate("a worker died of itself", ended);
@@ -504,6 +505,6 @@ static void nothing_is_lost_while_anybody_is_killed(void) {
 }
 
 int main(void) {
-  TEST(nothing_is_lost_while_anybody_is_killed);
+  TEST(nothing_is_lost_while_processes_are_killed);
   return check_finish();
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // Kills the child, the fork server or the parent at each system call of a start, at its entry and
-// at its exit, from the start to the end of the child. Whoever is left ends with a clear status.
+// at its exit, from the start to the end of the child. The processes that are left end with a clear
+// status.
 //
 // A tracer (this program) follows a parent and all that this starts, and counts their stops.
 #include <signal.h>
@@ -99,7 +100,7 @@ static int run(method_t method, victim_t victim, int kill_at, int *outcomes) {
     pid_t pid = waitpid(-1, &status, __WALL);
     if (pid < 0) {
       if (errno == EINTR) continue;
-      // Nobody is left, neither hung nor orphaned.
+      // No process is left, neither hung nor orphaned.
       CHECK_EQUAL(errno, ECHILD);
       return has_killed;
     }

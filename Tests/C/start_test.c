@@ -829,7 +829,7 @@ static void *start_with_a_large_request(void *context) {
 
 static void does_nothing(void *context) { (void)context; }
 
-/// A server that a debugger holds is not stopped by a signal: nobody replaces it, and starts wait
+/// A server that a debugger holds is not stopped by a signal: it is not replaced, and starts wait
 /// as long as they are told to. One that waits holds up no fork, and no other start beyond its
 /// deadline.
 static void a_start_whose_server_is_held_has_a_deadline(void) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Traces: who is in the list, how far it goes, and places of addresses.
+// Traces: which functions are in the list, how far it goes, and places of addresses.
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>

@@ -191,7 +191,7 @@ static bool cancel(cipc_waiter_ticket_t ticket, size_t number) {
   return status == 0;
 }
 
-// Wakes until somebody was asleep.
+// Wakes until a sleeper was woken.
 static void wake_a_sleeper(uint32_t *word) {
   cipc_deadline_t deadline = cipc_clock_deadline(CHILD_PATIENCE);
   while (cipc_futex_wake(word, 1) == 0) CHECK(cipc_clock_now() < deadline && sched_yield() == 0);
@@ -403,7 +403,7 @@ static void wait_the_old_way(void *unused) {
 static void older_kernels_look_in_turn(void) {
   int status = child_join(child_start(wait_the_old_way, NULL));
   if (status == 2) {
-    check_skip("no seccomp filter to be had");
+    check_skip("seccomp filters are unavailable");
     return;
   }
   CHECK_EQUAL(status, 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Barriers: a round ends for all or for nobody, nobody waits for the dead, and whoever goes on does
-// so behind the action. The victim is enrolled from the beginning.
+// Barriers: a round ends for all or for none, no party waits for the dead, and a party that goes on
+// does so behind the action. The victim is enrolled from the beginning.
 #include "crash.h"
 
 #define SLOTS 4

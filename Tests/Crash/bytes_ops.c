@@ -91,7 +91,7 @@ static int holds(struct trial *trial) {
 
 static int committed_now(struct trial *trial) {
   struct text text;
-  // Takes no lock while the victim is the only one who could write.
+  // Takes no lock while the victim is the only process that could write.
   if (holds(trial) != 1) return -1;
   if (cipc_bytes_read(bytes_of(trial), CAPACITY, text.bytes, CAPACITY, &text.length,
                       CIPC_IMMEDIATELY) < 0) {

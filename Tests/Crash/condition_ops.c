@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // Conditions: a notification happens whole or not at all, and is taken exactly once: by the victim,
-// or by whoever waited with it. The dead take none away, and nobody is left asleep.
+// or by another waiter of that time. The dead take none away, and no waiter is left asleep.
 #include "crash.h"
 
 #define SLOTS 8
@@ -124,7 +124,7 @@ static void judge_death(struct trial *trial) {
   }
 }
 
-// MARK: Entering: a dead waiter stands in nobody's way.
+// MARK: Entering: a dead waiter is in no other's way.
 
 static void enter_run(struct trial *trial) {
   enter_as(trial, cipc_participant_this_thread(), &scene_of(trial)->own);

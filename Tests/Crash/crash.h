@@ -19,13 +19,13 @@
 
 // How a victim comes to the kill point. X(NAME, name, what)
 #define STATE_LIST(X) \
-  X(OWNS, "owns", "stepped; nobody else there until it is stopped at the kill point") \
+  X(OWNS, "owns", "stepped; no other process is there until it is stopped at the kill point") \
   X(CONTENDED, "contended", "stepped; the victim owns, two waiters sleep from the beginning") \
   X(WOKEN, "woken", "stepped from its return from a wait that a release ended; two more sleep") \
   X(WOKEN_DIED, "woken-died", "the same, but the owner was killed instead of releasing") \
   X(OVERTAKEN, "overtaken", "as woken; a third takes the lock before the kill, gives it up after") \
   X(CALLS, "calls", "killed at the entry and at the exit of each system call, and asleep in one") \
-  X(BLOCKED, "blocked", "as calls, and somebody else holds what the victim wants") \
+  X(BLOCKED, "blocked", "as calls, and another process holds what the victim wants") \
   X(PARENT, "parent", "starts: the parent is killed at each of its system calls") \
   X(SERVER, "server", "starts: the fork server is") \
   X(CHILD, "child", "starts: the child is, from its birth on") \
@@ -77,7 +77,7 @@ struct shared {
   pid_t inside;
   int order;                  // how many have been inside
   int seen[SURVIVORS];        // what acquisition told, by order
-  pid_t casualty[SURVIVORS];  // who is said to be dead, by order
+  pid_t casualty[SURVIVORS];  // the process that is said to be dead, by order
   int64_t number[8];          // for operations
   // The first violation, by anyone.
   int violated;
@@ -105,17 +105,17 @@ struct operation {
   enum course death;          // of `died`
   enum course death_if_died;  // the same in WOKEN_DIED
   enum course commit;         // of `committed`
-  long coarse;           // a prime: so long that a full sweep, too, tries every so manieth point
-  bool held;             // somebody else holds it in every state
-  bool begins_owning;    // the victim owns from `prepare` on: waiters can sleep at once
-  bool times_out;        // what ends the wait in WOKEN is the victim's own deadline
-  bool cold;             // the victim does not know its own identity yet
-  bool fresh_survivors;  // survivors are forked for each trial, after `setup`
+  long coarse;                // a prime N: so long that even a full sweep tries every Nth point
+  bool held;                  // another process holds it in every state
+  bool begins_owning;         // the victim owns from `prepare` on: waiters can sleep at once
+  bool times_out;             // what ends the wait in WOKEN is the victim's own deadline
+  bool cold;                  // the victim does not know its own identity yet
+  bool fresh_survivors;       // survivors are forked for each trial, after `setup`
 
   // A start of a child, which crosses processes and execve; nothing below is used then.
   const struct start *start;
 
-  void (*setup)(struct trial *);         // in the worker, before anybody else is there
+  void (*setup)(struct trial *);         // in the worker, before any other process is there
   void (*hold)(struct trial *);          // in the holder: takes what the victim wants
   void (*release)(struct trial *);       // in the holder: gives it up
   void (*prepare)(struct trial *);       // in the victim, not stepped
@@ -153,8 +153,8 @@ void violate(struct trial *trial, const char *format, ...) __attribute__((format
 // Violates unless `status` is `expected`.
 void expect(struct trial *trial, const char *what, int status, int expected);
 
-// A survivor owns now: notes the time, and looks whether anybody else does. Returns how manieth it
-// is, from 0. `leave` comes before it gives up.
+// A survivor owns now: notes the time, and looks whether another process does. Returns its place in
+// the order, from 0. `leave` comes before it gives up.
 int enter(struct trial *trial, int survivor);
 void leave(struct trial *trial);
 

@@ -53,7 +53,7 @@ enum reached calls_move(struct trial *trial, pid_t victim, long k, long *at,
 bool process_sleeps(pid_t pid);
 // The letter of /proc/PID/stat; 0 where there is no such process.
 char process_state(pid_t pid);
-// Whether the trial has taken so long that somebody must be stuck.
+// Whether the trial has taken so long that a process must be stuck.
 bool stuck(void);
 // Waits for a stop of the victim. False when it ended instead or does not stop.
 bool wait_stop(pid_t victim, int *status);
@@ -80,7 +80,7 @@ enum { CHILDREN = 2, STARTS = CHILDREN + 1 };
 
 // What it leaves behind; in memory that children find through the environment.
 struct start_record {
-  int killed;          // by the worker: somebody is being killed
+  int killed;          // by the worker: a process is being killed
   int mains;           // how often `main` was run in a child
   int entered;         // how often an entry was
   int tasked[STARTS];  // how often a child had its task

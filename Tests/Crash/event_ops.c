@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Events: whoever waits when one is set is released, also when the setter is killed before it could
-// wake anybody, and when it is cleared at once; nobody else is.
+// Events: setting one releases all waiters of that moment, also when the setter is killed before it
+// could wake any, and when the event is cleared at once; it releases no others.
 #include "cipc/event.h"
 
 #include "crash.h"

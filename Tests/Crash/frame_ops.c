@@ -87,7 +87,7 @@ static void forked_reader(struct trial *trial) {
   let_go(trial, READ_END);
 }
 
-// Bytes on the way; unknown once somebody reads.
+// Bytes on the way; unknown once a reader reads.
 static int bytes_now(struct trial *trial) {
   int bytes = 0;
   if (__atomic_load_n(&trial->shared->busy[0], __ATOMIC_SEQ_CST)) return -1;
@@ -267,8 +267,8 @@ static void survive_writer(struct trial *trial, int survivor) {
   }
   int descriptor = trial->descriptors[WRITE_END];
   int status = 0;
-  // The second does not fit: nobody but the victim could make room, and it reads one frame only,
-  // or that and 16 KiB ahead.
+  // The second does not fit: only the victim could make room, and it reads one frame only, or that
+  // and 16 KiB ahead.
   for (unsigned frame = 0; frame < 2 && status == 0; frame++) {
     status = cipc_frame_write(descriptor, bodies[0], frame == 0 ? SMALL : LARGE, NULL, 0, soon());
   }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Participants: alive until the kill, dead after it, and nobody else is taken for dead.
+// Participants: alive until the kill, dead after it, and no other is taken for dead.
 #include <unistd.h>
 
 #include "crash.h"

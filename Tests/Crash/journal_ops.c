@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Journals: whoever takes the lock finds the range as it was or as it was to be, the latter exactly
-// from the commit store on, and no update of a survivor is lost. Nobody is told of a death, unless
-// the dead was changing the data in place.
+// Journals: the next owner of the lock finds the range as it was or as it was to be, the latter
+// exactly from the commit store on, and no update of a survivor is lost. No death is reported,
+// unless the dead was changing the data in place.
 #include <string.h>
 
 #include "crash.h"
@@ -103,7 +103,7 @@ static int holds(struct trial *trial) {
 
 static int committed_range(struct trial *trial, struct range range) {
   if (holds(trial) != 1) return -1;
-  // While the victim owns, nobody else writes.
+  // While the victim owns, no other process writes.
   return journal_of(trial)->committed != 0 || word_of(trial, range.first)[0] >= STEP;
 }
 
@@ -197,7 +197,7 @@ static void update_few(struct trial *trial) {
   commit_few(trial);
 }
 
-// The victim is the rescuer of somebody who died halfway through the copy.
+// The victim is the rescuer of an owner that died halfway through the copy.
 static void die_in_copy(struct trial *trial) {
   prepare_few(trial);
   cipc_journal_t *journal = journal_of(trial);

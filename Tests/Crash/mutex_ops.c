@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Mutexes: whoever comes next gets the lock, is told of the death exactly when the dead owned, is
-// told again until somebody recovers, and not after that. Nobody is left asleep.
+// Mutexes: the next process gets the lock. It is told of the death exactly when the dead process
+// owned, and so are later owners until one recovers. No waiter is left asleep.
 #include "crash.h"
 
 static cipc_mutex_t *mutex_of(struct trial *trial) { return trial->object; }
@@ -72,7 +72,7 @@ static void setup_dead_recursive(struct trial *trial) {
   trial->shared->earlier = die_after(trial, lock);
 }
 
-// Somebody has been told, and has given it back as it was.
+// An owner has been told, and has given it back as it was.
 static void setup_dirty(struct trial *trial) {
   setup_dead(trial);
   lock_told(trial);
@@ -151,7 +151,7 @@ static void check(struct trial *trial) {
   if (trial->shared->order != SURVIVORS) violate(trial, "an increment was lost");
 }
 
-// Whether somebody's death stands in the mutex from the beginning, and whether the operation takes
+// Whether an owner's death stands in the mutex from the beginning, and whether the operation takes
 // it out.
 enum mark { UNMARKED, MARKED, RECOVERED };
 

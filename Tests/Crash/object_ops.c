@@ -117,7 +117,7 @@ static int committed_now(struct trial *trial) {
   return access(path, F_OK) == 0;
 }
 
-// Two more who want to make it, while the victim is stopped and after its death.
+// Two more processes that want to make it, while the victim is stopped and after its death.
 static void survive(struct trial *trial, int survivor) {
   int status = make(trial);
   trial->shared->acquired_at[survivor] = cipc_clock_now();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Participant tables: who was killed in the middle of anything is found and taken out, whoever it
-// was that was killed while doing so; nobody who is alive is; and nobody dead is taken out before
-// those who wait have been told.
+// Participant tables: a process that was killed in the middle of anything is found and taken out,
+// even if a rescuer is killed while doing so. No live process is taken out, and no dead one before
+// the waiters have been told.
 #include "segment/participants.h"
 
 #include <unistd.h>
@@ -90,7 +90,7 @@ static int is_earlier_gone(struct trial *trial) {
   know_victim(trial);
   if (has(trial, scene_of(trial)->earlier)) return 0;
   if (__atomic_load_n(&scene_of(trial)->head.epoch, __ATOMIC_SEQ_CST) == 0) {
-    violate(trial, "the dead one was taken out and nobody who waits has been told");
+    violate(trial, "the dead one was taken out and no waiter has been told");
   }
   return 1;
 }
@@ -112,7 +112,8 @@ static void check(struct trial *trial) {
   join(trial);
   cipc_participants_process_ended(cipc_participant_pid(scene->worker));
   if (!has(trial, scene->worker)) violate(trial, "one that is alive was taken out");
-  if (!has(trial, cipc_participant_self())) violate(trial, "who joins is not in the table");
+  if (!has(trial, cipc_participant_self()))
+    violate(trial, "the process that joins is not in the table");
   leave_table(trial);
 }
 

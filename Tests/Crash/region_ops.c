@@ -19,7 +19,7 @@ static int prepare_object(void *payload, void *context) {
   uint64_t *words = payload;
   uint64_t maker = *(const uint64_t *)context;
   for (uint64_t i = 0; i < WORDS; i++) {
-    // Not told as a violation from here; `look` finds a number that nobody has.
+    // Not told as a violation from here; `look` finds a number that no process has.
     words[i] = words[i] == 0 ? maker * 1000 + i : UINT64_MAX;
   }
   return 0;
@@ -36,7 +36,7 @@ static int ask(struct trial *trial, const char *name, uint64_t maker, cipc_regio
   return cipc_region_allocate(region_of(trial), SIZE, &object, entry, deadline);
 }
 
-// Who made an object, 0 for nobody.
+// The maker of an object, 0 for none.
 static uint64_t look(struct trial *trial, const char *who, const cipc_region_entry_t *entry) {
   const uint64_t *words = cipc_region_address(region_of(trial), entry);
   uint64_t maker = words[0] / 1000;
@@ -106,7 +106,7 @@ static void survive(struct trial *trial, int survivor) {
   }
   uint64_t maker = look(trial, "survivor", &entry);
   if ((status == CIPC_REGION_CREATED) != (maker == me)) {
-    violate(trial, "survivor %d: who made it is %llu, and it got %d", survivor,
+    violate(trial, "survivor %d: its maker is %llu, and it got %d", survivor,
             (unsigned long long)maker, status);
   }
   char name[] = "own 0";

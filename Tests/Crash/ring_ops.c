@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // Rings: what was put is got, once, whole and in order, but for what a dead consumer took; what a
-// dead process had leased is got by another; nobody is left asleep; memory that is not needed goes
-// back. The operations are named for the room that does the work, so that broken rooms are tried
-// with their own.
+// dead process had leased is got by another; no waiter is left asleep; memory that is not needed
+// goes back. The operations are named for the room that does the work, so that broken rooms are
+// tried with their own.
 #include <string.h>
 #include <sys/stat.h>
 
@@ -21,7 +21,7 @@
 #define LARGE 8150u
 #define CROSSING 50u
 #define HUGE_BYTES (17u << 20)
-// How long somebody waits for what may never come: beyond the promise.
+// How long a survivor waits for what may never come: beyond the promise.
 #define IN_VAIN (PROMISE + INT64_C(50000000))
 
 // In the shared object: the ledger.
@@ -167,7 +167,7 @@ static void make(struct trial *trial, unsigned flags, uint64_t capacity, uint64_
   ring = NULL;
   const cipc_ring_options_t options = {.flags = flags, .capacity = capacity, .records = records};
   expect(trial, "create", cipc_ring_create(&ring, &options), 0);
-  // Who spins goes now one way and now another.
+  // A spinning victim goes now one way and now another.
   cipc_ring_set_spin(ring, 0);
   scene_of(trial)->memory = memory_of_ring();
 }
@@ -334,7 +334,7 @@ static void setup_back(struct trial *trial) {
   scene_of(trial)->survivors = SURVIVORS;
 }
 
-// Empty, and with so much memory that it goes back in two steps. Nobody writes to it.
+// Empty, and with so much memory that it goes back in two steps. No producer writes to it.
 static void setup_back_far(struct trial *trial) {
   make(trial, 0, 64 << 20, 0);
   void *payload;
@@ -571,7 +571,7 @@ static void survive_waiting(struct trial *trial, int survivor) {
   (void)get_in_vain(trial, survivor);
 }
 
-// One alone: it waits for nobody but the victim.
+// One alone: it waits only for the victim.
 static void survive_asleep(struct trial *trial, int survivor) {
   if (survivor == 0) scene_of(trial)->was_woken = get_in_vain(trial, survivor);
 }
@@ -579,7 +579,7 @@ static void survive_asleep(struct trial *trial, int survivor) {
 static void judge_wait(struct trial *trial, bool is_there) {
   const struct scene *scene = scene_of(trial);
   if (is_there && scene->lucky == 0 && scene->early == 0) {
-    violate(trial, "a record was there, and who waited for it did not get it");
+    violate(trial, "a record was there, and its waiter did not get it");
   }
 }
 
@@ -593,7 +593,7 @@ static void judge_waking(struct trial *trial) {
   judge(trial);
   judge_wait(trial, trial->committed);
   if (trial->phase == RETURNED && !scene->was_woken && scene->early == 0) {
-    violate(trial, "who slept was not woken");
+    violate(trial, "a sleeper was not woken");
   }
 }
 
@@ -623,7 +623,7 @@ static void survive_idly(struct trial *trial, int survivor) {
   (void)survivor;
 }
 
-// The end of a role is found by who wants it.
+// The process that wants a role finds that the role has ended.
 static void check_spsc_put(struct trial *trial) {
   const uint64_t *own = filled(SURVIVING, SMALL);
   scene_of(trial)->survivors = 1;

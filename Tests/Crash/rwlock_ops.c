@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Reader-writer locks: whoever comes next gets in, is told of a death exactly when the dead was
-// inside to write, and again until somebody recovers. A dead reader's share comes back, one that
-// only waited leaves nothing. Survivors write, or read, or do one of each.
+// Reader-writer locks: the next process gets in. It is told of a death exactly when the dead
+// process was inside to write, and so are later ones until one recovers. A dead reader's share
+// comes back, one that only waited leaves nothing. Survivors write, or read, or do one of each.
 #include "cipc/rwlock.h"
 
 #include "crash.h"
@@ -17,7 +17,8 @@ static void setup(struct trial *trial) {
   expect(trial, "init", cipc_rwlock_init(lock_of(trial), LINES), 0);
 }
 
-// A thread's first look at who it is takes thousands of instructions, and is tried elsewhere.
+// A thread's first look at its own identity takes thousands of instructions, and is tried
+// elsewhere.
 static void know_oneself(struct trial *trial) {
   (void)trial;
   (void)cipc_participant_this_thread();
@@ -263,7 +264,7 @@ static void check(struct trial *trial) {
     violate(trial, "after all: %s", cipc_status_message(status));
     return;
   }
-  // Where the writer came first, or nobody wrote, it is still to be repaired.
+  // Where the writer came first, or none wrote, it is still to be repaired.
   if (status != 0 && status != trial->shared->seen[0]) violate(trial, "told %d at last", status);
   expect(trial, "after all: recover", cipc_rwlock_recover(lock), 0);
   write_unlock(trial);

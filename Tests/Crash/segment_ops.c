@@ -162,7 +162,7 @@ static void survive(struct trial *trial, int survivor) {
   if (look(trial) != before) violate(trial, "the name changed while nobody was there");
 }
 
-// Two more who want to create, while the victim is stopped.
+// Two more processes that want to create, while the victim is stopped.
 static void survive_racing(struct trial *trial, int survivor) {
   int status = open_or_create(trial, fill, NULL);
   trial->shared->acquired_at[survivor] = cipc_clock_now();

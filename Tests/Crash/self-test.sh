@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The test of the test: each program given is build/broken-NAME, and must be caught at what
 # broken/NAME says in its line "// Caught: OPERATION STATE: PATTERN", and at nothing else before.
-# They mostly sleep, until it is clear that nobody will wake them: two per processor are run at once.
+# They mostly sleep, until it is clear that they will not be woken: two per processor are run at
+# once.
 if [ "$1" = --one ]; then
   program=$2
   name=${program##*/broken-}
@@ -17,7 +18,7 @@ if [ "$1" = --one ]; then
     grep -Eq "^FAILED $place at kill point [0-9]+: (${said#*: })\$"; then
     printf 'caught  %-28s %s\n' "$name" "${where#FAILED }"
   elif [ "${said%in /dev/shm}" != "$said" ] && grep -q '^no /dev/shm of its own' "$log"; then
-    printf 'skipped %-28s whoever is not root has no /dev/shm to find it in\n' "$name"
+    printf 'skipped %-28s without root there is no /dev/shm of its own to find it in\n' "$name"
   else
     printf 'MISSED  %-28s exit status %s, and not %s\n' "$name" "$status" "${said:-a line that says where}"
   fi
@@ -33,7 +34,7 @@ for name in $(awk '$1 == "MISSED" { print $2 }' "$verdicts"); do
 done
 caught=$(grep -c '^caught ' "$verdicts")
 skipped=$(grep -c '^skipped ' "$verdicts")
-# Whoever says nothing was missed.
+# A program that says nothing was missed.
 missed=$(($# - caught - skipped))
 if [ "$skipped" -gt 0 ]; then
   echo "$caught passed, $missed failed, $skipped skipped"

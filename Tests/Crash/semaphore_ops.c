@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // Semaphores: there are never more holders than permits, a dead holder's permits come back, all of
-// them and once, and nobody is left asleep. Of an unowned one, as many are taken as were posted,
+// them and once, and no waiter is left asleep. Of an unowned one, as many are taken as were posted,
 // but for the one that the dead took.
 #include "cipc/semaphore.h"
 
@@ -69,7 +69,8 @@ static void setup_dead(struct trial *trial) {
   trial->shared->earlier = die_after(trial, acquire_all);
 }
 
-// A thread's first look at who it is takes thousands of instructions, and is tried elsewhere.
+// A thread's first look at its own identity takes thousands of instructions, and is tried
+// elsewhere.
 static void know_oneself(struct trial *trial) {
   (void)trial;
   (void)cipc_participant_this_thread();
@@ -193,7 +194,7 @@ static void judge_hand(struct trial *trial) {
 
 // MARK: Unowned
 
-// In the states in which somebody is in the way nothing is posted yet.
+// In the states in which another process is in the way nothing is posted yet.
 static void setup_posted(struct trial *trial) {
   uint32_t value = IN(trial->state) & (IN(WOKEN) | IN(OVERTAKEN) | IN(BLOCKED)) ? 0 : POSTS;
   expect(trial, "init", cipc_semaphore_init_unowned(semaphore_of(trial), value, POSTS), 0);
@@ -257,7 +258,7 @@ static void judge_post(struct trial *trial) {
 
 static const struct operation semaphore_operations[] = {
     {.name = "semaphore.acquire", .states = IN(OWNS), .commit = RISES, .run = acquire_forever, ONE},
-    // Not IN(WOKEN_DIED): a death wakes nobody here. Who sleeps looks when its slice ends, the
+    // Not IN(WOKEN_DIED): a death wakes no waiter here. A sleeper looks when its slice ends, the
     // first to look wakes the others, and whether that is the victim is chance.
     {.name = "semaphore.acquire", .states = WAITS, .commit = WHENEVER, .run = acquire_forever, ONE},
     {.name = "semaphore.try", .states = IN(OWNS), .commit = RISES, .run = try_once, ONE},
@@ -306,7 +307,7 @@ static const struct operation semaphore_operations[] = {
      .survive = survive_many,
      .committed_now = holds,
      COMMON},
-    // How often it wakes somebody depends on how soon they sleep.
+    // How often it wakes waiters depends on how soon they sleep.
     {.name = "semaphore.release-many",
      .states = IN(OWNS) | IN(CONTENDED) | IN(CALLS),
      .commit = WHENEVER,

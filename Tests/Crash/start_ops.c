@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // The program whose starts are tried: it starts two children, gives each a task, waits for both,
-// and, where somebody was killed meanwhile, starts a third.
+// and, where a process was killed meanwhile, starts a third.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>

@@ -19,7 +19,7 @@
 #define TRACEES 64
 // How long all of it may take, and all that must be killed after that.
 #define PATIENCE INT64_C(6000000000)
-// How often in a row nobody but the stopped one must have anything to do: one look at several
+// How often in a row all but the stopped process must have nothing to do: one look at several
 // processes is not at one moment.
 #define SETTLED_LOOKS 3
 
@@ -206,7 +206,7 @@ static bool has_settled(void) {
     const struct tracee *tracee = &trial.tracees[i];
     if (tracee->ended || tracee == trial.held) continue;
     char state = process_state(tracee->pid);
-    // D: a parent waits for the end of a vfork; whoever else is in it may be about to end.
+    // D: a parent waits for the end of a vfork; another process in it may be about to end.
     if (state == 'R' || (state == 'D' && tracee->role != THE_PARENT)) return false;
   }
   return true;
@@ -292,7 +292,7 @@ static void follow(void) {
 
 // MARK: - What must hold
 
-// Whether the kernel tells how a process ended that somebody else has reaped: since 6.15.
+// Whether the kernel tells how a process ended that another one has reaped: since 6.15.
 static bool kernel_tells(void) {
   static int tells = -1;
   if (tells < 0) {
@@ -320,7 +320,7 @@ static void judge_child_told(int i) {
     return;
   }
   if (trial.target == THE_CHILD && trial.is_killed && i == trial.start->child) {
-    // One that nobody had asked for yet was replaced.
+    // A child that had not been asked for yet was replaced.
     if (i > 0 && end->end == CIPC_PROCESS_EXITED && end->value == START_CODE) return;
     if (end->end != CIPC_PROCESS_SIGNALLED || end->value != SIGKILL) {
       blame("the killed child is said to have ended by %d, %d", (int)end->end, end->value);
@@ -345,7 +345,7 @@ static void judge_parent(void) {
     return;
   }
   for (int i = 0; i < CHILDREN + record->killed; i++) {
-    // The last one is started where the parent saw that somebody had been killed.
+    // The last one is started where the parent saw that a process had been killed.
     if (i == CHILDREN && record->status[i] == CIPC_OK && record->tasked[i] == 0) break;
     judge_child_told(i);
   }
@@ -368,7 +368,7 @@ static void judge_end(const struct tracee *tracee) {
     case THE_CHILD:
     case ANOTHER_CHILD:
       is_right = code == START_CODE;
-      // Whoever is forked again for want of an answer leaves one behind that is to end.
+      // A fork that is repeated for want of an answer leaves a child behind that is to end.
       if (trial.is_killed && trial.target != THE_CHILD) is_right |= code == CIPC_PROCESS_NO_ENTRY;
       if (is_orphan) {
         is_right |= trial.start->is_daemon ? code == -SIGKILL : code == START_ALONE;

@@ -91,7 +91,7 @@ int enter(struct trial *trial, int survivor) {
   }
   pid_t other = __atomic_exchange_n(&shared->inside, getpid(), __ATOMIC_SEQ_CST);
   if (other != 0) violate(trial, "%d and %d own at the same time", (int)other, (int)getpid());
-  // Room for somebody else to come in.
+  // Room for another process to come in.
   (void)sched_yield();
   int order = shared->order;
   shared->order = order + 1;
@@ -350,7 +350,7 @@ static enum reached bring_to(struct crew *crew, struct unit *unit, pid_t victim,
     // It went through: its deadline had passed before it was asleep.
     if (reached == ENDED) return MISSED;
     if (reached != REACHED) return reached;
-    // Who waits longest is woken first, and that is the victim.
+    // The longest waiter is woken first, and that is the victim.
     if (crew->holder.pid != 0) start_survivors(crew);
     unblock(trial);
     reached = stepper_woken(trial, victim);
@@ -393,7 +393,7 @@ static void await_survivors(struct crew *crew) {
   }
 }
 
-// The promise is the library's: what a busy machine adds by letting survivors, who wait for each
+// The promise is the library's: what a busy machine adds by letting survivors, which wait for each
 // other too, queue for a processor is not counted.
 static void measure(struct crew *crew, struct unit *unit) {
   int64_t kept = 0;
@@ -457,7 +457,7 @@ enum reached trial_run(struct crew *crew, struct unit *unit, long k, bool dry, b
     trial->shared->victim_holds = trial->holds;
     if (operation->committed_now != NULL) trial->done_before = operation->committed_now(trial);
     trial->phase = __atomic_load_n(&trial->shared->phase, __ATOMIC_SEQ_CST);
-    // In CALLS and BLOCKED the victim may be asleep, and then nobody can be let in before it.
+    // In CALLS and BLOCKED the victim may be asleep, and then no other can be let in before it.
     start_survivors(crew);
     settle(crew);
     barged = trial->state == OVERTAKEN && operation->barge(trial);

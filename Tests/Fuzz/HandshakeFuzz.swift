@@ -17,7 +17,7 @@ private func secret(_ key: UInt64, allowsMD5: Bool) -> Handshake.Secret {
     }, allowsMD5: allowsMD5)
 }
 
-/// A stranger is never welcomed, whatever it says; who knows the key is, in every dialect that is
+/// A stranger is never welcomed, whatever it says; a peer that knows the key is, in every dialect that is
 /// allowed. Messages in the input are a byte of length (255 means 300) and as many bytes; a length of
 /// 254 stands for the right answer to what was sent last.
 func fuzzHandshake(_ input: [UInt8]) {

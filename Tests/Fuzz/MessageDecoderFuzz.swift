@@ -49,7 +49,7 @@ private final class Derived: Codable, Equatable {
   }
 }
 
-/// Bytes from anybody are an error or a value, and the value survives its own round trip.
+/// Any bytes are an error or a value, and the value survives its own round trip.
 func fuzzMessageDecoder(_ bytes: [UInt8]) {
   survives(MessageValue.self, bytes, .strict)
   survives(Everything.self, bytes, .lenient)

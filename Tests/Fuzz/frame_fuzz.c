@@ -136,7 +136,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   free(destination);
   close(fds[0]);
   close(fds[1]);
-  // Descriptors that nobody asked for are closed by a thread of the library.
+  // A thread of the library closes descriptors that were not asked for.
   while (cipc_descriptor_is_dropping()) sched_yield();
   // Nothing leaked: the lowest free descriptors are the ones that they were.
   int after = dup(2);

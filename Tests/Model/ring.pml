@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How those who use a ring wait for each other (layout.h, eventcount.h, backoff.c): the commit, the
+/* How the users of a ring wait for each other (layout.h, eventcount.h, backoff.c): the commit, the
    mark, the second look, the sleep, the wake-up and the rescue. Any process can be killed before
    any of its steps.
 
@@ -12,10 +12,10 @@
      PRODUCERS, CONSUMERS, PUTS (by each producer), CAPACITY (records), KILLS (at most)
      NO_FENCE     broken: the commit's store is not sequentially consistent (beside a mutex the
                   unlocking makes up for it here)
-     NO_LOOK      broken: who has marked that it will sleep does not look again
-     NO_RESCUE    broken: nobody looks for the dead when a slice ends
+     NO_LOOK      broken: a waiter that has marked that it will sleep does not look again
+     NO_RESCUE    broken: no waiter looks for the dead when a slice ends
 
-   Checked: when nothing happens any more, nobody sleeps for what is there, and all that was
+   Checked: when nothing happens any more, no process sleeps for what is there, and all that was
    committed has been taken, once, if a consumer is alive. */
 
 #ifndef PRODUCERS
@@ -44,16 +44,16 @@
 /* Shared memory. The records are numbered from 0: what lies at a number is the number. */
 byte tail, head;
 byte items, room;
-/* The mutexes: who has it; whether the one that had it died. */
+/* The mutexes: the owner; whether the last owner died. */
 byte producers = NOBODY, consumers = NOBODY;
 bool producer_died, consumer_died;
 
 /* Each user's store buffer: of a producer a tail, of a consumer a head. */
 byte buffer[USERS] = NONE;
 
-/* The kernel's: who sleeps, on the word of its side, who is dead, and who has come to its end. */
+/* The kernel's: the processes that sleep, on the word of their side, that are dead, and that have ended. */
 bool asleep[USERS], killed[USERS], dead[USERS], done[USERS];
-/* A slice of its wait ends after somebody's death: at least one, in truth one after the other. */
+/* A slice of its wait ends after a death: at least one, in truth one after the other. */
 bool slice_ends[USERS];
 
 /* How often each record was taken. */
@@ -134,7 +134,7 @@ inline leave(mutex) {
 }
 
 /* cipc_eventcount_mark, a second look at `is_there`, and the sleep; then, when a slice has ended,
-   whether nobody is left to wait for. */
+   whether no process is left to wait for. */
 inline mark(word) {
   d_step { fence(me) -> word = word | MARK; expected = word }
 }
@@ -171,7 +171,7 @@ inline die() {
   }
 }
 
-/* Whether nobody is left who could answer. Each process here uses one side, and made nothing, so that
+/* Whether no process is left that could answer. Each process here uses one side, and made nothing, so that
    no answer can come from itself. */
 inline is_alone(first, beyond) {
   d_step {

@@ -46,7 +46,7 @@ def corpus():
         deep = [deep]
     values.append(deep)
 
-    # And what nobody thought of, the same in each run.
+    # And what was not thought of, the same in each run.
     chance = random.Random(20240607)
 
     def scalar():

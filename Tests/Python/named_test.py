@@ -267,7 +267,7 @@ def a_condition(cipc, case, by_swift):
     assert made == (0 if by_swift else CREATED)
     case.segments.append(segment)
     lock = ctypes.c_void_p(cipc.cipc_segment_address(segment))
-    # Swift waits: it has entered itself when the lock is free and somebody waits.
+    # Swift waits: it has entered itself when the lock is free and a waiter is there.
     case.peer.tell("condition", case.name, "open", "wait")
     waiting = 0
     while waiting == 0:
@@ -446,7 +446,7 @@ def a_transactional_array(cipc, case, by_swift):
     assert cipc.cipc_journal_begin(journal, area, start, length, FOREVER) == 0
     redo[:] = [9, 9, 9, 9]
     assert cipc.cipc_journal_commit(journal, area, start, length) == 0
-    # Killed before the commit: nothing changed, and nobody has to repair.
+    # Killed before the commit: nothing changed, and there is nothing to repair.
     fork_and_die(lambda: cipc.cipc_journal_begin(journal, area, start, length, FOREVER))
     assert case.peer.ask("journal", case.name, "open") == "[9, 10, 10, 9]"
     elements = (ctypes.c_int32 * 4).from_address(view.elements)

@@ -60,7 +60,7 @@ import Testing
       InThread {
         var first = 0
         for round in 0..<1000 {
-          // Nobody is in a round before all have been in the one before.
+          // No party is in a round before all have been in the round before.
           if count.add(1).oldValue / 4 != round { throw Mine() }
           if try barrier.wait() == 0 { first += 1 }
         }

@@ -47,7 +47,7 @@ import Testing
           lines.withLock { $0.append(line) }
         }
       })
-    // More than a pipe holds, which nobody but the pool reads.
+    // More than a pipe holds, which only the pool reads.
     try await pool.apply(4000) { count in
       for number in 0..<count {
         PoolSays.line("noise \(number) \(String(repeating: "x", count: 60))")
@@ -177,7 +177,7 @@ import Testing
     #expect(try await starter(.init(environment: ["SOMETHING": "else"]), nil) != own)
     for change in [["SWIFT_BACKTRACE": "enable=no,color=no"], ["LD_BIND_NOW": "1"]] {
       #expect(try await starter(.init(environment: change), nil) == own)
-      // Whoever asks for the server gets it.
+      // The next start gets the server.
       #expect(try await starter(.init(environment: change), .forkServer) != own)
     }
     let same = ChildWork.variable("HOME")
@@ -212,7 +212,7 @@ import Testing
       _ = await #expect(throws: IPCError.self) { try await task.get() }
       guard let tracer else { continue }
       found += 1
-      // A zombie of nobody's, at most.
+      // A zombie without a waiter, at most.
       while PoolSays.isRunning(tracer) { try await Task.sleep(for: .milliseconds(1)) }
     }
     let path = ChildWork.variable("SWIFT_BACKTRACE_TESTED") ?? ""

@@ -10,7 +10,7 @@ import Testing
   @Test(.enabled(if: ChildWork.canFork)) func manyStartsLeaveNeitherDescriptorsNorZombies()
     async throws
   {
-    // In a child of its own, whose descriptors nobody else opens.
+    // In a child of its own, in which nothing else opens descriptors.
     let child = try ChildProcess.start {
       func startOne() throws -> Int {
         let other = try ChildProcess.start(1, options: .init(method: .forkServer)) { $0 }

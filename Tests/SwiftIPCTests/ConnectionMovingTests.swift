@@ -42,7 +42,7 @@ private struct ForgedTicket: Codable {
     #expect(!parcel.connections[1].isReadable)
     try parcel.connections[1].send("one way")
     #expect(try reader.receive(String.self) == "one way")
-    // The end of the stream means what it says: nobody else holds the moved end.
+    // The end of the stream means what it says: no other process holds the moved end.
     moved.close()
     parcel.connections[1].close()
     #expect(code { try a.receiveBytes() } == .peerClosed)

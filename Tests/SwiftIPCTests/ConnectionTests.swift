@@ -224,7 +224,7 @@ struct SampleReading: Codable, Hashable {
     let (a, b) = try Connection.pair()
     let ends = makePipe()
     try a.send(bytes: [5], descriptors: [ends.write])
-    // Nobody asks for this one's, so it is closed.
+    // No caller asks for this one's, so it is closed.
     try a.send(bytes: [6], descriptors: [ends.write])
     try a.send(bytes: [7], descriptors: [Int32](repeating: ends.write, count: 1000))
     close(ends.write)

@@ -281,7 +281,7 @@ import Testing
     for task in joining { #expect(try await task.value == .exited(1)) }
   }
 
-  /// In a process of its own, where nobody else opens descriptors.
+  /// In a process of its own, where nothing else opens descriptors.
   @Test func nothingIsLeftOpen() async throws {
     let child = try ChildProcess.start { () async throws -> [Int] in
       let (a, b) = try Connection.pair()

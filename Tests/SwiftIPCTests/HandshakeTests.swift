@@ -77,7 +77,7 @@ import Testing
     let step = second.receive(challenge)
     #expect(reason(step.outcome)?.contains("challenge of our own") == true)
     #expect(step.replies.isEmpty)
-    // Over with its handshake: nobody can answer it any more, so it may be answered.
+    // Over with its handshake: no peer can answer it any more, so it may be answered.
     first = nil
     var third = Handshake(.client, .toy("k"))
     #expect(third.receive(challenge).outcome == .goesOn)
@@ -212,8 +212,8 @@ import Testing
     #expect(try await raw.receive(Int.self) == 1)
   }
 
-  /// Descriptors of somebody who has not proved anything: the client is dropped, none is opened, and
-  /// the next client does not notice.
+  /// Descriptors of a client that has not proved anything: the client is dropped, none is opened,
+  /// and the next client does not notice.
   @Test func descriptorsBeforeTheProofAreRefused() async throws {
     let refused = Mutex<[IPCError]>([])
     let listener = try listener { options in
@@ -224,7 +224,7 @@ import Testing
     defer { for end in ends { Glibc.close(end) } }
     let inode = test_inode(ends[0])
     let before = test_count_descriptors(inode)
-    // Somebody has to accept for it to be challenged.
+    // A task has to accept for it to be challenged.
     async let accepted = listener.accept()
     let hostile = try await Connection.connect(to: folder.address())
     _ = try await hostile.receiveBytes()
@@ -241,7 +241,7 @@ import Testing
     for descriptor in received { Glibc.close(descriptor) }
   }
 
-  /// A client is as wary of who listens.
+  /// A client is as wary of the listener.
   @Test func descriptorsOfAFalseListenerAreRefused() async throws {
     let listener = try Listener(at: folder.address())
     let connecting = Task { try await connect() }

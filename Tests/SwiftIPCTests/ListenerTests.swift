@@ -17,7 +17,7 @@ func code<R>(_ body: () async throws -> R) async -> IPCError.Code? {
   }
 }
 
-/// An address of each kind that nobody else uses.
+/// An address of each kind that no other test uses.
 func addresses(_ folder: SocketFolder) -> [Connection.Address] {
   [
     folder.address(), .abstract(nameOfTest()), .tcp("127.0.0.1", 0), .tcp("localhost", 0),
@@ -25,7 +25,7 @@ func addresses(_ folder: SocketFolder) -> [Connection.Address] {
   ]
 }
 
-/// A port of 127.0.0.1 that is taken and at which nobody listens, as long as the socket is open.
+/// A port of 127.0.0.1 that is taken and has no listener, as long as the socket is open.
 private func unlistenedPort() throws -> (socket: Int32, address: Connection.Address) {
   let socket = Glibc.socket(
     AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
@@ -112,7 +112,7 @@ private func unlistenedPort() throws -> (socket: Int32, address: Connection.Addr
     #expect(code { try Listener(at: .tcp("no-such-host.invalid", 1)) } == .hostNotFound)
     listener.close()
     port.close()
-    // One that nobody else can get meanwhile.
+    // One that no other program can get meanwhile.
     let (deaf, address) = try unlistenedPort()
     defer { Glibc.close(deaf) }
     #expect(await code { try await Connection.connect(to: address) } == .connectionRefused)
@@ -368,7 +368,7 @@ private func unlistenedPort() throws -> (socket: Int32, address: Connection.Addr
     #expect(try await firstReady(quiet, listener, timeout: .milliseconds(1)) == [])
     let client = try await Connection.connect(to: listener.address)
     #expect(try await firstReady(quiet, listener) == [1])
-    // Told again, until somebody accepts; a task that waits all the while is told too.
+    // Told again, until a caller accepts; a task that waits all the while is told too.
     #expect(try await firstReady(quiet, listener) == [1])
     let server = try await listener.accept(timeout: .zero)
     #expect(try await firstReady(quiet, listener, timeout: .zero) == [])
@@ -378,12 +378,13 @@ private func unlistenedPort() throws -> (socket: Int32, address: Connection.Addr
     #expect(try await firstReady(quiet, listener) == [0])
   }
 
-  /// Who sleeps in `accept` gets the client that `readiness` found and nobody took.
+  /// A caller that sleeps in `accept` gets the client that `readiness` found and no caller took.
   @Test(.timeLimit(.minutes(5))) func aClientThatWasFoundIsNotForgotten() async throws {
     let accepting = Mutex<InThread<Connection>?>(nil)
     let listener = Mutex<Listener?>(nil)
     var options = Listener.Options()
-    // Between taking the client and keeping it for others: somebody comes, finds nobody, and sleeps.
+    // Between taking the client and keeping it for others: another caller comes, finds no client,
+    // and sleeps.
     options.admits = { _ in
       let shared = listener.withLock { $0 }
       let thread = Mutex("")

@@ -420,7 +420,7 @@ import Testing
       try keeper.container?.encode("kept")
     }
     #expect(try value(keeping) == [[:], "kept"])
-    // The next message has another buffer; the one that was kept is nobody's.
+    // The next message has another buffer; the one that was kept belongs to none.
     let bytes = try MessageEncoder().encode([1, 2])
     #expect(throws: IPCError.self) { try keeper.container?.encode(1) }
     if let encoder = keeper.encoder {

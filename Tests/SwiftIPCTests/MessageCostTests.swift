@@ -4,8 +4,8 @@ import Testing
 @testable import MessageCoding
 @testable import SwiftIPC
 
-/// What messages cost that somebody made to be expensive: in all of them four times the bytes are
-/// about four times the work, or the message is refused.
+/// What messages cost that were made to be expensive: in all of them four times the bytes are about
+/// four times the work, or the message is refused.
 @Suite struct MessageCostTests {
   // MARK: Counting
 
@@ -248,7 +248,7 @@ import Testing
     #expect(throws: IPCError.self) { try InertMessage(called(100, 20_000)) }
   }
 
-  /// Twice in each level, forty levels took longer than anybody lives.
+  /// Twice in each level, forty levels took longer than a lifetime.
   @Test func objectsInObjectsAreReadOnce() throws {
     for depth in [20, 100] {
       let body =

@@ -4,7 +4,7 @@ import MessageCoding
 import SwiftIPC
 import Testing
 
-/// Arrays of numbers as memory: for Swift peers, and for nobody else.
+/// Arrays of numbers as memory: for Swift peers alone.
 @Suite struct MessageNumbersTests {
   private var packing: MessageEncoder {
     var encoder = MessageEncoder()
@@ -48,7 +48,7 @@ import Testing
     #expect(try packing.encode(numbers.span) == bytes)
     let listed = try MessageEncoder().encode(numbers)
     #expect(try MessageEncoder().encode(numbers.span) == listed)
-    // The same value whichever way it came, for whoever does not know the type.
+    // The same value whichever way it came, for a receiver that does not know the type.
     #expect(try read(bytes).isIdentical(to: read(listed)))
     for message in [bytes, listed] {
       var buffer = [N](repeating: numbers[0], count: numbers.count + 2)
@@ -246,7 +246,7 @@ import Testing
       } == .unsupported)
   }
 
-  // MARK: Bytes from anybody
+  // MARK: Bytes from any peer
 
   @Test func claimsAreChecked() {
     let eight = [UInt8](repeating: 1, count: 8)
@@ -344,7 +344,7 @@ import Testing
     #expect(arrived.isPeerSwift)
     #expect(try firstBytes(arrived, ours) == [0x80, 0xc4])
 
-    // Who is at the end of a descriptor, nobody knows.
+    // The peer at the end of a descriptor is unknown.
     let ends = sockets()
     let unknown = try Connection(adopting: ends[0])
     let other = try Connection(adopting: ends[1], isPeerSwift: true)

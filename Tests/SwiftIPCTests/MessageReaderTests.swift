@@ -3,7 +3,7 @@ import MessageCoding
 import SwiftIPC
 import Testing
 
-/// Bytes that are not a message, or not one that anybody should accept.
+/// Bytes that are not a message, or not one to accept.
 @Suite struct MessageReaderTests {
   private func read(_ bytes: [UInt8]) throws -> MessageValue {
     try MessageDecoder().decode(MessageValue.self, from: bytes)
@@ -85,7 +85,7 @@ import Testing
         let context = refusal(message)
         #expect(context?.contains("at offset \(4 + prefix.utf8.count)") == true)
         if bad[0] == 0xed { #expect(context?.contains("a lone surrogate") == true) }
-        // Also where nobody looks at it.
+        // Also where no caller looks at it.
         #expect(refusal([0x80, 4, 0x8c, UInt8(utf8.count)] + utf8 + [0x30, 0x4e, 0x2e]) != nil)
       }
     }

@@ -87,8 +87,8 @@ import Testing
     #expect(ends.load() >= 2)
   }
 
-  /// Whoever has a result may end the worker at once. An exit that never comes leaves nothing to
-  /// chance.
+  /// A caller that has a result may end the worker at once. An exit that never comes leaves nothing
+  /// to chance.
   @Test func whatATaskPrintedIsThereBeforeItsResult() async throws {
     let file = Self.makeFile()
     let pool = try ProcessPool(
@@ -206,7 +206,7 @@ import Testing
 
   /// The memory and the descriptors of results that arrive at the very end.
   @Test func poolsThatEndWhileLongResultsArriveLeaveNothing() async throws {
-    // In a child of its own, whose descriptors nobody else opens.
+    // In a child of its own, in which nothing else opens descriptors.
     let child = try ChildProcess.start {
       func once(_ number: Int) throws {
         let pool = try ProcessPool(workers: 1)
@@ -280,7 +280,7 @@ private enum PoolEndWork {
 
   /// Where a worker counts its end.
   static let ends = Guarded<SharedAtomic<Int>?>(nil)
-  /// A stream of stdio that nobody closes, to the same file as standard output.
+  /// A stream of stdio that is never closed, to the same file as standard output.
   nonisolated(unsafe) static let stream: UnsafeMutablePointer<FILE>! = unsafe fdopen(
     dup(STDOUT_FILENO), "w")
 }

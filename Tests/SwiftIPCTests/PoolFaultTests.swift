@@ -267,7 +267,7 @@ import Testing
   }
 
   @Test func fiveHundredPoolsLeaveNothing() async throws {
-    // In a child of its own, whose descriptors nobody else opens.
+    // In a child of its own, in which nothing else opens descriptors.
     let child = try ChildProcess.start {
       func once(_ number: Int) throws -> Int {
         let pool = try ProcessPool(workers: 1)

@@ -129,7 +129,7 @@ import Testing
     try await tasks[1].0.send(7)
     #expect(try await firstReady(results) == [1])
     #expect(try await results[1].get(timeout: .zero) == 7)
-    // Among other things, and with two who wait at once.
+    // Among other things, and with two waiters at once.
     let (ours, theirs) = try Connection.pair()
     async let first = firstReady(results[0], results[2])
     async let second = firstReady(ours, results[2])

@@ -13,7 +13,7 @@ extension PoolFunction {
   }
 }
 
-/// Who gets what, and what becomes of it, without any process and without time.
+/// Which worker gets which task, and what becomes of it, without any process and without time.
 @Suite struct PoolSchedulerTests {
   private struct Trial {
     let engine = FakeEngine()

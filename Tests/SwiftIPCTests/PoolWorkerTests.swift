@@ -128,7 +128,7 @@ import Testing
       workers: 2, poolOptions: .init(idleTime: .milliseconds(20)), log: events.hook)
     for round in 1...3 {
       #expect(try await pool.map(0..<50) { $0 + 1 } == Array(1...50))
-      // Without anybody who waits for the pool.
+      // Without a caller that waits for the pool.
       while events.ends < round || !pool.progress.workers.isEmpty {
         try await Task.sleep(for: .milliseconds(1))
       }
@@ -188,7 +188,7 @@ extension PoolWorkerTests {
       ends.add(1)
     }
     _ = try await pool.map(0..<18) { $0 }
-    // Whoever takes the place of another comes after it.
+    // A worker that takes the place of another comes after it.
     #expect(ends.load() == 3)
     await #expect(throws: IPCError.self) { try await pool.apply { raise(SIGKILL) } }
     #expect(try await pool.apply(1) { $0 } == 1)

@@ -71,7 +71,7 @@ import Testing
         while true { pause() }
       }
       let number = try queue.get()
-      // Longer than a look at who is there takes.
+      // Longer than a look at the participants takes.
       let inBetween = errorCode { _ = try queue.get(timeout: .milliseconds(500)) }
       try child.kill()
       let code = errorCode { _ = try queue.get() }
@@ -136,7 +136,7 @@ import Testing
   @Test func othersGoOnWhenProducersAndConsumersAreKilled() async throws {
     let queue = try Queue<Int>(capacity: .elements(50), whenAlone: .fail)
     let options = ChildProcessOptions(method: .forkServer)
-    // Who could always do something.
+    // A process that could always do something.
     let keeper = try ChildProcess.start(queue, options: options) { _ in while true { pause() } }
     for round in 0..<6 {
       let ready = try Event()
@@ -228,7 +228,7 @@ import Testing
     #expect(deliveries == [1: 2, 2: 2, 3: 1])
   }
 
-  // MARK: Nobody left
+  // MARK: No participant left
 
   enum Leaving: String, CaseIterable, Codable { case closes, ends, isKilled }
 
@@ -297,7 +297,7 @@ import Testing
     }
     let joining = Task { try await jobs.join() }
     #expect(try await first.join() == .signalled(SIGKILL))
-    // Longer than it takes to see that nobody is left.
+    // Longer than it takes to see that no participant is left.
     #expect(await asyncCode { _ = try await results.get(timeout: .milliseconds(500)) } == .timedOut)
     #expect(try await firstReady(results, timeout: .milliseconds(300)) == [])
     // A child that another test has forked off this process has the queue, too, until it ends.
@@ -342,7 +342,7 @@ import Testing
       }
       #expect(try await client.join() == .exited(0))
       #expect(try await answers.get() == number * 2)
-      // Nobody else has it now, for longer than it takes to see that.
+      // No other process has it now, for longer than it takes to see that.
       requests.close()
       #expect(
         await asyncCode { _ = try await answers.get(timeout: .milliseconds(500)) } == .timedOut)
@@ -390,7 +390,7 @@ import Testing
     try await ChildProcess.start(empty, full, undone) { _, _, _ in }.join()
     // A process that another test is just starting may have copies of descriptors for a moment.
     while !(empty.isAlone && full.isAlone && undone.isAlone) { await Task.yield() }
-    // For longer than two looks at who is there take.
+    // For longer than two looks at the participants take.
     let end = SuspendingClock.now + .milliseconds(500)
     while SuspendingClock.now < end {
       #expect(try empty.getIfAvailable() == nil)
@@ -439,7 +439,7 @@ import Testing
     _ method: StartMethod
   ) async throws {
     let queue = try Queue<Int>(whenAlone: .fail)
-    // Somebody who was there and went.
+    // A process that was there and went.
     try await ChildProcess.start(queue) { $0.close() }.join()
     let gate = try Gate()
     let child = try ChildProcess.start(gate, queue, options: .init(method: method)) { _, queue in
@@ -479,7 +479,7 @@ import Testing
     let blocked = InThread { errorCode { _ = try queue.get() } }
     let suspended = Task { try await queue.get() }
     await Task.yield()
-    // Nobody will read it any more.
+    // It will not be read any more.
     theirs.close()
     #expect(try blocked.join() == .peersGone)
     #expect(await asyncCode { _ = try await suspended.value } == .peersGone)

@@ -231,7 +231,7 @@ import Testing
     #expect(
       errorCode { _ = try open(descriptor, as: Int.self, Ticket(descriptor: 1)) }
         == .malformedMessage)
-    // A ticket that nobody gave out.
+    // A ticket that was never given out.
     _ = try open(descriptor, as: Int.self, Ticket(offer: .max))
     let value = try SwiftIPC.Value(1)
     let other = try SwiftIPCTests.descriptor(of: value)

@@ -398,7 +398,7 @@ import Testing
     queue.finish()
   }
 
-  /// Nobody else was ever there: somebody may come yet.
+  /// No other process was ever there: one may come yet.
   @Test func whoIsAloneFromTheBeginningWaits() throws {
     let queue = try Queue<Int>()
     #expect(errorCode { _ = try queue.get(timeout: .milliseconds(500)) } == .timedOut)
@@ -560,7 +560,7 @@ import Testing
     #expect(errorCode { _ = try Value(0, named: name) } == .segmentMismatch)
     #expect(errorCode { try found.unlink() } == .notOwner)
     #expect(errorCode { _ = try Queue<Int>(named: "a/b") } == .invalidArgument)
-    // Who only asked, and did not get it, was never there.
+    // A process that only asked, and did not get it, was never there.
     #expect(errorCode { _ = try made.get(timeout: .milliseconds(300)) } == .timedOut)
   }
 }

@@ -57,7 +57,7 @@ import Testing
     unsafe lock.pointer
   }
 
-  /// Waits until somebody waits to write, or writes: then nobody gets in.
+  /// Waits until a writer waits or writes: then no reader gets in.
   func awaitWriter(_ lock: ReadWriteLock) throws {
     while try InThread({ try lock.withReadLockIfAvailable {} != nil }).join() { sched_yield() }
   }
@@ -100,7 +100,7 @@ import Testing
     #expect(
       errorCode { try lock.withWriteLock(timeout: .milliseconds(20), {}, recovering: {}) }
         == .timedOut)
-    // Who gave up holds nobody back.
+    // A waiter that gave up holds no other back.
     try lock.withReadLock {}
     try holder.letGo()
     try lock.withWriteLock {}
@@ -400,7 +400,7 @@ extension ReadWriteLockTests {
     let reader = try Holder.reading(lock)
     #expect(
       await asyncCode { try await lock.withWriteLock(timeout: .milliseconds(20)) {} } == .timedOut)
-    // Who gave up holds nobody back.
+    // A waiter that gave up holds no other back.
     try await lock.withReadLock {}
     try reader.letGo()
     try await lock.withWriteLock {}

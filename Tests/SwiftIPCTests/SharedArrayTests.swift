@@ -135,8 +135,9 @@ import Testing
     #expect(errorCode { _ = try SharedArray(0..<5, shape: 2, 3) } == .invalidArgument)
   }
 
-  // In children of ours rather than in exit tests: those look for their own child by waiting for any
-  // without reaping it, and spin on one that somebody else has not reaped yet (Swift 6.3.1, seen).
+  // In children of ours rather than in exit tests: those look for their own child by waiting for
+  // any without reaping it, and spin on one that another thread has not reaped yet (Swift 6.3.1,
+  // seen).
   @Test func anIndexOutOfBoundsTraps() async throws {
     let row = try SharedArray(0..<3)
     let table = try SharedArray(0..<6, shape: 2, 3)

@@ -17,7 +17,7 @@ import Testing
       #expect(seen == (3, 2, 4))
       span[0] = 20
       span[2] = 40
-      // Nobody sees it before it is whole.
+      // No reader sees it before it is whole.
       #expect(Array(numbers) == Array(0..<10))
       return span[0] + span[1] + span[2]
     }
@@ -135,7 +135,7 @@ import Testing
   @Test func aProcessKilledInAnUpdateHasChangedNothing() async throws {
     let numbers = try SharedArray<Int>(0..<4, transactional: true)
     try await killInside(numbers, inPlace: false)
-    // Nobody is told, since nothing is half-changed.
+    // No death is reported, since nothing is half-changed.
     #expect(try numbers.withLock { span in span[0] + span[1] } == 1)
     try await killInside(numbers, inPlace: false)
     #expect(

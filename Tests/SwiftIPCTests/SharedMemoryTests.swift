@@ -45,7 +45,7 @@ import Testing
     #expect(!exists(name))
     #expect(errorCode { try made.unlink() } == .nameNotFound)
     #expect(errorCode { _ = try SharedMemory(attachingTo: name) } == .nameNotFound)
-    // It lives on with those who have it.
+    // It lives on with the processes that have it.
     #expect(try text(made, 5) == "hello")
   }
 
@@ -208,7 +208,7 @@ import Testing
     #expect(try await child.value == [true, true, true, true])
     #expect(try text(anonymous, 9) == "Anonymous")
     #expect(try text(named, 5) == "Named")
-    // Also when nobody finds it any more, and from a handle that reads.
+    // Also when no process finds it any more, and from a handle that reads.
     let reader = try SharedMemory(attachingTo: named.name!, access: .readOnly)
     try named.unlink()
     let second = try ChildProcess.start(named, reader) { named, reader in
@@ -279,7 +279,7 @@ import Testing
     let path = "/dev/shm/\(named.name!)"
     #expect(try outcome(unsafe open(path, O_RDWR)).isWritable == true)
     #expect(try outcome(unsafe open(path, O_RDONLY)).isWritable == false)
-    // Somebody else might shrink it.
+    // Another process might shrink it.
     #expect(unsafe chmod(path, 0o666) == 0)
     #expect(try outcome(unsafe open(path, O_RDWR)).code == .segmentMismatch)
     // And a message that says something else.

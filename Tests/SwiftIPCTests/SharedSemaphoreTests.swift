@@ -389,7 +389,7 @@ import Testing
       try theirs.send(semaphore.acquire())
     }
     #expect(try await child.join() == .exited(0))
-    // Whoever waits frees it before it was received.
+    // A waiter frees it before it was received.
     let permit = try await semaphore.acquire()
     let pid = child.pid
     let error = await #expect(throws: IPCError.self) { _ = try await ours.receive(Permit.self) }

@@ -6,7 +6,7 @@ import Testing
 @testable import MessageCoding
 @testable import SwiftIPC
 
-/// Programs at a terminal on which somebody types Ctrl-C.
+/// Programs at a terminal on which Ctrl-C is typed.
 @Suite struct TerminalTests {
   /// A terminal, and a session at it that runs a program.
   final class Terminal: Sendable {
@@ -27,7 +27,7 @@ import Testing
       precondition(unsafe write(master, "\u{3}", 1) == 1)
     }
 
-    /// All that was shown, once nobody has the terminal open any more.
+    /// All that was shown, once no process has the terminal open any more.
     func shown() -> String {
       var text: [UInt8] = []
       var buffer = [UInt8](repeating: 0, count: 4096)

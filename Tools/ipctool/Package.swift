@@ -1,7 +1,8 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-// A package of its own, so that nobody who links the library fetches swift-argument-parser.
+// A package of its own, so that a program that links the library does not fetch
+// swift-argument-parser.
 let package = Package(
   name: "ipctool",
   products: [.executable(name: "ipctool", targets: ["ipctool"])],

@@ -87,7 +87,7 @@ struct Runner {
     var order = Array(all.indices)
     for _ in 0..<(rounds ?? contest.timing.rounds) {
       for index in order { try all[index].turn() }
-      // Who goes first changes, so that what drifts in one direction favours nobody.
+      // The order changes, so that a drift in one direction favours neither.
       order.append(order.removeFirst())
     }
     return summary(of: all[0], all.dropFirst(), contest.unit)

@@ -9,7 +9,7 @@
 
 // As many as fit in 64 KiB: what a ring has for one producer and one consumer.
 #define SLOTS 1024u
-// Who looks again at once takes the line from the other at every record, and both go on in
+// A side that looks again at once takes the line from the other at every record, and both go on in
 // lock-step, several times slower.
 #define PAUSES 50u
 

@@ -86,11 +86,11 @@ static void pull(void *context, size_t count) {
 static void finish(void *context) {
   end_t *end = context;
   if (end->socket != NULL) {
-    // Whoever it was for is gone.
+    // Its receiver is gone.
     int never = 0;
     (void)zeromq.setsockopt(end->socket, ZMQ_LINGER, &never, sizeof never);
     (void)zeromq.close(end->socket);
-    // Ends its threads: who has any cannot be forked.
+    // Ends its threads: a process with threads cannot be forked.
     (void)zeromq.ctx_term(end->zeromq);
   }
   free(end);

@@ -2,7 +2,7 @@
 #include "records.h"
 #include "support.h"
 
-// Longer than any turn, so that nobody sleeps in one.
+// Longer than any turn, so that neither side sleeps in one.
 #define FOR_EVER INT64_C(10000000000)
 
 typedef struct game {

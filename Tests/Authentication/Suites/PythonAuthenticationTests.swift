@@ -173,7 +173,7 @@ import Testing
       }
       try await peer.finish(dialect)
 
-      // The script connects at once, so somebody has to listen already.
+      // The script connects at once, so the listener has to be there already.
       let listener = try Listener(
         at: folder.address(), authenticationKey: key, allowsMD5: allowsMD5)
       let client = try PythonPeer(

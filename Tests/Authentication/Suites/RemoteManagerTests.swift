@@ -172,7 +172,7 @@ import Testing
     let (value, length, during, after) = try counted.join()
     #expect(value == [1, 2] && length == 2)
     #expect(during == after + 1)
-    // One that nobody keeps is given back in the background.
+    // An object without a reference is given back in the background.
     try await manager.create("list").call("append", [1])
     while try await manager.objectCount() > after { await Task.yield() }
     // Killed in the middle of a call.

@@ -1,7 +1,7 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-// A library that somebody releases on top of this one: SwiftPM allows it no branch and no path.
+// A library that is released on top of this one: SwiftPM allows it no branch and no path.
 let package = Package(
   name: "middle",
   products: [.library(name: "Middle", targets: ["Middle"])],

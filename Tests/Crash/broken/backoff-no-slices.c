@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// A ring whose waiters rely on being woken. Who is killed first wakes nobody.
-// Caught: backoff.get woken: a record was there, and who waited for it did not get it
+// A ring whose waiters rely on being woken. A process that is killed first wakes none.
+// Caught: backoff.get woken: a record was there, and its waiter did not get it
 #include "base/futex.h"
 #include "cipc/wait.h"
 

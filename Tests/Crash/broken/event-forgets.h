@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// An event that forgets with a clear that it was ever set: who was to be released sleeps on.
+// An event that forgets with a clear that it was ever set: waiters that were to be released sleep
+// on.
 // Caught: event.set-clear contended: it was not set, and survivor [01] was released
 #include "cipc/event.h"
 

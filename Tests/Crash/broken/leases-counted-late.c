@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// A ring that counts what is handed back when it has been: killed in between, nobody looks for it.
+// A ring that counts a record that is handed back only afterwards: killed in between, no consumer
+// looks for the record.
 // Caught: lease.return owns: 0 are left
 #define cipc_leases_end end_right
 #include "ring/leases.c"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// A ring that takes everybody who has leased something for alive.
+// A ring that takes every process that has leased something for alive.
 // Caught: lease.take owns: 0 are left
 #include "cipc/participant.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// A ring that leases a record first and says then to whom: killed in between, nobody has it.
+// A ring that leases a record first and names the owner afterwards: killed in between, the record
+// has none.
 // Caught: lease.take owns: 0 are left
 #define cipc_leases_take take_right
 #include "ring/leases.c"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// A daemon whose lifeline nobody arms: it outlives a parent that dies.
+// A daemon whose lifeline is not armed: it outlives a parent that dies.
 // Caught: start.spawn-daemon parent: the child does not end .*
 #include <fcntl.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// A mutex that forgets a death once it has told somebody.
+// A mutex that forgets a death once it has told one owner.
 // Caught: mutex.lock owns: first told 1, then 0, and nobody had recovered
 #include "cipc/mutex.h"
 

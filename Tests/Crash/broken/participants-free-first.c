@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// A rescuer that takes the dead out before it has woken those who wait: killed in between, it
-// leaves nothing that would tell another to wake them.
-// Caught: participants.bury owns: the dead one was taken out and nobody who waits has been told
+// A rescuer that takes the dead out before it has woken the waiters: killed in between, it leaves
+// nothing that would tell another to wake them.
+// Caught: participants.bury owns: the dead one was taken out and no waiter has been told
 #define cipc_participants_bury_dead bury_dead_right
 #include "segment/participants.c"
 #undef cipc_participants_bury_dead

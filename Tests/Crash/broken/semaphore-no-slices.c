@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// A semaphore whose waiters rely on being woken. A holder that is killed wakes nobody.
+// A semaphore whose waiters rely on being woken. A holder that is killed wakes none of them.
 // Caught: semaphore.acquire owns: survivor [01]: acquire: the deadline passed
 #include "base/futex.h"
 #include "cipc/wait.h"

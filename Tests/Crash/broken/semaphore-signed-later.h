@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// A semaphore that takes a permit first and says then whose it is. Killed in between, nobody can be
-// found dead.
+// A semaphore that takes a permit first and names the holder afterwards. Killed in between, no
+// holder can be found dead.
 // Caught: semaphore.acquire woken: (.* are lost|survivor [01]: acquire: the deadline passed)
 #include "cipc/semaphore.h"
 

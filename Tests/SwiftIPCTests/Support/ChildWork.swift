@@ -55,8 +55,8 @@ enum ChildWork {
     return found.sorted()
   }
 
-  /// Those that are open and are no eventfds: a connection makes one where somebody has to wait, so
-  /// whether there is one is a matter of who was faster.
+  /// Those that are open and are no eventfds: a connection makes one where a caller has to wait, so
+  /// whether there is one depends on which side was faster.
   static func descriptorsGiven() -> [Int32] {
     openDescriptors().filter { descriptor in
       var target = [CChar](repeating: 0, count: 64)

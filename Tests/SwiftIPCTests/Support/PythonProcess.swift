@@ -99,7 +99,7 @@ final class PythonProcess {
       for end in ends { close(end) }
       return Failure(what: "\(what): errno \(errno)")
     }
-    // Sockets, since a write to one that nobody reads any more can be told not to raise SIGPIPE.
+    // Sockets, since a write to one without a reader can be told not to raise SIGPIPE.
     for _ in 0..<3 {
       var pair: [Int32] = [-1, -1]
       guard

@@ -14,6 +14,6 @@ extension Contest {
     + queueStreams + queuePingPongs + queueWaiters
     + [spawn] + forkServer + [fork] + startsWithMemory + startsWithFiles
     + pools
-    // Last: they leave threads behind, and who has any cannot be forked.
+    // Last: they leave threads behind, and a process with threads cannot be forked.
     + recoveries
 }

@@ -9,7 +9,7 @@ extension Contest {
       [negation(size, count), checkedNegation(size, count)]
     }
 
-  /// `-x` in Swift wraps for nobody: it traps where C's is undefined. The C loop that a compiler may
+  /// `-x` in Swift never wraps: it traps where C's is undefined. The C loop that a compiler may
   /// vectorise wraps around, so `&-` is what stands against it.
   private static func negation(_ size: String, _ count: Int) -> Contest {
     Contest(
@@ -65,7 +65,8 @@ extension Contest {
     let count = 16384
     let array = try SharedArray<Int32>(0..<Int32(count))
     let memory = try address(of: array)
-    // One destination for both: how it lies to the source matters more than who copies.
+    // One destination for both: its position relative to the source matters more than which side
+    // copies.
     let destination = UnsafeMutableBufferPointer<Int32>.allocate(capacity: count)
     destination.initialize(repeating: 0)
     return Sides(

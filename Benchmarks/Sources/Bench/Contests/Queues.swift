@@ -172,7 +172,7 @@ private final class QueueEcho {
   }
 }
 
-/// A child that gets what nobody puts.
+/// A child that gets what is never put.
 private final class QueueWaiter {
   private let numbers: Queue<Int>
   private let child: ChildProcess<Void>

@@ -31,7 +31,7 @@ extension Contest {
     }
   }
 
-  /// For information: what a record costs where nobody else is.
+  /// For information: what a record costs without another process.
   static let ringsAlone = [("MPMC", RINGS_MPMC), ("SPSC", RINGS_SPSC)].map { name, kind in
     Contest(
       name: "64-byte record, \(name) ring, put and get by one process",

@@ -37,7 +37,7 @@ extension Contest {
     }
   }
 
-  /// Somebody else's queue.
+  /// Another library's queue.
   private struct Other {
     var name: String
     var target: Target?

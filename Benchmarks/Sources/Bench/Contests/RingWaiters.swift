@@ -4,7 +4,7 @@ import CRings
 internal import Glibc
 
 extension Contest {
-  /// How often one wakes who waits and is not served, to look for the dead.
+  /// How often a waiter that is not served wakes up to look for the dead.
   static let ringWaiters = wakeUps("MPMC and SPSC rings, get and put") {
     let waiters = [
       Pair(rings_waiter_create(-1, RINGS_MPMC, RINGS_WAITS_FOR_RECORD)),

@@ -4,8 +4,9 @@ import CFloors
 import SwiftIPC
 
 extension Contest {
-  /// One sweep of a stencil of five points over 1024 by 1024 numbers, by two who have half of the rows
-  /// each. Both sides run the same function over spans, and wait at a barrier before and after.
+  /// One sweep of a stencil of five points over 1024 by 1024 numbers, by two processes that have
+  /// half of the rows each. Both sides run the same function over spans, and wait at a barrier
+  /// before and after.
   static let stencil = Contest(
     name: "SharedArray<Float>, 1024 x 1024: stencil by two children, spans of rows",
     floorName: "two threads, memory of one process",

@@ -3,7 +3,7 @@
 import SwiftIPC
 
 enum FourWorkers: Stop {
-  static let title = "Four workers and ten uneven tasks: whoever is free takes the next"
+  static let title = "Four workers and ten uneven tasks: a free worker takes the next"
 
   static func run() async throws {
     try await withProcessPool(workers: 4, name: "baker") { pool in

@@ -30,6 +30,6 @@ enum KilledOwner: Stop {
     } recovering: {
       account[1] = 100 - account[0]
     }
-    try lock.withLock { say("parent: and nobody needs to know any more") }
+    try lock.withLock { say("parent: recovered, and later owners are not told") }
   }
 }

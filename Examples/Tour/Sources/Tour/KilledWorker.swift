@@ -27,7 +27,7 @@ enum KilledWorker: Stop {
     do {
       try await lunch.wait()
     } catch {
-      say("parent: nobody else comes to lunch: \(error)")
+      say("parent: not everyone can come to lunch: \(error)")
     }
   }
 }

@@ -26,7 +26,7 @@ enum WriterAndReader: Stop {
     do {
       _ = try await shown.get()
     } catch {
-      say("parent: nobody is left to put anything: \(error)")
+      say("parent: no producer is left: \(error)")
     }
   }
 }

@@ -2,7 +2,8 @@
 import Glibc
 
 /// Looks at held locks a second time. A lock does not say since when it is held: to write that down
-/// would double what taking it costs. Who is seen with it twice has it for at least that long.
+/// would double what taking it costs. A process that is seen with it twice has had it for at least
+/// that long.
 struct LockWatch {
   private static let pause = 0.1
   private var held: [UInt64: Payload] = [:]

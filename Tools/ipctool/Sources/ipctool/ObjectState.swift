@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CIPC
 
-/// What the bytes of an object say: who holds it, and a few words.
+/// What the bytes of an object say: its holders, and a few words.
 struct ObjectState {
   /// One holding: by whom, of what. Equal at two looks, it is most likely the same one.
   struct Tenure: Hashable {

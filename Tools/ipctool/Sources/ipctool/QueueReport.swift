@@ -15,7 +15,7 @@ struct QueueReport: Encodable {
   /// "at most once", "tracked", "leased", or "at most once, one to one".
   var delivery: String
 
-  /// `nil` for one whose words make no sense, perhaps since somebody writes there at this moment.
+  /// `nil` for one whose words make no sense, perhaps since a process writes there at this moment.
   init?(_ descriptor: Int32) {
     var info = cipc_ring_info_t()
     // The chain of its parts may change under the look; it does not do so often.

@@ -47,20 +47,22 @@ struct Remove: ParsableCommand {
     var description: String
   }
 
-  /// Somebody may open it between the proof and the removal. So it gets a name first that nobody asks
-  /// for, is looked at again, and gets its own name back if there is somebody now.
+  /// A process may open it between the proof and the removal. So it first gets a name that no
+  /// process asks for, is looked at again, and gets its own name back if a process has it now.
   private func remove(_ segment: SegmentReport) throws {
     let path = "/dev/shm" + segment.title
     let aside = "/dev/shm/.ipctool-\(getpid())-\(segment.inode)"
     guard rename(path, aside) == 0 else {
       throw Failure(description: String(cString: strerror(errno)))
     }
-    // Another by now, where somebody was faster.
+    // Another by now, where another process was faster.
     let found = SegmentScan().segment(named: String(aside.dropFirst("/dev/shm".count)))
     let reason =
-      found.flatMap { $0.inode == segment.inode ? refusal($0) : "somebody has made a new one" }
-    // Unlike rename(2) this does not replace what has the name by now: then those who have this one
-    // open need no name, and whoever asks for it finds the new one.
+      found.flatMap {
+        $0.inode == segment.inode ? refusal($0) : "another process has made a new one"
+      }
+    // Unlike rename(2) this does not replace an object that has the name by now: then the processes
+    // that have this one open need no name, and others that ask for the name find the new one.
     if reason != nil { _ = link(aside, path) }
     if unlink(aside) != 0 { throw Failure(description: String(cString: strerror(errno))) }
     if let reason { throw Failure(description: "kept: \(reason)") }
@@ -68,7 +70,9 @@ struct Remove: ParsableCommand {
 
   private func refusal(_ segment: SegmentReport) -> String? {
     if segment.name == nil { return "it has no name; the kernel frees it with its last user" }
-    if segment.kind == ObjectKind.plain { return "plain bytes, which do not say who uses them" }
+    if segment.kind == ObjectKind.plain {
+      return "plain bytes, which do not say which processes use them"
+    }
     if let problem = segment.problem { return problem }
     let users = segment.participants.filter { $0.state != .dead }
     if users.isEmpty { return nil }
