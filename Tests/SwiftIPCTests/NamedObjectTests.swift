@@ -77,7 +77,7 @@ import Testing
   /// To Swift the slash and the mark behind it are one character, to C they are not.
   @Test func aSlashBeforeACombiningMarkDoesNotCountEither() throws {
     let name = "\u{301}" + nameOfTest()
-    let made = try Value(1, named: "/" + name, mode: .create)
+    let made = try Value(1, named: "/" + name, .create)
     #expect(Array(made.name!.utf8) == Array(name.utf8))
     #expect(try Value<Int>(named: name).value == 1)
     var segment: OpaquePointer?
