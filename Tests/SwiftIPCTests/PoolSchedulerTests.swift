@@ -32,7 +32,7 @@ extension PoolFunction {
       change(&settings)
       core = PoolCore(settings, engine, stateType: nil, log: log)
       // For good: the engine never blocks, so the pool's thread would take all that comes, and spin.
-      #expect(core.takeTurn())
+      #expect(core.takeLoop())
       core.dispatch()
       if areReady { for worker in engine.started { engine.ready(worker) } }
       core.step(until: 0)
@@ -244,7 +244,7 @@ extension PoolFunction {
   }
 
   @Test func whatAStoppedWorkerHasNotBegunRunsElsewhere() throws {
-    let trial = Trial(workers: 2, settings: { $0.patience.toBegin = 0 })
+    let trial = Trial(workers: 2, settings: { $0.grace.toBegin = 0 })
     let job = try trial.job(4, chunkSize: 2, .init(timeout: .nanoseconds(1)))
     trial.engine.results(2, [2, 3])
     trial.engine.activities[2] = WorkerActivity(begun: 2)
@@ -262,8 +262,8 @@ extension PoolFunction {
     let trial = Trial(
       workers: 2,
       settings: { settings in
-        settings.patience.toBegin = 0
-        settings.patience.toBeginWithoutTimeout = 0
+        settings.grace.toBegin = 0
+        settings.grace.toBeginWithoutTimeout = 0
       })
     let job = try trial.job(2, chunkSize: 1)
     for _ in 0..<3 { trial.step() }
@@ -281,7 +281,7 @@ extension PoolFunction {
   }
 
   @Test func aTaskIsLostThatAStoppedWorkerBeginsAtTheLastMoment() throws {
-    let trial = Trial(workers: 1, settings: { $0.patience.toBegin = 0 })
+    let trial = Trial(workers: 1, settings: { $0.grace.toBegin = 0 })
     let job = try trial.job(1, .init(timeout: .nanoseconds(1)))
     for _ in 0..<3 { trial.step() }
     #expect(trial.engine.killed == [1])
@@ -292,7 +292,7 @@ extension PoolFunction {
   }
 
   @Test func workersThatAreStoppedOneAfterTheOtherFailThePool() throws {
-    let trial = Trial(workers: 1, settings: { $0.patience.toBegin = 0 })
+    let trial = Trial(workers: 1, settings: { $0.grace.toBegin = 0 })
     let job = try trial.job(1, .init(timeout: .nanoseconds(1)))
     trial.workersAreKilled(1...8) { worker in
       if worker > 1 {
@@ -326,7 +326,7 @@ extension PoolFunction {
   }
 
   @Test func aWorkerThatIsNeverReadyIsReplaced() throws {
-    let trial = Trial(workers: 1, areReady: false, settings: { $0.patience.toBeReady = 0 })
+    let trial = Trial(workers: 1, areReady: false, settings: { $0.grace.toBeReady = 0 })
     let job = try trial.job(1)
     trial.workersAreKilled(1...8)
     let error = #expect(throws: IPCError.self) { try job.values() }
@@ -353,7 +353,7 @@ extension PoolFunction {
       workers: 2, areReady: false,
       settings: { settings in
         settings.hasInitializer = true
-        settings.patience.forInitializers = 0
+        settings.grace.forInitializers = 0
       })
     let patient = try trial.job(1)
     let timed = try trial.job(3, .init(timeout: .nanoseconds(1)))
@@ -373,7 +373,7 @@ extension PoolFunction {
   }
 
   @Test func aWorkerThatDoesNotEndLosesItsPlace() throws {
-    let trial = Trial(workers: 1, maxTasksPerWorker: 1, settings: { $0.patience.toEnd = 0 })
+    let trial = Trial(workers: 1, maxTasksPerWorker: 1, settings: { $0.grace.toEnd = 0 })
     let job = try trial.job(2, chunkSize: 1)
     trial.engine.results(1, [0])
     for _ in 0..<3 { trial.step() }

@@ -116,7 +116,7 @@ final class CompletionsRun<Output: Sendable>: Sendable {
       state.withLock { state in
         if !state.isGiven[place] { state.arrived.append(place) }
       }
-      change.tell()
+      change.notify()
     }
     if !job.isOver, job.change.listen(unless: { job.isOver }, arrive) { return }
     arrive()

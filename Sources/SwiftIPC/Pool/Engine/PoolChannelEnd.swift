@@ -46,7 +46,7 @@ internal import MessageCoding
     /// Results in slots that were reported.
     var left: UInt64 = 0
     var isBroken = false
-    /// Whether the worker was told to end: its exit handlers may close what they like.
+    /// Whether the worker was told to end: its exit handlers may close the channel.
     var isLeaving = false
     let buffers = SharedBufferPool()
   }
@@ -71,7 +71,7 @@ internal import MessageCoding
 
   /// Space for the results of as many chunks as a worker has, and for what a round leaves over at its
   /// end.
-  static let slotCapacity = JobSchedule.room + JobSchedule.chunkRoom
+  static let slotCapacity = JobSchedule.slotCapacity + JobSchedule.chunkCapacity
 
   init(
     _ number: Int, _ setting: WorkerSetting, _ options: ChildProcessOptions,
@@ -88,7 +88,7 @@ internal import MessageCoding
       unsafe cipc_connection_descriptor(ours.handle, &descriptor), "a worker of a pool")
     self.descriptor = descriptor
     do {
-      // Before the start: a worker without orders would stay for ever.
+      // Before the start: a worker without orders would stay forever.
       let first = try initializer.map { initializer in
         let first = FrameBuffer()
         first.begin(.initialize)
@@ -109,7 +109,7 @@ internal import MessageCoding
 
   deinit {
     closeDescriptor(descriptor)
-    // Dropped with the pool: nobody is left to ask.
+    // Dropped with the pool: no one is left to ask.
     kill()
   }
 
@@ -270,7 +270,7 @@ internal import MessageCoding
   /// - Returns: whether that was anything.
   func receive(_ receiver: any WorkerReceiver) -> Bool {
     var count = 0
-    // Not for ever: others have something to report too.
+    // Not forever: other workers have something to report too.
     while count < 1024, let record = unsafe up.peek() {
       do {
         try unsafe report(record, to: receiver)
@@ -290,7 +290,7 @@ internal import MessageCoding
   /// bytes, which only wake.
   func receiveOnSocket() {
     if isBroken { return }
-    // Not for ever: others have something to report too.
+    // Not forever: other workers have something to report too.
     for _ in 0..<1024 {
       var arrival = Connection.Arrival()
       let status = socket.take(&arrival, withDescriptors: true, until: 0)

@@ -206,9 +206,9 @@ final class ProcessEngine: WorkerEngine, @unchecked Sendable {
   }
 }
 
-/// How long it is worth looking before sleeping.
+/// Decides how long a thread spins before it sleeps.
 ///
-/// As in a ring: where looking was in vain it is left out, for twice as many waits each time.
+/// As in a ring: after spinning in vain, the next waits do without it, twice as many each time.
 struct Backoff {
   private var skip = 0
   private var penalty = 0

@@ -7,12 +7,12 @@ internal import MessageCoding
   /// Owned. Each end is used by one thread at a time.
   private nonisolated(unsafe) let ring: OpaquePointer
 
-  /// Bytes that frames may take while they wait.
+  /// How many bytes frames may take while they wait.
   static let capacity: UInt64 = 1 << 17
-  /// The longest record that goes through the ring: longer ones would let few wait.
+  /// The longest record that goes through the ring. Longer ones would leave space for few.
   static let longest = Int(capacity) / 8
-  /// Looks at up to 1,024 records each, after which all that a dead worker left has been seen: a record
-  /// takes 8 bytes or more.
+  /// How many looks, at up to 1,024 records each, find all that a dead worker left: a record takes 8 bytes
+  /// or more.
   static let mostLooks = Int(capacity) / 8 / 1024 + 1
 
   init() throws(IPCError) {
@@ -31,16 +31,16 @@ internal import MessageCoding
 
   deinit { unsafe cipc_ring_close(ring) }
 
-  /// Puts a record that `write` writes, if there is room now.
+  /// Puts a record that `write` writes, if there is space now.
   ///
-  /// - Returns: 0, `CIPC_EAGAIN`, or why it never will be put.
+  /// - Returns: 0, `CIPC_EAGAIN`, or why it can never be put.
   func put(_ length: Int, _ write: (UnsafeMutableRawBufferPointer) -> Void) -> Int32 {
     var place: UnsafeMutableRawPointer?
     let status = unsafe cipc_ring_reserve_step(ring, length, &place, 0, nil)
     return unsafe commit(status, place, length, write)
   }
 
-  /// The same; waits for room. Blocks.
+  /// The same; waits for space. Blocks.
   func putWaiting(_ length: Int, _ write: (UnsafeMutableRawBufferPointer) -> Void) -> Int32 {
     var place: UnsafeMutableRawPointer?
     let status = unsafe cipc_ring_reserve(ring, length, &place, .max)
@@ -57,8 +57,7 @@ internal import MessageCoding
     return unsafe cipc_ring_commit(ring)
   }
 
-  /// The next record, or the one behind those that were shown since the last `release`; `nil` where
-  /// there is none.
+  /// The next record that was not shown since the last `release`; `nil` where there is none.
   func peek() -> UnsafeRawBufferPointer? {
     var record = unsafe cipc_ring_record_t()
     guard unsafe cipc_ring_peek_step(ring, &record, 0, nil) == 0 else { return nil }
@@ -72,7 +71,7 @@ internal import MessageCoding
     return unsafe UnsafeRawBufferPointer(start: record.data, count: record.length)
   }
 
-  /// Takes what was shown.
+  /// Removes the records that were shown.
   func release() { _ = unsafe cipc_ring_release(ring) }
 }
 

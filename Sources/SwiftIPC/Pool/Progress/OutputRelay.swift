@@ -22,7 +22,7 @@ internal import MessageCoding
   private let isOver = Guarded(false)
 
   /// As much as a pipe holds.
-  private static let room = 1 << 16
+  private static let pipeCapacity = 1 << 16
 
   /// Has the options send to the relay what would go to the bar's terminal. `nil` where nothing would, or
   /// where there are no descriptors for it.
@@ -57,14 +57,14 @@ internal import MessageCoding
   }
 
   /// Passes on what is in the pipe at this moment.
-  func drain() { isOver.withLock { isOver in if !isOver { pass(Self.room) } } }
+  func drain() { isOver.withLock { isOver in if !isOver { pass(Self.pipeCapacity) } } }
 
   /// Passes on what is left, and ends the thread. Stopping again does nothing.
   func stop() {
     isOver.withLock { isOver in
       if isOver { return }
       // Workers are dead. A process that one of them left behind may write for ever.
-      pass(Self.room)
+      pass(Self.pipeCapacity)
       isOver = true
     }
     end.give()
@@ -72,7 +72,7 @@ internal import MessageCoding
 
   /// Passes on up to so many bytes.
   private func pass(_ most: Int) {
-    var buffer = [UInt8](repeating: 0, count: Self.room)
+    var buffer = [UInt8](repeating: 0, count: Self.pipeCapacity)
     var passed = 0
     while passed < most {
       let count = unsafe read(reader, &buffer, buffer.count)

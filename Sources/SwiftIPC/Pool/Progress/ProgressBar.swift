@@ -10,7 +10,7 @@ internal import Synchronization
 #endif
 
 /// A line on a terminal that says how far a pool is with what it has been given since it had nothing to
-/// do. Drawn by whoever drives, ten times a second, once that has been so for half a second.
+/// do. Drawn by the thread that runs the loop, ten times a second, once that has been so for half a second.
 final class ProgressBar: ProgressDisplay {
   private struct State {
     var next: Int64
@@ -27,7 +27,7 @@ final class ProgressBar: ProgressDisplay {
   let descriptor: Int32
   private let state: Guarded<State>
   private static let interval: Int64 = 100_000_000
-  private static let patience: Int64 = 500_000_000
+  private static let delay: Int64 = 500_000_000
 
   /// `nil` where the descriptor is no terminal.
   init?(on descriptor: Int32 = STDERR_FILENO) {
@@ -41,7 +41,7 @@ final class ProgressBar: ProgressDisplay {
   func begin(_ progress: PoolProgress) {
     state.withLock { state in
       let isInLine = state.isInLine
-      state = State(next: cipc_clock_now() + Self.patience, before: progress)
+      state = State(next: cipc_clock_now() + Self.delay, before: progress)
       state.isInLine = isInLine
     }
   }
@@ -137,10 +137,10 @@ final class ProgressBar: ProgressDisplay {
       let left = Double(progress.running + progress.waiting) / progress.rate
       if left >= 1 { text += ", \(Int(left.rounded())) s left" }
     }
-    let room = min(40, width - text.count - 3)
-    guard room >= 5 else { return String(text.dropFirst().prefix(max(0, width - 1))) }
-    let filled = Int(Double(room) * Double(finished) / Double(total))
+    let space = min(40, width - text.count - 3)
+    guard space >= 5 else { return String(text.dropFirst().prefix(max(0, width - 1))) }
+    let filled = Int(Double(space) * Double(finished) / Double(total))
     return "[" + String(repeating: "#", count: filled)
-      + String(repeating: "-", count: room - filled) + "]" + text
+      + String(repeating: "-", count: space - filled) + "]" + text
   }
 }

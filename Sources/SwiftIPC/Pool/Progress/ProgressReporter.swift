@@ -34,7 +34,7 @@ protocol ProgressDisplay: Sendable {
   private var isShowing = false
   private var mustFinish = false
 
-  /// `nil` where there is nobody to tell.
+  /// `nil` where there is no display.
   init?(
     bar: ProgressBar?, relay: OutputRelay? = nil, _ hook: (@Sendable (PoolProgress) -> Void)?,
     interval: Duration

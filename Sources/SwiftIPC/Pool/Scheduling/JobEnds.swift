@@ -8,7 +8,7 @@ internal import MessageCoding
   internal import Musl
 #endif
 
-/// A descriptor that becomes readable once, and stays so: one serves all who wait at the same time.
+/// A descriptor that becomes readable once, and stays so: one serves all waiters at the same time.
 @safe final class OneTimeSignal: Sendable {
   let descriptor: Int32
   private let writer: Int32
@@ -34,7 +34,7 @@ internal import MessageCoding
 /// Makes the end of one job known to `firstReady`.
 final class JobEnds: Sendable {
   private struct State {
-    /// The signal that was named last: it has to stay open.
+    /// The last signal that was handed out: it has to stay open.
     var signal: OneTimeSignal?
     var isListening = false
   }
@@ -42,8 +42,8 @@ final class JobEnds: Sendable {
 
   func readiness(_ core: PoolCore, _ job: PoolJob) throws(IPCError) -> Readiness {
     if job.isOver { return .ready }
-    // Before the last look at the job: one that is over after that gives this signal, or another job
-    // has done it.
+    // Before the last look at the job: a job that ends after that look gives this signal, unless another
+    // has given it.
     let signal = try core.completion.withLock { current throws(IPCError) -> OneTimeSignal in
       if let current { return current }
       let made = try OneTimeSignal("waiting for results of a pool")
@@ -61,13 +61,13 @@ final class JobEnds: Sendable {
 }
 
 extension PoolCore {
-  /// Has the end of a job given to those who wait for any.
+  /// Has the end of a job wake the waiters for any job.
   fileprivate func listen(for job: PoolJob) {
-    let tell: @Sendable () -> Void = { [self] in
-      // It may have been told of something else.
+    let wake: @Sendable () -> Void = { [self] in
+      // The change may have been another one.
       if job.isOver { giveCompletion() } else { listen(for: job) }
     }
-    if !job.change.listen(unless: { job.isOver }, tell) { giveCompletion() }
+    if !job.change.listen(unless: { job.isOver }, wake) { giveCompletion() }
   }
 
   private func giveCompletion() {

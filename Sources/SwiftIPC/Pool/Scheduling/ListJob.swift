@@ -4,15 +4,15 @@ internal import MessageCoding
 /// A job whose elements are all known, and whose results are wanted all together.
 final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
   private struct State {
-    /// Of numbers: all of them, with anything in the places that are not filled.
+    /// Results that are numbers; places that are not filled hold anything.
     var numbers: [Output] = []
-    /// Of all else.
+    /// All other results.
     var values: [Output?] = []
-    /// Which have a result.
+    /// Which elements have a result or an error.
     var isFilled: [Bool]
     var errors: [Int: any Error] = [:]
     var firstError: (any Error)?
-    /// Which element that is the error of, where it is of one.
+    /// The element of that error; `nil` for an error of the whole job.
     var firstFailed: Int?
     var open: Int
   }
@@ -30,7 +30,7 @@ final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
     endsAtError = stopsAtError
     var state = State(isFilled: Array(repeating: false, count: inputs.count), open: inputs.count)
     if coder.fixedSize != nil {
-      // Numbers have no wrong bytes, and each is overwritten before anybody sees it.
+      // Any bytes are a number, and each is overwritten before it is read.
       state.numbers = unsafe Array(unsafeUninitializedCapacity: inputs.count) {
         unsafe $0.zero()
         $1 = inputs.count
@@ -81,7 +81,7 @@ final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
 
   override func receive(_ elements: Range<Int>, values: UnsafeRawBufferPointer) {
     let isOver = state.withLock { state in
-      // All have a result or an error, and the places are gone: the pool ended meanwhile, say.
+      // All have a result or an error, and the places are gone: the pool may have ended meanwhile.
       if state.open == 0 { return false }
       unsafe state.numbers.withUnsafeMutableBytes { bytes in
         let start = elements.lowerBound * MemoryLayout<Output>.size
@@ -110,8 +110,8 @@ final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
     if isOver {
       over()
     } else if isFirst {
-      // Who wants all values need not wait any longer.
-      change.tell()
+      // A waiter for all values need not wait any longer.
+      change.notify()
     }
   }
 
@@ -149,7 +149,7 @@ final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
     return values.compactMap { $0 }
   }
 
-  /// Whether `values` has something to say: all values, or an error.
+  /// Whether `values` has an answer: all values, or an error.
   var hasFailedOrIsOver: Bool {
     state.withLock { state in state.open == 0 || state.firstError != nil }
   }
@@ -159,7 +159,7 @@ final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
     state.withLock { state in (state.open, state.errors.count) }
   }
 
-  /// The one result, also more than once.
+  /// The result of a job with one element. May be asked for more than once.
   func value() throws -> Output {
     let (number, value, error) = state.withLock { state in
       (state.numbers.first, state.values.first ?? nil, state.firstError)
@@ -169,7 +169,7 @@ final class ListJob<Output: Sendable>: PoolJob, @unchecked Sendable {
     return value
   }
 
-  /// What became of each, once it is over.
+  /// The result or error of each element, once the job is over.
   func results() -> [Result<Output, any Error>] {
     let state = state.withLock { $0 }
     return state.isFilled.indices.map { element in

@@ -3,33 +3,33 @@ internal import CIPC
 internal import MessageCoding
 internal import Synchronization
 
-/// A pool without its types: the scheduler under its lock, the engine, and who drives them.
+/// A pool without its types: the scheduler under its lock, the engine, and the loop between them.
 ///
-/// Nothing happens by itself: somebody *drives*, which is to wait for the engine, take in what it says,
-/// and do what the scheduler wants done. A blocked caller drives while it waits, so that what comes
-/// for it takes no way by another thread; where nobody is blocked and there is work, the pool's thread
-/// does. One drives at a time.
+/// Nothing happens by itself: a thread *runs the loop*, which is to wait for the engine, take in its
+/// reports, and carry out the scheduler's commands. A blocked caller runs the loop while it waits, so that
+/// its result takes no detour through another thread; where no caller is blocked and there is work, the
+/// pool's own thread does. One thread at a time runs the loop.
 final class PoolCore: Sendable {
   let engine: any WorkerEngine
   let functions = PoolFunctions()
   private let scheduler: Guarded<PoolScheduler>
   private let log: (@Sendable (PoolEvent) -> Void)?
-  /// Whose pool it is: a forked child has the memory, but not the workers.
+  /// The process that made the pool: a forked child has the memory, but not the workers.
   private let owner = cipc_participant_self()
 
   /// The name of the state's type that the initializer makes; `nil` for none.
   let stateType: ObjectIdentifier?
 
   private let watchesMemory: Bool
-  /// Whether somebody has to drive although there is nothing to do: then workers end after a while.
+  /// Whether the loop must run although there is nothing to do, since idle workers end after a while.
   private let watchesIdleness: Bool
   private let isWatching = Guarded(false)
 
-  // Who drives: see PoolCore+Driving.
-  let turns = Guarded(DrivingTurns())
-  /// Tells that the pool has ended.
+  // The thread that runs the loop: see PoolCore+Loop.
+  let loop = Guarded(LoopState())
+  /// Notifies of the pool's end.
   let end = PoolChange()
-  /// Jobs that nobody is blocked for.
+  /// Jobs for which no caller is blocked.
   let backgroundWork = Atomic(0)
 
   private struct Dispatching {
@@ -38,7 +38,7 @@ final class PoolCore: Sendable {
   }
   private let dispatching = Guarded(Dispatching())
   let clock = PoolClock()
-  /// What `firstReady` waits for, where it does: given when the next job is over.
+  /// What `firstReady` waits for, if anything: given when the next job is over.
   let completion = Guarded<OneTimeSignal?>(nil)
   let reporter: ProgressReporter?
 
@@ -68,7 +68,7 @@ final class PoolCore: Sendable {
   func add(_ job: PoolJob, announcing announced: Int = 0) throws(IPCError) {
     try checkOwner()
     if let reporter {
-      // The last report comes before whoever waits for the job goes on.
+      // The last report comes before the job's waiters go on.
       job.addWhenOver { reporter.end(self) }
       reporter.begin(self)
     }
@@ -87,7 +87,7 @@ final class PoolCore: Sendable {
       reporter?.end(self)
       throw error
     }
-    // One without elements: no result will say so.
+    // A job without elements: no result will end it.
     if job.isOver { job.over() }
     dispatch()
   }
@@ -104,7 +104,7 @@ final class PoolCore: Sendable {
     dispatch()
   }
 
-  /// Says how many elements more a job will have, as far as is known.
+  /// Announces how many more elements a job will have, as far as is known.
   func announce(_ job: PoolJob, _ count: Int) {
     scheduler.withLock { $0.announce(job, count) }
   }
@@ -115,40 +115,40 @@ final class PoolCore: Sendable {
     let now = clock.now()
     let count = scheduler.withLock { $0.cancel(job, error, now) }
     job.failAll(error)
-    carryOut()
+    dispatch()
     return count
   }
 
-  /// Gives up what no worker has.
+  /// Gives up all elements that no worker has.
   ///
   /// - Returns: how many elements that were.
   func cancelWaiting(_ error: IPCError) -> Int {
     let now = clock.now()
     let count = scheduler.withLock { $0.cancelWaiting(error, now) }
-    carryOut()
+    dispatch()
     return count
   }
 
   func close() {
     scheduler.withLock { $0.close() }
-    carryOut()
+    dispatch()
     wakeThread()
     engine.interrupt()
   }
 
   func fail(_ error: IPCError) {
     scheduler.withLock { $0.fail(error) }
-    carryOut()
+    dispatch()
     wakeThread()
     engine.interrupt()
   }
 
-  /// Gives the pool up, without waiting for its workers, which are killed.
+  /// Fails the pool and kills its workers, without waiting for their ends.
   func abandon(_ error: IPCError) {
     if !isOwner { return }
     fail(error)
-    // The thread, if there is one, stays for their ends.
-    if turns.withLock({ $0.hasThread }) { beginBackgroundWork() }
+    // The pool's thread, if there is one, stays for their ends.
+    if loop.withLock({ $0.hasThread }) { beginBackgroundWork() }
     letThreadGo()
   }
 
@@ -161,15 +161,15 @@ final class PoolCore: Sendable {
     _ = await wait(for: end, until: deadline) { hasEnded }
   }
 
-  /// Why the very first worker could not be started, where there is none.
+  /// Why no worker could be started; `nil` where there is one.
   func firstStartError() -> IPCError? {
     scheduler.withLock { $0.workers.isEmpty ? $0.lastStartError : nil }
   }
 
   // MARK: - Giving out
 
-  /// Starts and ends workers, and sends out what there is room for. One thread does it at a time;
-  /// others leave it to that.
+  /// Carries out the scheduler's commands and sends out chunks. One thread at a time does so; the others
+  /// have it go round once more.
   func dispatch() {
     let isMine = dispatching.withLock { dispatching in
       dispatching.isAskedAgain = true
@@ -191,7 +191,7 @@ final class PoolCore: Sendable {
     if watchesIdleness { watchIdleness() }
   }
 
-  /// Has the pool's thread drive as long as there are workers.
+  /// Has the pool's thread run the loop as long as there are workers.
   private func watchIdleness() {
     let mustWatch = scheduler.withLock { !$0.workers.isEmpty }
     let isChanged = isWatching.withLock { isWatching in
@@ -211,7 +211,7 @@ final class PoolCore: Sendable {
       }
       for command in commands { carryOut(command) }
       guard let next else {
-        // Somebody who drives sleeps longer than he may by now: no word of a worker may come.
+        // The thread in the loop sleeps for longer than it may by now, and no report may wake it.
         if isLate { engine.interrupt() }
         return
       }
@@ -223,12 +223,9 @@ final class PoolCore: Sendable {
     let job = assignment.job
     if isNew { engine.send(.define(job.function), to: worker) }
     engine.send(.run(job, assignment.elements), to: worker)
-    // One that could not be written was enough.
+    // An element that could not be written may have ended the job.
     if job.stopsAtError && job.isOver { cancelRest(of: job) }
   }
-
-  /// Does what the scheduler wants done, but for starts and orders, which have their turn.
-  private func carryOut() { dispatch() }
 
   private func carryOut(_ command: PoolScheduler.Command) {
     switch command {
@@ -238,7 +235,7 @@ final class PoolCore: Sendable {
       } catch {
         let now = clock.now()
         scheduler.withLock { $0.notStarted(worker, error, now) }
-        // To be carried out in the next round.
+        // The commands that follow from it are carried out in the next round.
         dispatching.withLock { $0.isAskedAgain = true }
       }
     case .stop(let worker): engine.send(.stop, to: worker)
@@ -246,7 +243,7 @@ final class PoolCore: Sendable {
     case .fail(let job, let element, let error):
       scheduler.withLock { $0.count(done: 0, failed: 1) }
       fail(element, of: job, error)
-      // What is given up by that is to be carried out in the next round.
+      // The commands that follow from it are carried out in the next round.
       dispatching.withLock { $0.isAskedAgain = true }
     case .failMany(let job, let elements, let error):
       for element in elements { job.fail(element, error) }
@@ -258,9 +255,10 @@ final class PoolCore: Sendable {
     }
   }
 
-  // MARK: - Driving
+  // MARK: - The loop
 
-  /// Waits for the engine and takes in what it says. By whoever drives.
+  /// Goes through the loop once: waits for the engine and takes in its reports. By the thread that runs the
+  /// loop.
   func step(until deadline: Int64) {
     let next = min(deadline, scheduler.withLock { $0.planDeadline() }, reporter?.next ?? .max)
     engine.wait(until: next, reportingTo: self)
@@ -274,7 +272,7 @@ final class PoolCore: Sendable {
 
   var hasEnded: Bool { scheduler.withLock { $0.hasEnded } }
 
-  /// Whether there is work that somebody has to drive.
+  /// Whether there is work for which the loop must run.
   var hasWork: Bool {
     scheduler.withLock { scheduler in
       if scheduler.hasEnded { return false }
@@ -323,13 +321,13 @@ extension PoolCore: WorkerReceiver {
     }
   }
 
-  /// Those that have no result yet have none that can be understood.
+  /// Fails elements whose results cannot be understood.
   private func lose(_ elements: Range<Int>, of job: PoolJob, _ error: any Error) {
     for element in elements { fail(element, of: job, error) }
   }
 
-  /// Gives an element its error. Where one is enough, the rest is given up first: when the job is over,
-  /// nothing of it waits.
+  /// Gives an element its error. Where one error ends the job, the rest is given up first: of a job that is
+  /// over, nothing waits.
   private func fail(_ element: Int, of job: PoolJob, _ error: any Error) {
     if job.stopsAtError { cancelRest(of: job) }
     job.fail(element, error)
@@ -350,7 +348,7 @@ extension PoolCore: WorkerReceiver {
     return found
   }
 
-  /// Finds out how much memory a worker uses, where that is asked for.
+  /// Measures the memory of a worker, where the pool watches that.
   private func measure(_ worker: Int, _ now: Int64) {
     guard watchesMemory, scheduler.withLock({ $0.mustMeasure(worker, now) }),
       let memory = engine.memoryUse(of: worker)
@@ -358,7 +356,7 @@ extension PoolCore: WorkerReceiver {
     scheduler.withLock { $0.measured(worker, memory) }
   }
 
-  /// After the first error of a map.
+  /// Gives up the rest of a map after its first error.
   private func cancelRest(of job: PoolJob) {
     let now = clock.now()
     scheduler.withLock { scheduler in
@@ -374,7 +372,7 @@ extension PoolCore: WorkerReceiver {
   }
 }
 
-/// The time as the scheduler has it.
+/// The scheduler's clock.
 struct PoolClock {
   func now() -> Int64 { cipc_clock_now() }
 }

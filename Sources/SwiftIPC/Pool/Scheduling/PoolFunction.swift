@@ -4,14 +4,14 @@ internal import Synchronization
 
 /// The function of tasks, as the pool names it to its workers.
 final class PoolFunction: Sendable {
-  /// What stands for it in orders to run, once a worker knows it. Another function may have it
-  /// after this one.
+  /// What stands for it in orders to run, once a worker knows it. Another function may have the name
+  /// later.
   let name: UInt32
-  /// What no other function of the pool has or will have.
+  /// Unlike the name, never another function's.
   let identity: UInt64
   /// What names it to a worker: a `TaskHeader`.
   let definition: [UInt8]
-  /// Who gave the name, where it is to be given back.
+  /// Where the name is given back; `nil` for a function that keeps it.
   private let names: PoolFunctionNames?
 
   init(
@@ -27,8 +27,8 @@ final class PoolFunction: Sendable {
   deinit { names?.giveBack(name) }
 }
 
-/// The names of functions. Each worker keeps what it was told of each name, so that the names of
-/// functions that no job has any more are used again.
+/// The names of functions. Each worker keeps a function by its name, so the names of functions that no job
+/// has any more are used again.
 final class PoolFunctionNames: Sendable {
   private let state = Guarded<(free: [UInt32], last: UInt32)>(([], 0))  // 0 is the initializer's
 
@@ -50,7 +50,7 @@ enum FunctionKey: Hashable {
   case task(ObjectIdentifier)
 }
 
-/// The functions that a pool has been given. Naming one anew would cost some microseconds each time.
+/// The functions that a pool knows. Naming one anew would cost some microseconds each time.
 final class PoolFunctions: Sendable {
   private let known = Guarded<[FunctionKey: PoolFunction]>([:])
   private let names = PoolFunctionNames()

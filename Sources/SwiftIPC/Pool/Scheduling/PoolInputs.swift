@@ -3,9 +3,9 @@
 /// The elements of a job, which can be written into orders in any order, also twice.
 protocol PoolInputs: Sendable {
   var count: Int { get }
-  /// How many bytes elements will take, where that is quickly told; 0 otherwise.
+  /// How many bytes elements will take, where that is quickly found; 0 otherwise.
   func size(_ elements: Range<Int>) -> Int
-  /// Writes elements; an empty place for one that cannot be written, which is told.
+  /// Writes elements; an empty place for one that cannot be written, which is reported to `failing`.
   func write(_ elements: Range<Int>, to frame: FrameBuffer, failing: (Int, any Error) -> Void)
 }
 

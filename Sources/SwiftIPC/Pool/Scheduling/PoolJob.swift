@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import MessageCoding
 
-/// One call to a pool: a function and the elements that it is applied to, and where its results go.
+/// One call to a pool: a function, the elements that it is applied to, and the place of its results.
 ///
-/// Not generic, for the scheduler's sake; what knows the types inherits.
+/// Not generic, for the scheduler's sake; subclasses know the types.
 class PoolJob: @unchecked Sendable {
   let function: PoolFunction
   let options: TaskOptions
@@ -13,21 +13,21 @@ class PoolJob: @unchecked Sendable {
   final let madeAt = PoolClock().now()
   /// The scheduler's, under its lock.
   final var schedule: JobSchedule
-  /// The scheduler's: elements that workers have at the moment.
+  /// The scheduler's: how many elements workers have at the moment.
   final var given = 0
 
-  /// The scheduler's: elements that were given up before a worker had them.
+  /// The scheduler's: how many elements were given up before a worker had them.
   final var givenUp = 0
-  /// The scheduler's: elements that are to come, as far as is known, and are not in the schedule yet.
+  /// The scheduler's: how many elements are to come, as far as is known, that the schedule does not have yet.
   final var announced = 0
-  /// Whether one error is enough.
+  /// Whether the first error ends the job.
   var stopsAtError: Bool { false }
   /// Whether more elements may come.
   var isStream: Bool { false }
 
   /// Called once, when it is over.
   private let whenOver: Guarded<(@Sendable () -> Void)?>
-  /// Tells those who wait that something has come about.
+  /// Notifies the job's waiters.
   final let change = PoolChange()
 
   init(
@@ -41,7 +41,7 @@ class PoolJob: @unchecked Sendable {
     schedule = JobSchedule(count: count, chunkSize: chunkSize, resultSize: resultSize)
   }
 
-  /// Has something more done when it is over. Before the pool has the job.
+  /// Adds an action for the end of the job. Called before the pool has the job.
   final func addWhenOver(_ action: @escaping @Sendable () -> Void) {
     whenOver.withLock { whenOver in
       guard let first = whenOver else {
@@ -55,17 +55,17 @@ class PoolJob: @unchecked Sendable {
     }
   }
 
-  /// It is over: nobody needs more of its results, or none will come.
+  /// Notifies of the job's end: no more results are needed, or none will come.
   final func over() {
     let action = whenOver.withLock { whenOver in
       defer { whenOver = nil }
       return whenOver
     }
     action?()
-    change.tell()
+    change.notify()
   }
 
-  /// An error that says for which element it is.
+  /// The error with the index of its element.
   static func placed(_ error: any Error, _ element: Int) -> any Error {
     if var error = error as? IPCError {
       error.taskIndex = element
@@ -78,15 +78,15 @@ class PoolJob: @unchecked Sendable {
     return error
   }
 
-  // MARK: For those who inherit
+  // MARK: For subclasses
 
-  /// Bytes of a result, where all have as many.
+  /// Bytes of a result, where all have the same size.
   var resultSize: Int? { nil }
 
-  /// How many bytes elements will take, where that is quickly told; 0 otherwise.
+  /// How many bytes elements will take, where that is quickly found; 0 otherwise.
   func sizeHint(_ elements: Range<Int>) -> Int { 0 }
 
-  /// Writes elements into an order. Called by one thread at a time. One that cannot be written gets
+  /// Writes elements into an order. Called by one thread at a time. An element that cannot be written gets
   /// its error here, and an empty place in the frame.
   func write(_ elements: Range<Int>, to frame: FrameBuffer) { fatalError("abstract") }
 
@@ -98,29 +98,31 @@ class PoolJob: @unchecked Sendable {
   /// Takes the results of several elements, each of `resultSize` bytes.
   func receive(_ elements: Range<Int>, values: UnsafeRawBufferPointer) { fatalError("abstract") }
 
-  /// Takes the error of an element; one that has a result already keeps that.
+  /// Takes the error of an element, unless that has a result already.
   func fail(_ element: Int, _ error: any Error) { fatalError("abstract") }
 
-  /// Takes an error for all that have no result yet.
+  /// Takes an error for all elements that have no result yet.
   func failAll(_ error: any Error) { fatalError("abstract") }
 
-  /// Whether nobody needs more results: all are there, or the first error was enough.
+  /// Whether no more results are needed: all are there, or the first error ended the job.
   var isOver: Bool { fatalError("abstract") }
 }
 
-/// Those who wait for something to come about, in whatever way.
+/// Notifies waiters of a change, however they wait.
 final class PoolChange: Sendable {
   private let waiting = Guarded<[@Sendable () -> Void]>([])
 
-  /// Has `wake` called at the next change, unless the condition holds already: then returns false.
+  /// Has `wake` called at the next change.
+  ///
+  /// - Returns: `false` where the condition holds already.
   func listen(unless isDone: () -> Bool, _ wake: @escaping @Sendable () -> Void) -> Bool {
     waiting.withLock { $0.append(wake) }
-    // After the entry: a change that came before it is seen here.
+    // After the entry: an earlier change is seen here.
     return !isDone()
   }
 
-  /// Wakes those who wait.
-  func tell() {
+  /// Wakes the waiters.
+  func notify() {
     let wakes = waiting.withLock { waiting in
       defer { waiting = [] }
       return waiting

@@ -59,12 +59,12 @@ final class PoolResultsRun<Inputs: Sequence, Output: Sendable> where Inputs.Elem
   private func fill(_ job: StreamJob<Inputs.Element, Output>) {
     if isExhausted { return }
     let window = window
-    var room = window - job.open
+    var space = window - job.open
     // Not for a single one, unless there is nothing to wait for.
-    if room < window / 4 && job.open > 0 { return }
+    if space < window / 4 && job.open > 0 { return }
     var pending = 0
     var batch = 1
-    while room > 0 {
+    while space > 0 {
       guard let input = inputs.next() else {
         isExhausted = true
         // Fewer may have come than were announced.
@@ -73,7 +73,7 @@ final class PoolResultsRun<Inputs: Sequence, Output: Sendable> where Inputs.Elem
       }
       job.add(input)
       pending += 1
-      room -= 1
+      space -= 1
       if pending == batch {
         core.extend(job, by: pending)
         pending = 0

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import MessageCoding
 
-/// Who does what in a pool: which worker gets which elements of which job, and what becomes of them
-/// when it dies. It does nothing itself: it is told what happened, and says in `commands` what is to be
-/// done; so it can be tried without any process.
+/// Decides which worker gets which elements of which job, and what becomes of them when it dies.
+///
+/// A pure value: each call reports what happened, and `commands` lists what is to be done. So it is
+/// tested without any process.
 struct PoolScheduler {
   struct Settings {
     var workers: Int
@@ -13,47 +14,45 @@ struct PoolScheduler {
     /// Bytes by which a worker's memory may grow.
     var memoryGrowth: Int?
     var name: String
-    /// How often in a row the initializer may throw.
+    /// How many times in a row the initializer may throw.
     var mostInitializerFailures = 3
-    /// How often in a row a worker may die before it is ready, or not be started at all.
+    /// How many times in a row a worker may die before it is ready, or fail to start.
     var mostFailedStarts = 8
-    /// Nanoseconds until the next try after a worker could not be started, and twice as many after the
-    /// next.
+    /// Nanoseconds until the next try after a failed start; they double with each failure.
     var pause: Int64 = 20_000_000
     /// Nanoseconds that the initializer may take; `nil` for as long as it takes.
     var initializerTime: Int64?
     /// Whether there is one.
     var hasInitializer = false
-    var patience = Patience()
+    var grace = Grace()
 
-    /// How long a worker may take to do what each does at once unless it is stopped, in nanoseconds: for
-    /// tests to make them short.
-    struct Patience {
-      /// To begin a task that it has, behind the time that the task may take; and the same where the task
-      /// may take any time, and another worker has none.
+    /// How many nanoseconds a worker may take for what takes no time unless it is stopped. Tests shorten
+    /// them.
+    struct Grace {
+      /// To begin a task that it has, after the time limit of the task before it; and the same where tasks
+      /// have no limit and another worker is idle.
       var toBegin: Int64 = 2_000_000_000
       var toBeginWithoutTimeout: Int64 = 30_000_000_000
-      /// To say that it is there, without an initializer.
+      /// To report that it is ready, without an initializer.
       var toBeReady: Int64 = 60_000_000_000
       /// To end, while tasks wait for its place.
       var toEnd: Int64 = 60_000_000_000
-      /// How long tasks with a timeout wait while no worker is ready, whose initializers may take as long
-      /// as they like.
+      /// How long tasks with a time limit wait while no worker is ready, where initializers have none.
       var forInitializers: Int64 = 60_000_000_000
     }
   }
 
-  /// What is to be done, in this order.
+  /// What is to be done, in the order of the list.
   enum Command {
     case start(Int, index: Int)
     case stop(Int)
     case kill(Int)
     case fail(PoolJob, Int, any Error)
-    /// Several that were given up.
+    /// Several elements that were given up.
     case failMany(PoolJob, Range<Int>, any Error)
     case failAll(PoolJob, any Error)
     case log(PoolEvent)
-    /// Nothing runs any more, and nothing will.
+    /// The last worker has ended, and no other will be started.
     case ended
   }
 
@@ -67,45 +66,45 @@ struct PoolScheduler {
 
   enum Phase: Equatable {
     case starting, ready
-    /// It gets nothing more.
+    /// It gets no more orders.
     case stopping
   }
 
   struct Worker {
     let number: Int
     let name: String
-    /// Which of the pool's places it has; nobody else has it before this one has ended.
+    /// Which of the pool's places it has; no other worker has it before this one has ended.
     let index: Int
     var phase = Phase.starting
     var queue = PoolDeque<Assignment>()
-    /// Elements that it may still be given.
+    /// How many elements it may still be given.
     var quota: Int
-    /// Elements that it has been through.
+    /// How many elements it has been through.
     var completed: UInt64 = 0
-    /// What memory it used when it was ready, and when that was last looked at.
+    /// How much memory it used when it was ready, and when its memory was last measured.
     var memory: Int?
     var measuredAt: Int64 = 0
-    /// Since when it has been in the element at the front, at the earliest; or has had none, or has been
-    /// starting.
+    /// Since when, at the earliest, it has been in the element at the front; or since when it has had
+    /// none, or has been starting.
     var since: Int64 = 0
-    /// Since when it is known not to have begun what it should have, or to be ending; 0 while it is not.
+    /// When it was found not to have begun what it should have, or to be ending; 0 otherwise.
     var lateSince: Int64 = 0
-    /// What the chunk at the front had taken when it was last heard of.
+    /// How long the chunk at the front had taken at the last report.
     var heard: UInt64 = 0
-    /// Why it was killed by us: for the element with this number, counted from its start.
+    /// The error for which the pool killed it, and the element that gets it, counted from its start.
     var verdict: (element: UInt64, error: IPCError)?
-    /// Why it was killed by us although it was in no task: then what it had runs elsewhere.
+    /// Why the pool killed it although it was in no task: what it had runs elsewhere then.
     var failure: String?
-    /// Why it gets no more, where that is not its number of tasks.
+    /// Why it gets no more tasks, where that is not their number.
     var retirement: PoolEvent.Retirement?
     /// Functions that it knows.
     var functions: [UInt32: UInt64] = [:]
 
-    /// Whether we have killed it.
-    var isCondemned: Bool { verdict != nil || failure != nil }
-    /// Whether it does tasks or is about to.
-    var isOfUse: Bool { phase != .stopping && !isCondemned }
-    var isIdle: Bool { phase == .ready && queue.isEmpty && !isCondemned }
+    /// Whether the pool has killed it.
+    var isKilled: Bool { verdict != nil || failure != nil }
+    /// Whether it runs tasks or is about to.
+    var isOfUse: Bool { phase != .stopping && !isKilled }
+    var isIdle: Bool { phase == .ready && queue.isEmpty && !isKilled }
   }
 
   enum State {
@@ -130,16 +129,16 @@ struct PoolScheduler {
   private var isEnded = false
   private(set) var lastStartError: IPCError?
 
-  // What progress tells.
+  // For progress.
   private(set) var done = 0
   private(set) var failed = 0
-  /// Elements that were given up before they were given out.
+  /// Elements that were given up before a worker had them.
   private(set) var cancelled = 0
   /// Elements that are to come, as far as jobs know.
   private(set) var announced = 0
-  /// Jobs to which more may be added.
+  /// Jobs to which more elements may be added.
   private var streams = 0
-  /// Since when there has been something to do without a break, and when that ended.
+  /// When the present period of work began, and when it ended.
   private(set) var busySince: Int64?
   private(set) var idleSince: Int64?
   private(set) var finishedBefore = 0
@@ -200,9 +199,9 @@ struct PoolScheduler {
     if first { listed.prepend(job) } else { listed.append(job) }
   }
 
-  /// Gives out no more of a job, and ends what runs of it where its options say so.
+  /// Gives out no more of a job, and kills the workers that are in it where its options say so.
   ///
-  /// - Returns: how many of its elements were given up before a worker had them, now or before.
+  /// - Returns: how many of its elements were given up before a worker had them, now or earlier.
   @discardableResult
   mutating func cancel(_ job: PoolJob, _ error: IPCError, _ now: Int64) -> Int {
     if job.schedule.isCancelled { return job.givenUp }
@@ -216,14 +215,14 @@ struct PoolScheduler {
     noteIdle(now)
     if job.options.killsWhenCancelled && job.given > 0 {
       for place in workers.indices where workers[place].queue.first?.job === job {
-        condemn(place, in: workers[place].completed, error)
+        kill(place, in: workers[place].completed, error)
       }
     }
     checkEnd()
     return job.givenUp
   }
 
-  /// Gives up what no worker has.
+  /// Gives up all elements that no worker has.
   ///
   /// - Returns: how many elements that were.
   mutating func cancelWaiting(_ error: IPCError, _ now: Int64) -> Int {
@@ -235,7 +234,7 @@ struct PoolScheduler {
       all += count
       job.givenUp += count
       if job.given == 0 && !job.isStream {
-        // Those that have no result are these.
+        // These are all that have no result.
         commands.append(.failAll(job, error))
       } else {
         for range in ranges { commands.append(.failMany(job, range, error)) }
@@ -248,14 +247,14 @@ struct PoolScheduler {
     return all
   }
 
-  /// Ends a worker for an element, counted from its start.
-  private mutating func condemn(_ place: Int, in element: UInt64, _ error: IPCError) {
-    if workers[place].isCondemned { return }
+  /// Kills a worker for the error of an element, counted from the worker's start.
+  private mutating func kill(_ place: Int, in element: UInt64, _ error: IPCError) {
+    if workers[place].isKilled { return }
     workers[place].verdict = (element, error)
     commands.append(.kill(workers[place].number))
   }
 
-  /// Ends a worker that is of no use, although it is in no task.
+  /// Kills a worker that is of no use, although it is in no task.
   private mutating func giveUp(_ place: Int, _ failure: String) {
     workers[place].failure = failure
     commands.append(.kill(workers[place].number))
@@ -263,7 +262,7 @@ struct PoolScheduler {
 
   // MARK: Giving out
 
-  /// The next chunk to send and to whom; `nil` when nobody is free or there is nothing to do.
+  /// The next chunk to send, and the worker that gets it; `nil` when no worker is free or nothing waits.
   mutating func assign(_ now: Int64) -> (worker: Int, Assignment, isNew: Bool)? {
     while let job = listed.first {
       guard let place = freest(for: job) else { return nil }
@@ -304,8 +303,8 @@ struct PoolScheduler {
     var least = job.schedule.depth
     for place in workers.indices {
       let worker = workers[place]
-      guard case .ready = worker.phase, worker.quota > 0, !worker.isCondemned else { continue }
-      // Never behind a task of another call, which may take for ever.
+      guard case .ready = worker.phase, worker.quota > 0, !worker.isKilled else { continue }
+      // Never behind a task of another call, which may take forever.
       if let last = worker.queue.last, last.job !== job { continue }
       let count = worker.queue.count
       if count < least {
@@ -317,11 +316,11 @@ struct PoolScheduler {
     return best
   }
 
-  // MARK: What workers say
+  // MARK: Reports
 
   mutating func ready(_ number: Int, _ now: Int64) {
     guard let place = place(of: number), case .starting = workers[place].phase,
-      !workers[place].isCondemned
+      !workers[place].isKilled
     else { return }
     workers[place].phase = .ready
     workers[place].since = now
@@ -330,19 +329,19 @@ struct PoolScheduler {
 
   mutating func initializerFailed(_ number: Int, _ description: String) {
     guard let place = place(of: number) else { return }
-    // Where it took too long, that was counted.
-    if workers[place].isCondemned { return }
+    // One that was killed for taking too long has been counted.
+    if workers[place].isKilled { return }
     workers[place].phase = .stopping
     commands.append(
       .log(.initializerFailed(name: workers[place].name, description: description)))
-    // At once, and not when the worker has ended: another would be started in between.
+    // Now and not when the worker has ended: another would be started in between.
     initializerHasFailed(description)
   }
 
-  /// A worker has been through so many elements more, of the chunk that it is in, which has taken so
-  /// long by now.
+  /// A worker has been through this many more elements of the chunk that it is in, which has taken this
+  /// long so far.
   ///
-  /// - Returns: which they are; `nil` when it cannot be so.
+  /// - Returns: which elements; `nil` when the worker has no such.
   mutating func progressed(
     _ number: Int, _ count: Int, _ nanoseconds: UInt64, _ now: Int64
   ) -> (job: PoolJob, Range<Int>)? {
@@ -367,7 +366,7 @@ struct PoolScheduler {
     } else {
       workers[place].queue[0].next = elements.upperBound
       if nanoseconds > workers[place].heard {
-        // A long chunk teaches before it is through.
+        // A long chunk adjusts the pace before it is over.
         let soFar = elements.upperBound - assignment.elements.lowerBound
         if nanoseconds > UInt64(JobSchedule.queueTime) { job.schedule.learn(soFar, nanoseconds) }
         workers[place].heard = nanoseconds
@@ -378,7 +377,7 @@ struct PoolScheduler {
     return (job, elements)
   }
 
-  /// Between the elements of a stream there is no end of the work.
+  /// Ends the period of work, unless a stream may bring more.
   private mutating func noteIdle(_ now: Int64) {
     if outstanding == 0 && streams == 0 && idleSince == nil { idleSince = now }
   }
@@ -399,10 +398,10 @@ struct PoolScheduler {
     commands.append(.stop(workers[place].number))
   }
 
-  /// How often the memory of a worker is looked at: not after each of many short tasks.
+  /// How often the memory of a worker is measured at most, in nanoseconds.
   static let measuringInterval: Int64 = 10_000_000
 
-  /// Whether it is time to find out how much memory a worker uses. Then that is to be told.
+  /// Whether it is time to measure the memory of a worker: then `measured` is called with it.
   mutating func mustMeasure(_ number: Int, _ now: Int64) -> Bool {
     guard settings.memoryGrowth != nil, let place = place(of: number),
       now - workers[place].measuredAt >= Self.measuringInterval || workers[place].memory == nil
@@ -411,10 +410,10 @@ struct PoolScheduler {
     return true
   }
 
-  /// For tests, which have no time: the next measure is due.
+  /// Makes the next measurement due at once, for tests.
   mutating func forgetMeasuring() { for place in workers.indices { workers[place].measuredAt = 0 } }
 
-  /// A worker uses so much memory: when it is ready, and after tasks.
+  /// A worker, ready or between tasks, uses this much memory.
   mutating func measured(_ number: Int, _ memory: Int) {
     guard let growth = settings.memoryGrowth, let place = place(of: number) else { return }
     guard let before = workers[place].memory else {
@@ -422,7 +421,7 @@ struct PoolScheduler {
       return
     }
     if memory - before < growth || workers[place].quota == 0 { return }
-    // It gets no more; what it has it finishes.
+    // It finishes what it has and gets no more.
     workers[place].quota = 0
     workers[place].retirement = .memory
     retire(place)
@@ -454,8 +453,8 @@ struct PoolScheduler {
     if worker.phase != .stopping, worker.verdict == nil,
       activity.begun == 0 || worker.failure != nil
     {
-      // It came to nothing. Now and then that happens; time and again it would go on for ever. Behind
-      // the above: where the pool fails over it, what this worker had fails with the rest.
+      // It ended before it did anything. That may happen; if it happens every time, the pool must fail.
+      // After the above, so that what this worker had then fails with the rest.
       startFailed(now, end, worker)
     }
     checkEnd()
@@ -484,20 +483,20 @@ struct PoolScheduler {
 
   // MARK: Starting
 
-  /// How many workers there are too few.
+  /// How many workers are missing.
   private var missing: Int {
     if case .failed = state { return 0 }
-    // One that is about to end has its place until it has: tasks rely on having their index alone.
+    // A worker that is about to end keeps its place until then: tasks rely on having their index alone.
     let places = settings.workers - workers.count
     if case .open = state, settings.idleTime == nil || lastNumber == 0 { return places }
-    // Nobody starts to have nothing to do.
+    // No worker is started to be idle.
     let live = workers.count { $0.phase != .stopping }
     return min(places, outstanding - live)
   }
 
-  /// Starts workers where there are too few.
+  /// Starts the workers that are missing.
   mutating func staff(_ now: Int64) {
-    let isServed = workers.contains { $0.phase == .ready && !$0.isCondemned }
+    let isServed = workers.contains { $0.phase == .ready && !$0.isKilled }
     unservedSince = isServed ? nil : unservedSince ?? now
     for place in workers.indices
     where workers[place].phase == .stopping && workers[place].lateSince == 0 {
@@ -523,7 +522,7 @@ struct PoolScheduler {
 
   static func name(_ number: Int, _ settings: Settings) -> String { "\(settings.name)-\(number)" }
 
-  /// A worker that was to be started was not.
+  /// The engine could not start a worker.
   mutating func notStarted(_ number: Int, _ error: IPCError, _ now: Int64) {
     guard let place = place(of: number) else { return }
     workers.remove(at: place)
@@ -531,7 +530,7 @@ struct PoolScheduler {
     lastStartError = error
     failedStarts += 1
     postpone(now)
-    // While others work, one that is missing does no harm. One that ends works no more.
+    // While others work, the missing one does no harm. One that is ending works no more.
     let hasOthers = workers.contains { $0.isOfUse }
     if failedStarts >= settings.mostFailedStarts && !hasOthers { fail(error) }
     checkEnd()
@@ -585,51 +584,51 @@ struct PoolScheduler {
     return deadline
   }
 
-  /// Ends workers that have had nothing to do for too long.
+  /// Retires workers that have been idle for too long.
   private mutating func retireIdle(_ now: Int64) {
-    // Where something waits, they are about to have it.
+    // Where elements wait, these workers are about to have them.
     guard let idleTime = settings.idleTime, listed.isEmpty else { return }
     for place in workers.indices
     where workers[place].isIdle && Self.sum(workers[place].since, idleTime) <= now {
-      // From here on it is given nothing: what came before this is in its queue.
+      // It is given nothing from here on: what came earlier is in its queue.
       workers[place].quota = 0
       workers[place].retirement = .idle
       retire(place)
     }
   }
 
-  /// Until when the one who drives will sleep.
+  /// Until when the thread that runs the loop will sleep.
   mutating func planDeadline() -> Int64 {
     plannedDeadline = nextDeadline
     return plannedDeadline
   }
 
-  /// Whether `due` is to be called earlier than the one who drives knows.
+  /// Whether `due` is to be called before the thread that runs the loop will wake.
   var isDueBeforePlanned: Bool { nextDeadline < plannedDeadline }
 
-  /// When a worker is to be looked at.
+  /// When a worker is to be checked.
   private func dueTime(of worker: Worker, _ hasIdle: Bool) -> Int64 {
-    if worker.isCondemned { return .max }
-    let patience = settings.patience
+    if worker.isKilled { return .max }
+    let grace = settings.grace
     switch worker.phase {
     case .starting:
-      guard settings.hasInitializer else { return Self.sum(worker.since, patience.toBeReady) }
+      guard settings.hasInitializer else { return Self.sum(worker.since, grace.toBeReady) }
       return settings.initializerTime.map { Self.sum(worker.since, $0) } ?? .max
     case .stopping:
-      // Where nothing waits, exit handlers and finalizers have all the time that they want.
+      // Where nothing waits, exit handlers and finalizers may take any time.
       if outstanding == 0 || worker.lateSince == 0 { return .max }
-      return Self.sum(worker.lateSince, patience.toEnd)
+      return Self.sum(worker.lateSince, grace.toEnd)
     case .ready:
       guard let first = worker.queue.first else { return .max }
-      if worker.lateSince != 0 { return Self.sum(worker.lateSince, patience.toBegin) }
+      if worker.lateSince != 0 { return Self.sum(worker.lateSince, grace.toBegin) }
       if let timeout = first.job.timeout { return Self.sum(worker.since, timeout) }
-      return hasIdle ? Self.sum(worker.since, patience.toBeginWithoutTimeout) : .max
+      return hasIdle ? Self.sum(worker.since, grace.toBeginWithoutTimeout) : .max
     }
   }
 
   private var hasIdleWorker: Bool { workers.contains { $0.isIdle } }
 
-  /// Ends what takes too long.
+  /// Kills workers and fails jobs that take too long.
   mutating func due(_ now: Int64, _ activity: (Int) -> WorkerActivity) {
     retireIdle(now)
     let hasIdle = hasIdleWorker
@@ -662,12 +661,12 @@ struct PoolScheduler {
     staff(now)
   }
 
-  /// A worker that should be through with the element at the front, or in it.
+  /// A worker should be through with the element at the front, or in it.
   private mutating func isDue(_ place: Int, _ now: Int64, _ said: WorkerActivity) {
     let worker = workers[place]
     guard said.begun > worker.completed else {
-      // Word of the results before it, or the order itself, may be on its way; and we may have been
-      // stopped ourselves, as by a Ctrl-Z. So there is a second look, some time after the first.
+      // Earlier results or the order itself may be on their way, and this process may have been stopped,
+      // as by a Ctrl-Z. So there is a second look, some time after the first.
       if worker.lateSince == 0 {
         workers[place].lateSince = now
       } else {
@@ -677,7 +676,7 @@ struct PoolScheduler {
     }
     workers[place].lateSince = 0
     guard let timeout = worker.queue.first?.job.timeout else {
-      // It is in a task that may take any time.
+      // It is in a task without a time limit.
       workers[place].since = now
       return
     }
@@ -688,13 +687,13 @@ struct PoolScheduler {
       if Self.sum(workers[place].since, timeout) <= now { workers[place].since = now }
       return
     }
-    condemn(
+    kill(
       place, in: said.begun - 1,
       IPCError(.timedOut, context: "the task took longer than \(Duration.nanoseconds(timeout))"))
   }
 
-  /// The call whose tasks have waited longest for any worker, and until when they do; `nil` where some
-  /// worker is ready, or waiting has another end.
+  /// The job with a time limit that gives up first waiting for any worker, and when it does; `nil` where a
+  /// worker is ready, or initializers have a time limit.
   private var unservedJob: (PoolJob, Int64)? {
     guard settings.hasInitializer, settings.initializerTime == nil, let unservedSince else {
       return nil
@@ -704,7 +703,7 @@ struct PoolScheduler {
       let job = listed[place]
       guard let timeout = job.timeout else { continue }
       let time = Self.sum(
-        max(unservedSince, job.madeAt), max(timeout, settings.patience.forInitializers))
+        max(unservedSince, job.madeAt), max(timeout, settings.grace.forInitializers))
       if time < first?.1 ?? .max { first = (job, time) }
     }
     return first
@@ -728,7 +727,7 @@ struct PoolScheduler {
         assignment.job.given -= assignment.elements.upperBound - assignment.next
         jobs.append(assignment.job)
       }
-      if !workers[place].isCondemned { commands.append(.kill(workers[place].number)) }
+      if !workers[place].isKilled { commands.append(.kill(workers[place].number)) }
     }
     cancelled += outstanding + announced
     (outstanding, announced, streams) = (0, 0, 0)

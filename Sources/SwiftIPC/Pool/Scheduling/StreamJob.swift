@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import MessageCoding
 
-/// A job whose elements come one after the other, and whose results are wanted as they are there: in
-/// the order of the elements, or as they come.
+/// A job whose elements come one after the other, and whose results are taken one by one: in the order of
+/// the elements, or as they arrive.
 final class StreamJob<Input: Sendable, Output: Sendable>: PoolJob, @unchecked Sendable {
   typealias Arrival = (index: Int, result: Result<Output, any Error>)
 
   private struct State {
-    /// Elements that have no result yet, or one that nobody has taken: from `first` on.
+    /// Elements from `first` on: without a result, or with one that was not taken yet.
     var inputs = PoolDeque<Input?>()
     var results = PoolDeque<Result<Output, any Error>?>()
     var first = 0
-    /// Results in the order in which they came, with their elements.
+    /// Results in the order in which they arrived, with their elements.
     var arrived = PoolDeque<Arrival>()
-    /// Elements added, and results taken.
+    /// How many elements were added, and how many results were taken.
     var added = 0
     var taken = 0
     var end: (any Error)?
@@ -28,7 +28,7 @@ final class StreamJob<Input: Sendable, Output: Sendable>: PoolJob, @unchecked Se
     super.init(function, options, count: 0, chunkSize: chunkSize)
   }
 
-  /// Elements that were added and whose results nobody has taken.
+  /// How many elements were added whose results were not taken yet.
   var open: Int { state.withLock { $0.added - $0.taken } }
 
   func add(_ input: Input) {
@@ -39,7 +39,7 @@ final class StreamJob<Input: Sendable, Output: Sendable>: PoolJob, @unchecked Se
     }
   }
 
-  /// Whether `next` has something to say.
+  /// Whether `take` has something to return.
   var isReady: Bool {
     state.withLock { state in
       if state.end != nil { return true }
@@ -48,8 +48,8 @@ final class StreamJob<Input: Sendable, Output: Sendable>: PoolJob, @unchecked Se
     }
   }
 
-  /// Takes the next result; `nil` where there is none yet. Of a stream that was given up: the first
-  /// element that has none, and why.
+  /// Takes the next result; `nil` where there is none yet. Of a stream that was given up, the first
+  /// element without a result, and the reason.
   func take() -> Arrival? {
     state.withLock { state in
       if isOrdered {
@@ -68,7 +68,7 @@ final class StreamJob<Input: Sendable, Output: Sendable>: PoolJob, @unchecked Se
     }
   }
 
-  /// Whether there is nothing more to come, since the pool or the job was given up.
+  /// Whether no more results will come, since the pool or the job was given up.
   var hasEnded: Bool { state.withLock { $0.end != nil } }
 
   override var resultSize: Int? { nil }
@@ -82,7 +82,7 @@ final class StreamJob<Input: Sendable, Output: Sendable>: PoolJob, @unchecked Se
       }
     }
     for (element, input) in zip(elements, inputs) {
-      // One that could not be written the first time has its error by now.
+      // An element that could not be written the first time has its error by now.
       let failing = { (element: Int, error: any Error) in self.fail(element, error) }
       frame.append(to: element, failing) {
         guard let input else {
@@ -127,7 +127,7 @@ final class StreamJob<Input: Sendable, Output: Sendable>: PoolJob, @unchecked Se
         state.first += 1
       }
     }
-    change.tell()
+    change.notify()
   }
 
   override func failAll(_ error: any Error) {
@@ -135,6 +135,6 @@ final class StreamJob<Input: Sendable, Output: Sendable>: PoolJob, @unchecked Se
     over()
   }
 
-  /// Errors are results like others: there is no end.
+  /// Errors are results like others: a stream has no end.
   override var isOver: Bool { false }
 }

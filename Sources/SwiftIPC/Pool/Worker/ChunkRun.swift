@@ -24,8 +24,8 @@ struct ResultSlot {
   }
 }
 
-/// A chunk that a worker is in: gives out its elements and takes their results.
-/// Unchecked: the loop waits while a chunk is gone through.
+/// The chunk that a worker is in: gives out its elements and takes their results.
+/// Unchecked: the loop waits until the chunk is over.
 @safe final class ChunkRun: @unchecked Sendable {
   let count: Int
   private let channel: WorkerChannelEnd
@@ -51,16 +51,18 @@ struct ResultSlot {
     startedAt = cipc_clock_now()
   }
 
-  /// Says that the next element is begun, before it is looked at.
+  /// Notes that the next element is begun, before its bytes are read.
   @inline(__always)
   fileprivate func begin() {
     begun += 1
     if isTimed { channel.page.begunAt = cipc_clock_now() }
-    // From here on a death of this worker is this element's.
+    // From here on, this element is lost if the worker dies.
     channel.page.begun = begun
   }
 
-  /// Begins the next element: its bytes.
+  /// Begins the next element.
+  ///
+  /// - Returns: its bytes.
   func nextElement(fixedSize: Int?) throws(IPCError) -> IncomingElement {
     begin()
     let bytes =
@@ -73,7 +75,7 @@ struct ResultSlot {
   private func begin(_ kind: ResultKind) -> FrameBuffer {
     finished += 1
     let frame = channel.begin(.result)
-    // Asked for where it is of use: it costs as much as a small task.
+    // Only where it is of use: the clock costs as much as a small task.
     frame.append(finished == count || finished & 15 == 0 ? nanoseconds : 0)
     frame.append(kind.rawValue)
     return frame
@@ -115,20 +117,20 @@ struct ResultSlot {
     finish()
   }
 
-  /// Sends what is wrong with the element at hand.
+  /// Sends the reason why the element at hand has no result.
   func fail(_ kind: ResultKind, _ text: String) {
     begin(kind).append(counted: text)
     finish()
   }
 
-  /// Sends what became of the element at hand, once that has written out what it printed: whoever has
-  /// the result may end this worker at once.
+  /// Sends the result of the element at hand, once what it printed is written out: the pool may end this
+  /// worker as soon as it has the result.
   private func finish() {
     cipc_process_flush_all()
     channel.send()
   }
 
-  /// Whether the process is a fork of the worker, made by the task.
+  /// Whether this process is a fork of the worker that the task made.
   var isFork: Bool { channel.isFork }
 
   // MARK: - All at once
@@ -158,7 +160,7 @@ struct ResultSlot {
           unsafe output.storeUnaligned(value, at: done * slot.stride)
           done += 1
           left += 1
-          // First what the element printed: from the next line on it is finished.
+          // First what the element printed: with the next line its result exists.
           cipc_process_flush()
           // Commit point of a result.
           channel.page.left = left
@@ -168,14 +170,14 @@ struct ResultSlot {
         channel.sendLeft(done - begin, nanoseconds)
       } catch {
         if isFork { CurrentProcess.leave(0) }
-        // What is left so far is told first, so that results stay in order.
+        // Earlier results are announced first, so that all stay in order.
         cipc_process_flush_all()
         if done > begin { channel.sendLeft(done - begin, nanoseconds) }
         finished = done
         fail(error)
         done += 1
         left += 1
-        // Its place is empty.
+        // Its place stays empty.
         channel.page.left = left
       }
     }

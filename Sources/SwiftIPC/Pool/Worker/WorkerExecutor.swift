@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import MessageCoding
 
-/// Runs what can be suspended on the thread of the worker's loop: without a way by another thread and
-/// back, unless the function goes to another actor.
+/// Runs functions that can be suspended on the thread of the worker's loop: without a detour through
+/// another thread, unless the function goes to another actor.
 final class WorkerExecutor: TaskExecutor, @unchecked Sendable {
   private let jobs = Guarded<PoolDeque<UnownedJob>>(PoolDeque())
   private let gate = ThreadGate()

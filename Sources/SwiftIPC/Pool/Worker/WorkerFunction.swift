@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import MessageCoding
 
-/// A function that a worker was told, ready to go through chunks.
+/// A function that a worker knows by its name, ready to go through chunks.
 enum WorkerFunction {
   case blocking(any BlockingTask, (any SlotFunction)?)
   case async(any AsyncTask)
-  /// It is not known here: why.
+  /// It cannot be found here, for this reason.
   case refused(String)
 
   init(_ work: TaskHeader.Work, _ state: (any AnyTaskState)?) {

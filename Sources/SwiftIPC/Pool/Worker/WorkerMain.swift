@@ -9,7 +9,7 @@ internal import MessageCoding
   internal import Musl
 #endif
 
-/// What a worker is told of itself when it is started.
+/// What a worker is given at its start.
 struct WorkerSetting: Codable, Sendable {
   /// `CurrentProcess.workerIndex`.
   var index: Int
@@ -20,9 +20,9 @@ struct WorkerSetting: Codable, Sendable {
 
 /// The loop of a worker: takes orders from its pool, goes through chunks, and reports.
 ///
-/// It runs on the main thread, which is the worker's only one, until the first function comes that
-/// can be suspended. From then on it runs on a thread of its own, and the main thread serves the main
-/// queue, so that such functions may use the main actor.
+/// It runs on the main thread, which is the worker's only one, until the first function arrives that can
+/// be suspended. From then on it runs on a thread of its own, and the main thread serves the main queue, so
+/// that such functions may use the main actor.
 final class WorkerMain: @unchecked Sendable {
   private let channel: WorkerChannelEnd
   private let hasInitializer: Bool
@@ -32,21 +32,21 @@ final class WorkerMain: @unchecked Sendable {
   private var hasLeftMain = false
   private lazy var executor = WorkerExecutor()
 
-  /// The channel stays open until the process has ended: to the pool, a channel that was closed is a
-  /// broken one, and a worker that is in its exit handlers by then would be killed.
+  /// The channel stays open until the process has ended: the pool takes a closed channel for a broken one,
+  /// and would kill a worker that is in its exit handlers.
   static let openChannel = Guarded<WorkerChannelEnd?>(nil)
 
   init(_ channel: WorkerChannelEnd, _ setting: WorkerSetting) {
     self.channel = channel
     hasInitializer = setting.hasInitializer
     CurrentProcess.becomeWorker(setting.index)
-    // As on the terminal that it is for.
+    // As on the terminal behind the pipe.
     if setting.isRelayed { LineBuffering.begin() }
   }
 
   /// Returns when the pool has no more work, or is gone.
   func run() throws {
-    // A Ctrl-C is for the program as a whole: when that ends, so do its workers.
+    // A Ctrl-C is for the program as a whole: when the program ends, so do its workers.
     signal(SIGINT, SIG_IGN)
     Self.openChannel.withLock { $0 = channel }
     ThrowTrace.begin()
@@ -196,7 +196,7 @@ final class WorkerMain: @unchecked Sendable {
   }
 }
 
-/// A thread with the room on its stack that a main thread has.
+/// A thread with a stack as large as a main thread's.
 private final class LoopThread: @unchecked Sendable {
   private let body: () -> Void
 

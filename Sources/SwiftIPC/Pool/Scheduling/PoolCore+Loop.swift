@@ -9,17 +9,17 @@ internal import Synchronization
   internal import Musl
 #endif
 
-/// Who drives a pool, and who waits to.
-struct DrivingTurns {
-  var isDriven = false
-  /// Whether it is the pool's thread that does.
-  var isDrivenByThread = false
-  /// Blocked callers that do not drive.
+/// Which thread runs a pool's loop, and which threads could.
+struct LoopState {
+  var isRun = false
+  /// Whether the pool's own thread runs it.
+  var isRunByThread = false
+  /// Blocked callers that do not run it.
   var waiting: [ThreadGate] = []
   var hasThread = false
-  /// The thread, until somebody has joined it.
+  /// The pool's thread, until it is joined.
   var thread: pthread_t?
-  /// Where the pool's thread sleeps when it has nothing to drive.
+  /// Where the pool's thread sleeps while it does not run the loop.
   var sleeping: ThreadGate?
 }
 
@@ -72,17 +72,17 @@ struct DrivingTurns {
 }
 
 extension PoolCore {
-  /// Waits until something of a job has come about, and drives meanwhile where nobody else does.
-  /// Blocks.
+  /// Waits until the condition holds, which may be so after each change, and runs the loop meanwhile where
+  /// no other thread does. Blocks.
   ///
-  /// - Returns: whether it has; `false` when the deadline has passed.
+  /// - Returns: whether it holds; `false` when the deadline has passed.
   func wait(for change: PoolChange, until deadline: Int64, _ isDone: () -> Bool) -> Bool {
     if isDone() { return true }
-    // What has arrived already is looked at in any case.
+    // What has arrived already is taken in, also after the deadline.
     var isFirst = true
     var gate: ThreadGate?
     while true {
-      if takeTurn() {
+      if takeLoop() {
         while !isDone() {
           if !isFirst && cipc_clock_now() >= deadline { break }
           isFirst = false
@@ -90,68 +90,68 @@ extension PoolCore {
           if hasEnded { break }
         }
         let done = isDone()
-        leaveTurn()
+        leaveLoop()
         if done { return true }
         return isDone()
       }
       let sleeper = gate ?? ThreadGate()
       gate = sleeper
-      let mustKick = turns.withLock { turns -> Bool in
-        turns.waiting.append(sleeper)
-        return turns.isDrivenByThread
+      let mustKick = loop.withLock { loop -> Bool in
+        loop.waiting.append(sleeper)
+        return loop.isRunByThread
       }
-      // The thread gives way.
+      // The pool's thread gives way.
       if mustKick { engine.interrupt() }
       let mayPass = change.listen(unless: isDone) { sleeper.open() }
-      // It may have become free before the gate was in the list.
-      if mayPass && turns.withLock({ $0.isDriven }) { sleeper.pass(until: deadline) }
-      turns.withLock { turns in turns.waiting.removeAll { $0 === sleeper } }
+      // The loop may have become free before the gate was in the list.
+      if mayPass && loop.withLock({ $0.isRun }) { sleeper.pass(until: deadline) }
+      loop.withLock { loop in loop.waiting.removeAll { $0 === sleeper } }
       if isDone() {
-        // The turn may have been offered to this one.
-        offerTurn()
+        // The loop may have been offered to this thread.
+        offerLoop()
         return true
       }
       if cipc_clock_now() >= deadline {
-        offerTurn()
+        offerLoop()
         return false
       }
     }
   }
 
-  /// Makes the calling thread the one that drives, until it leaves the turn.
+  /// Makes the calling thread the one that runs the loop, until it leaves it.
   ///
-  /// - Returns: whether nobody else was.
-  func takeTurn() -> Bool {
-    turns.withLock { turns in
-      if turns.isDriven { return false }
-      turns.isDriven = true
-      turns.isDrivenByThread = false
+  /// - Returns: whether no other thread was.
+  func takeLoop() -> Bool {
+    loop.withLock { loop in
+      if loop.isRun { return false }
+      loop.isRun = true
+      loop.isRunByThread = false
       return true
     }
   }
 
-  private func leaveTurn() {
-    turns.withLock { turns in
-      turns.isDriven = false
-      turns.isDrivenByThread = false
+  private func leaveLoop() {
+    loop.withLock { loop in
+      loop.isRun = false
+      loop.isRunByThread = false
     }
-    offerTurn()
+    offerLoop()
   }
 
-  /// Wakes somebody who would drive, if nobody does.
-  private func offerTurn() {
+  /// Wakes a thread that would run the loop, if none does.
+  private func offerLoop() {
     let needsThread = backgroundWork.load(ordering: .sequentiallyConsistent) > 0
-    let gate = turns.withLock { turns -> ThreadGate? in
-      if turns.isDriven { return nil }
-      if let gate = turns.waiting.first { return gate }
-      return needsThread ? turns.sleeping : nil
+    let gate = loop.withLock { loop -> ThreadGate? in
+      if loop.isRun { return nil }
+      if let gate = loop.waiting.first { return gate }
+      return needsThread ? loop.sleeping : nil
     }
     gate?.open()
   }
 
   // MARK: - The pool's thread
 
-  /// Says that there is work that nobody is blocked for, and has the pool's thread drive.
+  /// Notes work for which no caller is blocked, and has the pool's thread run the loop.
   func beginBackgroundWork() {
     backgroundWork.add(1, ordering: .sequentiallyConsistent)
     wakeThread()
@@ -161,11 +161,11 @@ extension PoolCore {
 
   /// Starts the pool's thread where there is none, and wakes it where it sleeps.
   func wakeThread() {
-    let (mustStart, gate) = turns.withLock { turns -> (Bool, ThreadGate?) in
-      if turns.hasThread { return (false, turns.isDriven ? nil : turns.sleeping) }
+    let (mustStart, gate) = loop.withLock { loop -> (Bool, ThreadGate?) in
+      if loop.hasThread { return (false, loop.isRun ? nil : loop.sleeping) }
       if backgroundWork.load(ordering: .sequentiallyConsistent) == 0 { return (false, nil) }
-      turns.hasThread = true
-      turns.sleeping = ThreadGate()
+      loop.hasThread = true
+      loop.sleeping = ThreadGate()
       return (true, nil)
     }
     gate?.open()
@@ -179,37 +179,37 @@ extension PoolCore {
     _ = unsafe sigfillset(&all)
     // The thread takes no signals: the program's handlers are for its own threads.
     _ = unsafe pthread_sigmask(SIG_BLOCK, &all, &before)
-    let status = turns.withLock { turns in
-      // Under the lock: who joins it finds it.
+    let status = loop.withLock { loop in
+      // Under the lock, so that a join finds it.
       var thread = pthread_t()
       let status = unsafe pthread_create(
         &thread, nil,
         { context in
           guard let context = unsafe context else { return nil }
           let core = unsafe Unmanaged<PoolCore>.fromOpaque(context).takeRetainedValue()
-          core.driveAsThread()
+          core.runLoopAsThread()
           return nil
         }, context.toOpaque())
-      if status == 0 { turns.thread = thread }
+      if status == 0 { loop.thread = thread }
       return status
     }
     _ = unsafe pthread_sigmask(SIG_SETMASK, &before, nil)
     if status == 0 { return }
     unsafe context.release()
-    turns.withLock { turns in
-      turns.hasThread = false
-      turns.sleeping = nil
+    loop.withLock { loop in
+      loop.hasThread = false
+      loop.sleeping = nil
     }
-    // Those that wait would do so for ever.
+    // The waiting tasks would wait forever.
     fail(IPCError(status: -status, "a thread for the pool"))
   }
 
-  /// Waits for the end of the thread of a pool that has ended: it is about to, and nothing of the pool is
-  /// left then. By the thread itself, or where nobody does, nothing need be done.
+  /// Waits for the pool's thread, which ends when the pool has; then nothing of the pool is left. Called by
+  /// that thread itself, it does not wait.
   func joinThread() {
-    let thread = turns.withLock { turns in
-      defer { turns.thread = nil }
-      return turns.thread
+    let thread = loop.withLock { loop in
+      defer { loop.thread = nil }
+      return loop.thread
     }
     guard let thread else { return }
     if pthread_equal(thread, pthread_self()) != 0 {
@@ -219,24 +219,24 @@ extension PoolCore {
     }
   }
 
-  /// Where nobody joins the thread, it is let go.
+  /// Detaches the pool's thread, which is not joined.
   func letThreadGo() {
-    let thread = turns.withLock { turns in
-      defer { turns.thread = nil }
-      return turns.thread
+    let thread = loop.withLock { loop in
+      defer { loop.thread = nil }
+      return loop.thread
     }
     if let thread { _ = pthread_detach(thread) }
   }
 
-  private func driveAsThread() {
+  private func runLoopAsThread() {
     while true {
-      let gate = turns.withLock { turns -> ThreadGate? in
-        if !turns.isDriven && turns.waiting.isEmpty && hasBackgroundWork {
-          turns.isDriven = true
-          turns.isDrivenByThread = true
+      let gate = loop.withLock { loop -> ThreadGate? in
+        if !loop.isRun && loop.waiting.isEmpty && hasBackgroundWork {
+          loop.isRun = true
+          loop.isRunByThread = true
           return nil
         }
-        return turns.sleeping
+        return loop.sleeping
       }
       if let gate {
         if hasEnded { break }
@@ -246,14 +246,14 @@ extension PoolCore {
       }
       while hasBackgroundWork && !hasEnded {
         step(until: .max)
-        if turns.withLock({ !$0.waiting.isEmpty }) { break }
+        if loop.withLock({ !$0.waiting.isEmpty }) { break }
       }
-      leaveTurn()
+      leaveLoop()
       if hasEnded { break }
     }
-    turns.withLock { turns in
-      turns.hasThread = false
-      turns.sleeping = nil
+    loop.withLock { loop in
+      loop.hasThread = false
+      loop.sleeping = nil
     }
   }
 
@@ -261,18 +261,19 @@ extension PoolCore {
     backgroundWork.load(ordering: .sequentiallyConsistent) > 0
   }
 
-  /// Wakes everybody: the pool has ended.
+  /// Wakes all waiters: the pool has ended.
   func wakeAll() {
-    let gates = turns.withLock { turns in turns.waiting + (turns.sleeping.map { [$0] } ?? []) }
+    let gates = loop.withLock { loop in loop.waiting + (loop.sleeping.map { [$0] } ?? []) }
     for gate in gates { gate.open() }
-    end.tell()
+    end.notify()
   }
 
   // MARK: - Waiting without a blocked thread
 
-  /// Waits until something of a job has come about. The pool's thread drives meanwhile.
+  /// Waits until the condition holds, which may be so after each change. The pool's thread runs the loop
+  /// meanwhile.
   ///
-  /// - Returns: 0 when it has, `CIPC_ETIMEDOUT` or `CIPC_ECANCELED`.
+  /// - Returns: 0 when it holds, `CIPC_ETIMEDOUT` or `CIPC_ECANCELED`.
   func wait(
     for change: PoolChange, until deadline: Int64, _ isDone: () -> Bool
   ) async -> Int32 {
