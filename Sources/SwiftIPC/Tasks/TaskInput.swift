@@ -74,6 +74,12 @@ protocol TaskInput: Sendable {
   init(element: IncomingElement) throws
   /// What a child was sent, `nil` for nothing.
   init(message: IncomingArguments?) throws
+  /// The same as `init(element:)`, for many elements.
+  static var reader: (IncomingElement) throws -> Self { get }
+}
+
+extension TaskInput {
+  static var reader: (IncomingElement) throws -> Self { { try Self(element: $0) } }
 }
 
 /// Any number of arguments. In a chunk, one stands as an element and several as a list of them.
@@ -125,10 +131,17 @@ struct Arguments<each A: Codable>: TaskInput, @unchecked Sendable, Decodable {
 struct SingleArgument<A: Codable>: TaskInput, @unchecked Sendable {
   let value: A
 
+  private init(value: A) { self.value = value }
+
   static var fixedSize: Int? { ElementCoder<A>().fixedSize }
 
-  init(element: IncomingElement) throws {
-    value = try unsafe ElementCoder<A>().value(element.bytes, element.inbox)
+  init(element: IncomingElement) throws { self = try Self.reader(element) }
+
+  static var reader: (IncomingElement) throws -> Self {
+    let coder = ElementCoder<A>()
+    return { element in
+      SingleArgument(value: try unsafe coder.value(element.bytes, element.inbox))
+    }
   }
 
   init(message: IncomingArguments?) throws {

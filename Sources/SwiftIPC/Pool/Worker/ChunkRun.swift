@@ -135,6 +135,8 @@ struct ResultSlot {
 
   // MARK: - All at once
 
+  var hasSlot: Bool { slot != nil }
+
   /// Goes through numbers that become numbers, and leaves the results in the slot for them.
   ///
   /// - Returns: `false` where there is no such slot: nothing has happened.

@@ -3,8 +3,8 @@ internal import MessageCoding
 
 /// A function that a worker knows by its name, ready to go through chunks.
 enum WorkerFunction {
-  case blocking(any BlockingTask, (any SlotFunction)?)
-  case async(any AsyncTask)
+  case blocking(any BlockingRunner, (any SlotFunction)?)
+  case async(any AsyncRunner)
   /// It cannot be found here, for this reason.
   case refused(String)
 
@@ -14,8 +14,8 @@ enum WorkerFunction {
     }
     do {
       switch try TaskResolver.resolve(work, state: state) {
-      case .blocking(let task): self = .blocking(task, slotFunction(task))
-      case .async(let task): self = .async(task)
+      case .blocking(let task): self = .blocking(task.runner, slotFunction(task))
+      case .async(let task): self = .async(task.runner)
       }
     } catch {
       self = .refused((error as? IPCError)?.context ?? "\(error)")
@@ -41,14 +41,36 @@ extension UnaryFunction: SlotFunction where A: Codable {
   }
 }
 
-extension BlockingTask {
+// Runners have the types of a function as their own parameters, and make what they need of these once for
+// all chunks: to look such up for each small task would cost as much as the task.
+
+/// Goes through chunks with a function.
+protocol BlockingRunner {
+  func run(_ chunk: ChunkRun) throws
+}
+
+/// Goes through chunks with a function that can be suspended.
+protocol AsyncRunner: Sendable {
+  @concurrent func run(_ chunk: ChunkRun) async throws
+}
+
+private final class BlockingChunks<State, Input: TaskInput, Output>: BlockingRunner {
+  private let state: TaskState<State>
+  private let call: (inout State, Input) throws -> Output
+  private let read = Input.reader
+  private let size = Input.fixedSize
+  private let coder = ElementCoder<Output>()
+
+  init(_ state: TaskState<State>, _ call: @escaping (inout State, Input) throws -> Output) {
+    self.state = state
+    self.call = call
+  }
+
   func run(_ chunk: ChunkRun) throws {
-    let coder = ElementCoder<Function.Output>()
-    let size = Function.Input.fixedSize
     for _ in 0..<chunk.count {
       let element = try chunk.nextElement(fixedSize: size)
-      guard let input = chunk.decoded({ try Function.Input(element: element) }) else { continue }
-      let result = Result { try function.call(&state.value, input) }
+      guard let input = chunk.decoded({ try read(element) }) else { continue }
+      let result = Result { try call(&state.value, input) }
       // A fork of the worker that came back here would be a second worker on the same channel.
       if chunk.isFork { CurrentProcess.leave(0) }
       switch result {
@@ -59,15 +81,28 @@ extension BlockingTask {
   }
 }
 
-extension AsyncTask {
+/// Unchecked: a worker is in one chunk at a time.
+private final class AsyncChunks<State, Input: TaskInput, Output>: AsyncRunner, @unchecked Sendable {
+  private let state: TaskState<State>
+  private let call: @concurrent @Sendable (inout State, Input) async throws -> Output
+  private let read = Input.reader
+  private let size = Input.fixedSize
+  private let coder = ElementCoder<Output>()
+
+  init(
+    _ state: TaskState<State>,
+    _ call: @escaping @concurrent @Sendable (inout State, Input) async throws -> Output
+  ) {
+    self.state = state
+    self.call = call
+  }
+
   @concurrent func run(_ chunk: ChunkRun) async throws {
-    let coder = ElementCoder<Function.Output>()
-    let size = Function.Input.fixedSize
     for _ in 0..<chunk.count {
       let element = try chunk.nextElement(fixedSize: size)
-      guard let input = chunk.decoded({ try Function.Input(element: element) }) else { continue }
+      guard let input = chunk.decoded({ try read(element) }) else { continue }
       do {
-        let value = try await function.call(&state.value, input)
+        let value = try await call(&state.value, input)
         if chunk.isFork { CurrentProcess.leave(0) }
         chunk.succeed(value, coder)
       } catch {
@@ -75,6 +110,20 @@ extension AsyncTask {
         chunk.fail(error)
       }
     }
+  }
+}
+
+extension BlockingTask {
+  fileprivate var runner: any BlockingRunner {
+    let function = function
+    return BlockingChunks(state) { state, input in try function.call(&state, input) }
+  }
+}
+
+extension AsyncTask {
+  fileprivate var runner: any AsyncRunner {
+    let function = function
+    return AsyncChunks(state) { state, input in try await function.call(&state, input) }
   }
 }
 

@@ -145,9 +145,10 @@ final class WorkerMain: @unchecked Sendable {
       if case .async = function, !hasLeftMain { return leavingMain() }
       let chunk = ChunkRun(channel, reader, count: count, flags, slot, inbox)
       switch function {
-      case .blocking(let task, let function):
-        if try function?.runInSlot(chunk) != true { try task.run(chunk) }
-      case .async(let task): try executor.run { try await task.run(chunk) }
+      case .blocking(let runner, let function):
+        if chunk.hasSlot, try function?.runInSlot(chunk) == true { break }
+        try runner.run(chunk)
+      case .async(let runner): try executor.run { try await runner.run(chunk) }
       case .refused(let reason):
         for _ in 0..<count {
           chunk.beginRefused()
