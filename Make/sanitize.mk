@@ -30,7 +30,7 @@ sanitize-swift:
 SANITIZED_FORKS := 40
 sanitize-c-address: $(C_TESTS_asan)
 	@FORKS=$(SANITIZED_FORKS) Scripts/run-programs $^
-# The waiter's test starts a thread in a forked child, which ThreadSanitizer refuses unless told.
+# The poller's test starts a thread in a forked child, which ThreadSanitizer refuses unless told.
 sanitize-c-thread: $(C_TESTS_tsan)
 	@FORKS=$(SANITIZED_FORKS) TSAN_OPTIONS=die_after_fork=0 Scripts/run-programs $^
 # A kill is a new worker, whose start takes many times as long here.

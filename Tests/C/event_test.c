@@ -282,8 +282,8 @@ static void any_bytes_are_an_event(void) {
   CHECK_EQUAL(cipc_event_wait(&arena->event, cipc_clock_deadline(MILLISECOND)), CIPC_ETIMEDOUT);
 }
 
-static int is_readable(cipc_watch_t *watch, int milliseconds) {
-  struct pollfd entry = {.fd = cipc_watch_descriptor(watch), .events = POLLIN};
+static int is_readable(cipc_readiness_t *watch, int milliseconds) {
+  struct pollfd entry = {.fd = cipc_readiness_descriptor(watch), .events = POLLIN};
   int count = poll(&entry, 1, milliseconds);
   CHECK(count >= 0);
   return count;
@@ -292,23 +292,23 @@ static int is_readable(cipc_watch_t *watch, int milliseconds) {
 static void a_watch_tells_of_a_set(void) {
   arena_t *arena = make_arena(0);
   int before = child_descriptors();
-  cipc_watch_t *watch = NULL;
-  CHECK_EQUAL(cipc_event_watch_open(&watch, &arena->event), 0);
+  cipc_readiness_t *watch = NULL;
+  CHECK_EQUAL(cipc_event_readiness_open(&watch, &arena->event), 0);
   for (int i = 0; i < 20; i++) {
-    CHECK_EQUAL(cipc_watch_look(watch), 0);
-    CHECK_EQUAL(cipc_watch_look(watch), 0);
+    CHECK_EQUAL(cipc_readiness_look(watch), 0);
+    CHECK_EQUAL(cipc_readiness_look(watch), 0);
     cipc_event_set(&arena->event);
     CHECK(is_readable(watch, -1));
-    CHECK_EQUAL(cipc_watch_look(watch), 1);
+    CHECK_EQUAL(cipc_readiness_look(watch), 1);
     cipc_event_clear(&arena->event);
   }
   // Nothing happens: it asks to be looked at again, and is not readable for longer than that.
   for (int i = 0; i < 2; i++) {
-    CHECK_EQUAL(cipc_watch_look(watch), 0);
+    CHECK_EQUAL(cipc_readiness_look(watch), 0);
     CHECK(is_readable(watch, -1));
   }
-  cipc_watch_close(watch);
-  cipc_watch_close(NULL);
+  cipc_readiness_close(watch);
+  cipc_readiness_close(NULL);
   CHECK_EQUAL(child_descriptors(), before);
 }
 
@@ -316,12 +316,12 @@ static void a_watch_is_closed_whatever_is_under_way(void) {
   arena_t *arena = make_arena(0);
   int before = child_descriptors();
   for (int i = 0; i < 300; i++) {
-    cipc_watch_t *watch = NULL;
-    CHECK_EQUAL(cipc_event_watch_open(&watch, &arena->event), 0);
-    CHECK_EQUAL(cipc_watch_look(watch), 0);
+    cipc_readiness_t *watch = NULL;
+    CHECK_EQUAL(cipc_event_readiness_open(&watch, &arena->event), 0);
+    CHECK_EQUAL(cipc_readiness_look(watch), 0);
     if (i % 2 == 0) cipc_event_set(&arena->event);
     if (i % 4 == 0) CHECK(is_readable(watch, -1));
-    cipc_watch_close(watch);
+    cipc_readiness_close(watch);
     cipc_event_clear(&arena->event);
   }
   // The last callbacks close theirs when they come.

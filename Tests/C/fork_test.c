@@ -466,17 +466,17 @@ static uint32_t calls_of_parent;
 
 static void wait_asynchronously(uint32_t *calls) {
   cipc_wait_t wait = {&event->word, 0};
-  cipc_waiter_ticket_t ticket;
+  cipc_poller_ticket_t ticket;
   CHECK_EQUAL(cipc_wait_start(&wait, CIPC_NO_DEADLINE, done, calls, &ticket), 0);
   (void)!cipc_wait_cancel(ticket);
-  CHECK_EQUAL(cipc_waiter_wait(-1, 0, cipc_clock_now() + 1000, done, calls, &ticket), 0);
-  (void)!cipc_waiter_cancel(ticket);
+  CHECK_EQUAL(cipc_poller_wait(-1, 0, cipc_clock_now() + 1000, done, calls, &ticket), 0);
+  (void)!cipc_poller_cancel(ticket);
   int ends[2];
   CHECK(pipe(ends) == 0);
   CHECK_EQUAL(
-      cipc_waiter_wait(ends[0], CIPC_WAITER_READABLE, CIPC_NO_DEADLINE, done, calls, &ticket), 0);
+      cipc_poller_wait(ends[0], CIPC_POLLER_READABLE, CIPC_NO_DEADLINE, done, calls, &ticket), 0);
   (void)close(ends[1]);
-  (void)!cipc_waiter_cancel(ticket);
+  (void)!cipc_poller_cancel(ticket);
   (void)close(ends[0]);
 }
 
@@ -489,11 +489,11 @@ static void *wait_asynchronously_in_thread(void *unused) {
 static void wait_asynchronously_in_child(void) {
   uint32_t calls = 0;
   wait_asynchronously(&calls);
-  cipc_waiter_ticket_t ticket;
+  cipc_poller_ticket_t ticket;
   uint32_t before = __atomic_load_n(&calls, __ATOMIC_ACQUIRE);
   cipc_wait_t wait = {&event->word, 0};
   CHECK_EQUAL(cipc_wait_start(&wait, cipc_clock_deadline(1), done, &calls, &ticket), 0);
-  CHECK_EQUAL(cipc_waiter_wait(-1, 0, cipc_clock_deadline(1), done, &calls, &ticket), 0);
+  CHECK_EQUAL(cipc_poller_wait(-1, 0, cipc_clock_deadline(1), done, &calls, &ticket), 0);
   while (__atomic_load_n(&calls, __ATOMIC_ACQUIRE) < before + 2) (void)sched_yield();
 }
 
@@ -503,43 +503,43 @@ static void asynchronous_waits(void) {
   fork_during(wait_asynchronously_in_thread, 2, wait_asynchronously_in_child);
 }
 
-static cipc_watch_t *watch;
+static cipc_readiness_t *watch;
 
 static void *look_at_watches(void *number) {
   while (goes_on()) {
     if (number == NULL) {
-      CHECK(cipc_watch_look(watch) >= 0);
+      CHECK(cipc_readiness_look(watch) >= 0);
     } else {
-      cipc_watch_t *own;
-      CHECK_EQUAL(cipc_event_watch_open(&own, event), 0);
-      CHECK(cipc_watch_look(own) >= 0);
+      cipc_readiness_t *own;
+      CHECK_EQUAL(cipc_event_readiness_open(&own, event), 0);
+      CHECK(cipc_readiness_look(own) >= 0);
       if (number == (void *)2) cipc_event_set(event);
       if (number == (void *)2) cipc_event_clear(event);
-      cipc_watch_close(own);
+      cipc_readiness_close(own);
     }
   }
   return NULL;
 }
 
 static void look_in_child(void) {
-  int fd = cipc_watch_descriptor(watch);
+  int fd = cipc_readiness_descriptor(watch);
   CHECK(is_open(fd));
-  CHECK(cipc_watch_look(watch) >= 0);
-  cipc_watch_close(watch);
+  CHECK(cipc_readiness_look(watch) >= 0);
+  cipc_readiness_close(watch);
   // A callback under way closes it.
   while (is_open(fd)) (void)sched_yield();
-  cipc_watch_t *own;
-  CHECK_EQUAL(cipc_event_watch_open(&own, event), 0);
-  CHECK(cipc_watch_look(own) >= 0);
-  cipc_watch_close(own);
+  cipc_readiness_t *own;
+  CHECK_EQUAL(cipc_event_readiness_open(&own, event), 0);
+  CHECK(cipc_readiness_look(own) >= 0);
+  cipc_readiness_close(own);
 }
 
 static void watches(void) {
   event = child_shared(sizeof *event);
   cipc_event_init(event, 0);
-  CHECK_EQUAL(cipc_event_watch_open(&watch, event), 0);
+  CHECK_EQUAL(cipc_event_readiness_open(&watch, event), 0);
   fork_during(look_at_watches, 3, look_in_child);
-  cipc_watch_close(watch);
+  cipc_readiness_close(watch);
 }
 
 // MARK: Shared memory

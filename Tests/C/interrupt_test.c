@@ -244,7 +244,7 @@ static int write_frame(cipc_deadline_t deadline) {
   return cipc_frame_write(sockets[0], "b", 1, NULL, 0, deadline);
 }
 static int poll_descriptors(cipc_deadline_t deadline) {
-  return cipc_waiter_poll(&(cipc_waiter_interest_t){ends[0], CIPC_WAITER_READABLE}, 1, deadline);
+  return cipc_poller_poll(&(cipc_poller_interest_t){ends[0], CIPC_POLLER_READABLE}, 1, deadline);
 }
 static int sleep_on_word(cipc_deadline_t deadline) {
   cipc_wait_t wait = {.word = &event.word, .expected = event.word};
@@ -286,7 +286,7 @@ static const struct {
     {"cipc_listener_accept", accept_client},
     {"cipc_frame_read", read_frame},
     {"cipc_frame_write", write_frame},
-    {"cipc_waiter_poll", poll_descriptors},
+    {"cipc_poller_poll", poll_descriptors},
     {"cipc_wait_sleep", sleep_on_word},
 };
 #define CALLS (sizeof calls / sizeof *calls)

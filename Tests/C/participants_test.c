@@ -490,7 +490,7 @@ static void note(void *context, int status) {
   (void)pthread_mutex_unlock(&lock);
 }
 
-static void begin(const uint32_t *word, uintptr_t number, cipc_waiter_ticket_t *ticket) {
+static void begin(const uint32_t *word, uintptr_t number, cipc_poller_ticket_t *ticket) {
   cipc_wait_t wait = {word, 0};
   CHECK_EQUAL(cipc_wait_start(&wait, CIPC_NO_DEADLINE, note, (void *)number, ticket), 0);
 }
@@ -505,7 +505,7 @@ static void start_to_wait(void *unused) {
   // Out of one of the two before it dies.
   entries_of(other)[1] = CIPC_PARTICIPANT_NOBODY;
   uint32_t *first = cipc_segment_address(segment);
-  cipc_waiter_ticket_t tickets[4];
+  cipc_poller_ticket_t tickets[4];
   begin(&first[0], 0, &tickets[0]);
   begin(&first[0], 1, &tickets[1]);
   begin(&first[1], 2, &tickets[2]);

@@ -97,12 +97,12 @@ static void note_settled(void *context, int status) {
   gate_set(&is_settled, 1);
 }
 
-/// Starts the waiter thread, and returns when it has called back for all that was ready before.
+/// Starts the poller's thread, and returns when it has called back for all that was ready before.
 static void settle(void) {
-  cipc_waiter_ticket_t ticket;
+  cipc_poller_ticket_t ticket;
   int ready = eventfd(1, EFD_CLOEXEC);
   gate_set(&is_settled, 0);
-  CHECK_EQUAL(cipc_waiter_wait(ready, CIPC_WAITER_READABLE | CIPC_WAITER_OWNED, CIPC_NO_DEADLINE,
+  CHECK_EQUAL(cipc_poller_wait(ready, CIPC_POLLER_READABLE | CIPC_POLLER_OWNED, CIPC_NO_DEADLINE,
                                note_settled, NULL, &ticket),
               CIPC_OK);
   gate_wait(&is_settled, 1);

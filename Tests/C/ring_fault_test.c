@@ -246,16 +246,16 @@ static void the_deadline_of_a_lease_passes_behind_the_end(void) {
   put_number(1);
   CHECK_EQUAL(lease_number(), 1);
   CHECK_EQUAL(cipc_ring_finish(ring, soon()), 0);
-  cipc_watch_t *watch = NULL;
-  CHECK_EQUAL(cipc_ring_watch_open(&watch, ring, 0, 0), 0);
-  CHECK_EQUAL(cipc_watch_look(watch), 0);
+  cipc_readiness_t *watch = NULL;
+  CHECK_EQUAL(cipc_ring_readiness_open(&watch, ring, 0, 0), 0);
+  CHECK_EQUAL(cipc_readiness_look(watch), 0);
   cipc_ring_record_t record;
   CHECK_EQUAL(cipc_ring_lease(ring, &record, cipc_clock_deadline(MILLISECONDS(20))),
               CIPC_ETIMEDOUT);
   CHECK_EQUAL(cipc_ring_acknowledge_first(ring, soon()), 0);
-  CHECK_EQUAL(cipc_watch_look(watch), 1);
+  CHECK_EQUAL(cipc_readiness_look(watch), 1);
   CHECK_EQUAL(cipc_ring_lease(ring, &record, soon()), CIPC_EFINISHED);
-  cipc_watch_close(watch);
+  cipc_readiness_close(watch);
   cipc_ring_close(ring);
 }
 

@@ -631,33 +631,33 @@ static void steps_say_where_to_sleep(void) {
   cipc_ring_close(shared_ring);
 }
 
-static bool is_readable(const cipc_watch_t *watch, int milliseconds) {
-  struct pollfd entry = {.fd = cipc_watch_descriptor(watch), .events = POLLIN};
+static bool is_readable(const cipc_readiness_t *watch, int milliseconds) {
+  struct pollfd entry = {.fd = cipc_readiness_descriptor(watch), .events = POLLIN};
   return poll(&entry, 1, milliseconds) == 1;
 }
 
 static void descriptors_tell_of_records_and_room(void) {
   begin(0, 4096, 1);
-  cipc_watch_t *records = NULL, *room = NULL;
-  CHECK_EQUAL(cipc_ring_watch_open(&records, shared_ring, 0, 0), 0);
-  CHECK_EQUAL(cipc_ring_watch_open(&room, shared_ring, 1, 8), 0);
+  cipc_readiness_t *records = NULL, *room = NULL;
+  CHECK_EQUAL(cipc_ring_readiness_open(&records, shared_ring, 0, 0), 0);
+  CHECK_EQUAL(cipc_ring_readiness_open(&room, shared_ring, 1, 8), 0);
   for (uint64_t i = 0; i < 3; i++) {
-    CHECK_EQUAL(cipc_watch_look(records), 0);
-    CHECK_EQUAL(cipc_watch_look(room), 1);
+    CHECK_EQUAL(cipc_readiness_look(records), 0);
+    CHECK_EQUAL(cipc_readiness_look(room), 1);
     CHECK_EQUAL(put_number(shared_ring, i), 0);
     CHECK(is_readable(records, 20000));
-    CHECK_EQUAL(cipc_watch_look(records), 1);
-    CHECK_EQUAL(cipc_watch_look(room), 0);
+    CHECK_EQUAL(cipc_readiness_look(records), 1);
+    CHECK_EQUAL(cipc_readiness_look(room), 0);
     CHECK_EQUAL(get_number(shared_ring, 0), i);
     CHECK(is_readable(room, 20000));
-    CHECK_EQUAL(cipc_watch_look(room), 1);
+    CHECK_EQUAL(cipc_readiness_look(room), 1);
   }
-  CHECK_EQUAL(cipc_watch_look(records), 0);
+  CHECK_EQUAL(cipc_readiness_look(records), 0);
   CHECK_EQUAL(cipc_ring_finish(shared_ring, 0), 0);
   CHECK(is_readable(records, 20000));
-  CHECK_EQUAL(cipc_watch_look(records), 1);
-  cipc_watch_close(records);
-  cipc_watch_close(room);
+  CHECK_EQUAL(cipc_readiness_look(records), 1);
+  cipc_readiness_close(records);
+  cipc_readiness_close(room);
   cipc_ring_close(shared_ring);
 }
 

@@ -34,6 +34,16 @@ static void values_and_messages_are_distinct(void) {
   }
 }
 
+static void positive_codes_are_numbered_from_1(void) {
+  int highest = 0, count = 0;
+  for (size_t i = 0; i < ENTRY_COUNT; i++) {
+    if (entries[i].value > 0) count++;
+    if (entries[i].value > highest) highest = entries[i].value;
+  }
+  CHECK(count > 1);
+  CHECK_EQUAL(highest, count);
+}
+
 static void messages_are_one_line_without_a_full_stop(void) {
   for (size_t i = 0; i < ENTRY_COUNT; i++) {
     const char *message = entries[i].message;
@@ -62,7 +72,7 @@ static void kernel_errors_without_a_name_are_errno(void) {
 }
 
 static void unknown_values_are_unknown(void) {
-  const int unknown[] = {2, 4095, INT_MAX, -5000, INT_MIN};
+  const int unknown[] = {1000, 4095, INT_MAX, -5000, INT_MIN};
   for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
     CHECK(strcmp(cipc_status_name(unknown[i]), "unknown") == 0);
     CHECK(strcmp(cipc_status_message(unknown[i]), "unknown status") == 0);
@@ -72,6 +82,7 @@ static void unknown_values_are_unknown(void) {
 int main(void) {
   TEST(every_status_has_its_name_and_message);
   TEST(values_and_messages_are_distinct);
+  TEST(positive_codes_are_numbered_from_1);
   TEST(messages_are_one_line_without_a_full_stop);
   TEST(own_codes_lie_below_the_kernels);
   TEST(kernel_errors_without_a_name_are_errno);

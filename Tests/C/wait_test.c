@@ -166,21 +166,21 @@ static void check_call(size_t number, int status) {
   (void)pthread_mutex_unlock(&lock);
 }
 
-static cipc_waiter_ticket_t begin_at(const uint32_t *word, uint32_t expected,
+static cipc_poller_ticket_t begin_at(const uint32_t *word, uint32_t expected,
                                      cipc_deadline_t deadline, size_t number) {
   cipc_wait_t wait = {word, expected};
-  cipc_waiter_ticket_t ticket = 0;
+  cipc_poller_ticket_t ticket = 0;
   CHECK_EQUAL(cipc_wait_start(&wait, deadline, note, (void *)(uintptr_t)number, &ticket), 0);
   CHECK(ticket != 0);
   return ticket;
 }
 
-static cipc_waiter_ticket_t begin(const uint32_t *word, size_t number) {
+static cipc_poller_ticket_t begin(const uint32_t *word, size_t number) {
   return begin_at(word, 0, CIPC_NO_DEADLINE, number);
 }
 
 // Whether a wait was cancelled; otherwise it has called back, if only after a slice.
-static bool cancel(cipc_waiter_ticket_t ticket, size_t number) {
+static bool cancel(cipc_poller_ticket_t ticket, size_t number) {
   int status = cipc_wait_cancel(ticket);
   CHECK(status == 0 || status == CIPC_ENOENT);
   CHECK_EQUAL(cipc_wait_cancel(ticket), CIPC_ENOENT);
@@ -201,7 +201,7 @@ static void a_wake_calls_back(void) {
   forget();
   uint32_t *words = child_shared(3 * sizeof *words);
   (void)begin(&words[0], 0);
-  cipc_waiter_ticket_t second = begin(&words[1], 1);
+  cipc_poller_ticket_t second = begin(&words[1], 1);
   wake_a_sleeper(&words[0]);
   until_called(1);
   check_call(0, 0);
@@ -231,7 +231,7 @@ static void another_process_calls_back(void) {
 static void all_waits_of_a_word_end_with_one_wake(void) {
   forget();
   uint32_t *word = child_shared(sizeof *word);
-  cipc_waiter_ticket_t tickets[50];
+  cipc_poller_ticket_t tickets[50];
   for (size_t i = 0; i < 50; i++) tickets[i] = begin(word, i);
   int left = 50;
   for (size_t i = 0; i < 50; i += 2) left -= cancel(tickets[i], i);
@@ -250,7 +250,7 @@ static void deadlines_call_back(void) {
   cipc_deadline_t deadline = cipc_clock_deadline(20 * MILLISECOND);
   (void)begin_at(word, 0, deadline, 0);
   (void)begin_at(word, 0, CIPC_IMMEDIATELY, 1);
-  cipc_waiter_ticket_t third = begin(word, 2);
+  cipc_poller_ticket_t third = begin(word, 2);
   until_called(2);
   CHECK(cipc_clock_now() >= deadline);
   check_call(0, CIPC_ETIMEDOUT);
@@ -262,9 +262,9 @@ static void one_wait_of_a_word_is_told_to_look(void) {
   forget();
   uint32_t *words = child_shared(2 * sizeof *words);
   cipc_deadline_t before = cipc_clock_now();
-  cipc_waiter_ticket_t tickets[3];
+  cipc_poller_ticket_t tickets[3];
   for (size_t i = 0; i < 3; i++) tickets[i] = begin(&words[0], i);
-  cipc_waiter_ticket_t other = begin(&words[1], 3);
+  cipc_poller_ticket_t other = begin(&words[1], 3);
   until_called(2);
   CHECK(cipc_clock_now() >= before + CIPC_SLICE_NANOSECONDS);
   check_call(0, CIPC_WAIT_LOOK);
@@ -280,7 +280,7 @@ static void more_words_than_the_kernel_takes(void) {
   forget();
   enum { COUNT = 1000 };
   uint32_t *words = child_shared(COUNT * sizeof *words);
-  cipc_waiter_ticket_t tickets[COUNT];
+  cipc_poller_ticket_t tickets[COUNT];
   for (size_t i = 0; i < COUNT; i++) tickets[i] = begin(&words[i], i);
   for (size_t i = 0; i < COUNT; i += 7) gate_set(&words[i], 1);
   (void)pthread_mutex_lock(&lock);
@@ -297,7 +297,7 @@ static void unmapped_words_are_errors(void) {
   uint32_t *gone = child_shared(4096);
   uint32_t *kept = child_shared(sizeof *kept);
   (void)begin(gone, 0);
-  cipc_waiter_ticket_t other = begin(kept, 1);
+  cipc_poller_ticket_t other = begin(kept, 1);
   CHECK(munmap(gone, 4096) == 0);
   (void)pthread_mutex_lock(&lock);
   while (times[0] == 0) (void)pthread_cond_wait(&changed, &lock);
@@ -328,7 +328,7 @@ static void begin_again(void *context, int status) {
   }
   (void)__atomic_fetch_add(&again->rounds, 1, __ATOMIC_SEQ_CST);
   cipc_wait_t wait = {again->word, 0};
-  cipc_waiter_ticket_t ticket;
+  cipc_poller_ticket_t ticket;
   CHECK_EQUAL(cipc_wait_start(&wait, CIPC_NO_DEADLINE, begin_again, again, &ticket), 0);
 }
 
@@ -358,7 +358,7 @@ static void a_wake_up_for_nobody_is_passed_on(void) {
   for (int round = 0; round < 100; round++) {
     forget();
     uint32_t *words = child_shared(2 * sizeof *words);
-    cipc_waiter_ticket_t ticket = begin(&words[0], 0);
+    cipc_poller_ticket_t ticket = begin(&words[0], 0);
     pid_t child = child_start(sleep_on_one_wake, words);
     gate_wait(&words[1], 1);
     (void)cancel(ticket, 0);
@@ -381,7 +381,7 @@ static void wait_in_the_child(void *unused) {
 static void a_forked_child_has_no_waits_of_its_parent(void) {
   forget();
   uint32_t *word = child_shared(sizeof *word);
-  cipc_waiter_ticket_t ticket = begin(word, 0);
+  cipc_poller_ticket_t ticket = begin(word, 0);
   CHECK_EQUAL(child_join(child_start(wait_in_the_child, NULL)), 0);
   (void)cancel(ticket, 0);
 }

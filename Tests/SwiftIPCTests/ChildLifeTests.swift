@@ -114,16 +114,16 @@ import Testing
     for descriptor in descriptors {
       _ = await Suspension().wait(
         for: .init(
-          descriptor: descriptor, isOwned: false, direction: CIPC_WAITER_READABLE, deadline: .max))
+          descriptor: descriptor, isOwned: false, direction: CIPC_POLLER_READABLE, deadline: .max))
     }
     // The kernel tells of an end under a lock that a start needs too: behind it, all those ends have
-    // reached the waiter thread, which takes what is ready in order.
+    // reached the poller's thread, which takes what is ready in order.
     try await ChildProcess.start {}.join()
     let ready = Pipe()
     ready.put()
     _ = await Suspension().wait(
       for: .init(
-        descriptor: ready.reading, isOwned: false, direction: CIPC_WAITER_READABLE, deadline: .max))
+        descriptor: ready.reading, isOwned: false, direction: CIPC_POLLER_READABLE, deadline: .max))
     let waiting = idtype_t(3)  // P_PIDFD
     for descriptor in descriptors {
       var info = unsafe siginfo_t()

@@ -444,7 +444,7 @@ import Testing
     let found = try await blocking.value
     #expect(found[0] == found[1])
     let asynchronous = try ChildProcess.start {
-      // Once before: the waiter thread keeps descriptors of its own.
+      // Once before: the poller's thread keeps descriptors of its own.
       try await ChildProcess.start { 1 }.join()
       let before = ChildWork.openDescriptors()
       for _ in 0..<20 {

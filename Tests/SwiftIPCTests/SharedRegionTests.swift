@@ -360,7 +360,7 @@ import Testing
         return unsafe cipc_region_allocate(
           memory.assumingMemoryBound(to: cipc_region_t.self), 4096, &object, &entry, .max)
       }
-      #expect(made == CIPC_REGION_CREATED)
+      #expect(made == CIPC_REGION_CREATED.rawValue)
       unsafe change(memory)
       let descriptor = unsafe duplicate(cipc_segment_descriptor(segment!))
       unsafe cipc_segment_close(segment)

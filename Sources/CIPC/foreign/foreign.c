@@ -53,7 +53,7 @@
   X(cipc_service_socket_t) \
   X(cipc_trace_place_t) \
   X(cipc_wait_t) \
-  X(cipc_waiter_interest_t)
+  X(cipc_poller_interest_t)
 // clang-format on
 
 static const struct type {

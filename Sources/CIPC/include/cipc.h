@@ -28,8 +28,10 @@
 #include "cipc/mutex.h"
 #include "cipc/participant.h"
 #include "cipc/pipe.h"
+#include "cipc/poller.h"
 #include "cipc/process.h"
 #include "cipc/processor.h"
+#include "cipc/readiness.h"
 #include "cipc/region.h"
 #include "cipc/ring.h"
 #include "cipc/rwlock.h"
@@ -41,7 +43,5 @@
 #include "cipc/trace.h"
 #include "cipc/version.h"
 #include "cipc/wait.h"
-#include "cipc/waiter.h"
-#include "cipc/watch.h"
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // Only a thread can reap a child at the moment of its end without taking SIGCHLD over, which is the
-// program's. So the waiter thread does, where there is one, or where one more changes nothing. A
+// program's. So the poller's thread does, where there is one, or where one more changes nothing. A
 // process with one thread keeps the right to fork, and has its children reaped in passing.
 #include "process/reaper.h"
 
@@ -11,7 +11,7 @@
 #include "base/thread.h"
 #include "cipc/process.h"
 #include "process/handle.h"
-#include "wait/waiter.h"
+#include "wait/poller.h"
 
 // How long to wait before looking again for a child whose end is known and which cannot be reaped
 // yet, since a tracer has it.
@@ -42,7 +42,7 @@ static void delist(cipc_process_t *process) {
   __atomic_store_n(&watched_count, watched_count - 1, __ATOMIC_RELAXED);
 }
 
-static bool may_use_waiter(void) { return cipc_waiter_is_running() || cipc_thread_count() > 1; }
+static bool may_use_waiter(void) { return cipc_poller_is_running() || cipc_thread_count() > 1; }
 
 /// Leaves the child to the sweep.
 static void await_no_more(cipc_process_t *process) {
@@ -55,8 +55,8 @@ static void signalled(void *context, int status);
 
 /// `is_awaited` is set: until it is taken back, the child is this wait's alone.
 static void await(cipc_process_t *process) {
-  cipc_waiter_ticket_t ticket;
-  int status = cipc_waiter_wait(cipc_process_descriptor(process), CIPC_WAITER_READABLE,
+  cipc_poller_ticket_t ticket;
+  int status = cipc_poller_wait(cipc_process_descriptor(process), CIPC_POLLER_READABLE,
                                 CIPC_NO_DEADLINE, signalled, process, &ticket);
   if (status < 0) await_no_more(process);
 }
@@ -70,9 +70,9 @@ static void signalled(void *context, int status) {
   cipc_process_t *process = context;
   if (!cipc_process_try_reap(process)) {
     // A tracer has it; or the fork server was killed, and there is another descriptor to wait for.
-    cipc_waiter_ticket_t ticket;
+    cipc_poller_ticket_t ticket;
     status =
-        cipc_waiter_wait(-1, 0, cipc_clock_deadline(PAUSE_NANOSECONDS), paused, process, &ticket);
+        cipc_poller_wait(-1, 0, cipc_clock_deadline(PAUSE_NANOSECONDS), paused, process, &ticket);
     if (status < 0) await_no_more(process);
     return;
   }
@@ -123,7 +123,7 @@ void cipc_process_sweep(void) {
   if (__atomic_fetch_sub(&until_sweep, 1, __ATOMIC_RELAXED) <= 0) sweep();
 }
 
-static void sweep_at_start(void) { cipc_waiter_call_first(sweep); }
+static void sweep_at_start(void) { cipc_poller_call_first(sweep); }
 
 int cipc_process_watch(cipc_process_t *process, cipc_process_callback_t callback, void *context) {
   if (process == NULL || callback == NULL) return CIPC_EINVAL;
@@ -146,7 +146,7 @@ int cipc_process_watch(cipc_process_t *process, cipc_process_callback_t callback
     callback(context);
   } else if (may_await) {
     await(process);
-  } else if (cipc_waiter_is_running()) {
+  } else if (cipc_poller_is_running()) {
     // Started since, and its sweep may have come before this one was in the list.
     cipc_process_sweep();
   }

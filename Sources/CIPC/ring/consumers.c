@@ -17,9 +17,10 @@ int cipc_consumers_visit(cipc_ring_t *ring, cipc_deadline_t limit) {
   int status = cipc_ring_begin(ring);
   if (__builtin_expect(status < 0, 0)) return status;
   if (!cipc_ring_has_locks(ring)) {
-    status = cipc_ring_claim(&ring->control->consumer, &ring->consumer);
-    if (status == CIPC_RING_CLAIMED) ring->shown.is_open = false;
-    if (status != 0) return status < 0 ? status : 0;
+    bool is_new;
+    status = cipc_ring_claim(&ring->control->consumer, &ring->consumer, &is_new);
+    if (status < 0) return status;
+    if (is_new) ring->shown.is_open = false;
     return ring->shown.is_open ? CIPC_EDEADLK : 0;
   }
   status = cipc_mutex_lock(&ring->control->consumers, limit);

@@ -17,7 +17,8 @@ void cipc_ring_meet(cipc_ring_t *ring, cipc_participant_t self) {
   __atomic_store_n(&ring->control->is_shared, 1, __ATOMIC_RELAXED);
 }
 
-int cipc_ring_claim(cipc_participant_t *word, cipc_participant_t *mine) {
+int cipc_ring_claim(cipc_participant_t *word, cipc_participant_t *mine, bool *is_new) {
+  *is_new = false;
   cipc_participant_t self = cipc_participant_current();
   if (__builtin_expect(*mine == self && self != CIPC_PARTICIPANT_NOBODY, 1)) return 0;
   if (self == CIPC_PARTICIPANT_NOBODY) return CIPC_ESRCH;
@@ -35,7 +36,8 @@ int cipc_ring_claim(cipc_participant_t *word, cipc_participant_t *mine) {
     }
   }
   *mine = self;
-  return CIPC_RING_CLAIMED;
+  *is_new = true;
+  return 0;
 }
 
 int cipc_producers_enter(cipc_ring_t *ring, cipc_deadline_t limit) {
@@ -43,9 +45,10 @@ int cipc_producers_enter(cipc_ring_t *ring, cipc_deadline_t limit) {
   if (__builtin_expect(status < 0, 0)) return status;
   cipc_ring_note(&ring->producing);
   if (!cipc_ring_has_locks(ring)) {
-    status = cipc_ring_claim(&ring->control->producer, &ring->producer);
-    if (status == CIPC_RING_CLAIMED) ring->batch.is_open = false;
-    if (status != 0) return status < 0 ? status : 0;
+    bool is_new;
+    status = cipc_ring_claim(&ring->control->producer, &ring->producer, &is_new);
+    if (status < 0) return status;
+    if (is_new) ring->batch.is_open = false;
     return ring->batch.is_open ? CIPC_EDEADLK : 0;
   }
   status = cipc_mutex_lock(&ring->control->producers, limit);

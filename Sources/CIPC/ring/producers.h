@@ -18,10 +18,10 @@ static inline int cipc_ring_begin(cipc_ring_t *ring) {
   return 0;
 }
 
-// SPSC: makes this process the holder of a side, if nobody alive is. 0; CIPC_RING_CLAIMED: it was
-// not before, and what the hold has under that side is not its own; CIPC_EBUSY.
-#define CIPC_RING_CLAIMED 1
-int cipc_ring_claim(cipc_participant_t *word, cipc_participant_t *mine);
+// SPSC: makes this process the holder of a side, if nobody alive is. 0, and `*is_new` says whether
+// it was not before, so that what the hold has under that side is not its own; CIPC_EBUSY,
+// CIPC_ESRCH.
+int cipc_ring_claim(cipc_participant_t *word, cipc_participant_t *mine, bool *is_new);
 
 // Takes the side: 0; CIPC_ETIMEDOUT, CIPC_ECLOSED, CIPC_EBUSY, CIPC_EDEADLK, other statuses of
 // mutexes.

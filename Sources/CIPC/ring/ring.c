@@ -22,7 +22,7 @@
 #include "segment/mismatch.h"
 #include "segment/segment.h"
 #include "wait/eventcount.h"
-#include "wait/watch.h"
+#include "wait/readiness.h"
 
 #define LAYOUT_VERSION 1u
 
@@ -359,7 +359,7 @@ int cipc_ring_inspect(int descriptor, cipc_ring_info_t *info) {
   return measure(&ring, &info->fill);
 }
 
-// MARK: Watches
+// MARK: Readiness
 
 // Whether there is something to be had, without having it.
 static int look_for_records(cipc_ring_t *ring, void *request, cipc_deadline_t limit) {
@@ -378,7 +378,7 @@ static int look_for_records(cipc_ring_t *ring, void *request, cipc_deadline_t li
   return status;
 }
 
-static int watch_records(const cipc_watch_subject_t *subject, cipc_wait_t *wait) {
+static int records_step(const cipc_readiness_subject_t *subject, cipc_wait_t *wait) {
   cipc_ring_t *ring = subject->object;
   return cipc_backoff_step(ring, CIPC_RING_ITEMS, look_for_records, NULL,
                            cipc_backoff_is_time(ring), wait);
@@ -396,7 +396,7 @@ static int look_for_space(cipc_ring_t *ring, void *request, cipc_deadline_t limi
   return status;
 }
 
-static int watch_space(const cipc_watch_subject_t *subject, cipc_wait_t *wait) {
+static int space_step(const cipc_readiness_subject_t *subject, cipc_wait_t *wait) {
   cipc_ring_t *ring = subject->object;
   size_t length = subject->parameter;
   if (length > ring->longest) return CIPC_ECAPACITY;
@@ -404,9 +404,10 @@ static int watch_space(const cipc_watch_subject_t *subject, cipc_wait_t *wait) {
                            cipc_backoff_is_time(ring), wait);
 }
 
-int cipc_ring_watch_open(cipc_watch_t **watch, cipc_ring_t *ring, int for_room, size_t length) {
-  return cipc_watch_open(
-      watch,
-      &(cipc_watch_subject_t){
-          .object = ring, .parameter = length, .step = for_room ? watch_space : watch_records});
+int cipc_ring_readiness_open(cipc_readiness_t **readiness, cipc_ring_t *ring, int for_space,
+                             size_t length) {
+  return cipc_readiness_open(
+      readiness,
+      &(cipc_readiness_subject_t){
+          .object = ring, .parameter = length, .step = for_space ? space_step : records_step});
 }

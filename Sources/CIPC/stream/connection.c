@@ -15,6 +15,7 @@
 #include "base/fork_hooks.h"
 #include "base/guard.h"
 #include "base/interrupt.h"
+#include "base/list.h"
 #include "cipc/listener.h"
 #include "stream/connection.h"
 #include "stream/frame.h"
@@ -30,7 +31,7 @@
 
 /// One thread that waits for its turn; on its own stack.
 struct turn_waiter {
-  struct turn_waiter *next;
+  cipc_list_t node;
   uint32_t granted;  ///< what it sleeps on: 1 once it is to look
   bool has_turn;
 };
@@ -38,13 +39,13 @@ struct turn_waiter {
 /// The right to send, or to receive: passed on in the order of asking.
 struct turn {
   bool taken;
-  struct turn_waiter *first;
+  cipc_list_t waiters;  // the first to ask first
 };
 
 /// One thread that polls; on its own stack. Its eventfd is its own, so that nobody else takes the
 /// wake-up away.
 struct poller {
-  struct poller *next;
+  cipc_list_t node;
   int wake;  ///< -1: there was none to be had
 };
 
@@ -57,20 +58,20 @@ struct cipc_connection {
   bool is_foreign;  ///< the descriptor came from another process
 
   // In the list of all, with its guard.
-  cipc_connection_t *next, *previous;
+  cipc_list_t node;
 
   cipc_guard_t guard;  ///< for all up to the next comment; never held while waiting
   bool is_alone;       ///< nobody else holds the description, unless there was a fork
   unsigned made_at;    ///< `fork_moment` when it was made
   bool closed;         ///< written under guard, also read without it
   bool freed;
-  unsigned users;          ///< threads inside: the last one out closes and frees
-  struct poller *pollers;  ///< of these, the ones that poll
-  int wake;                ///< eventfd that says "closed", or -1 until somebody has to wait
-  unsigned wake_fork;      ///< `cipc_fork_count` when it was made
-  int ahead;               ///< eventfd for those who wait elsewhere, or -1 until one is asked for
-  bool is_ahead_raised;    ///< its level
-  unsigned ahead_fork;     ///< `cipc_fork_count` when it was made
+  unsigned users;        ///< threads inside: the last one out closes and frees
+  cipc_list_t pollers;   ///< of these, the ones that poll
+  int wake;              ///< eventfd that says "closed", or -1 until somebody has to wait
+  unsigned wake_fork;    ///< `cipc_fork_count` when it was made
+  int ahead;             ///< eventfd for those who wait elsewhere, or -1 until one is asked for
+  bool is_ahead_raised;  ///< its level
+  unsigned ahead_fork;   ///< `cipc_fork_count` when it was made
   struct turn sending;
   struct turn receiving;
   uint64_t partial;  ///< progress of the send in steps that keeps the turn
@@ -86,23 +87,18 @@ struct cipc_connection {
 
 /// For the list alone; taken before the guard of one in it.
 static pthread_mutex_t list_guard = PTHREAD_MUTEX_INITIALIZER;
-static cipc_connection_t *all;
+static cipc_list_t all = CIPC_LIST_EMPTY(all);
 /// Changes with each fork, in parent and child: who else holds what was made before is not known.
 static unsigned fork_moment;
 
 /// With the list's guard.
 static void enlist(cipc_connection_t *connection) {
   connection->made_at = fork_moment;
-  connection->previous = NULL;
-  connection->next = all;
-  if (all != NULL) all->previous = connection;
-  all = connection;
+  cipc_list_insert_first(&all, &connection->node);
 }
 
-/// With the list's guard.
-static void delist(cipc_connection_t *connection) {
-  *(connection->previous != NULL ? &connection->previous->next : &all) = connection->next;
-  if (connection->next != NULL) connection->next->previous = connection->previous;
+static cipc_connection_t *object(cipc_list_t *node) {
+  return CIPC_LIST_OBJECT(node, cipc_connection_t, node);
 }
 
 // MARK: Making and ending
@@ -118,6 +114,9 @@ static int make(cipc_connection_t **made, int fd, int kind, unsigned flags, uint
   connection->maximum = maximum == 0 ? CIPC_FRAME_MAXIMUM : maximum;
   if (connection->maximum > PTRDIFF_MAX) connection->maximum = PTRDIFF_MAX;
   connection->wake = connection->ahead = -1;
+  cipc_list_init(&connection->pollers);
+  cipc_list_init(&connection->sending.waiters);
+  cipc_list_init(&connection->receiving.waiters);
   cipc_frame_reader_init(&connection->reader, connection->maximum,
                          (flags & CIPC_CONNECTION_SHARED) != 0);
   enlist(connection);
@@ -233,7 +232,7 @@ static void end(cipc_connection_t *connection) {
 
 /// With the list's guard, and nobody else's: frees one that has ended.
 static void discard(cipc_connection_t *connection) {
-  delist(connection);
+  cipc_list_remove(&connection->node);
   // Not before, so that whoever waits elsewhere is told of the end.
   if (connection->ahead >= 0) (void)close(connection->ahead);
   free(connection);
@@ -262,8 +261,8 @@ static void raise_wake(int wake) {
 
 /// With the guard.
 static void wake_pollers(cipc_connection_t *connection) {
-  for (struct poller *poller = connection->pollers; poller != NULL; poller = poller->next) {
-    raise_wake(poller->wake);
+  CIPC_LIST_EACH(node, &connection->pollers) {
+    raise_wake(CIPC_LIST_OBJECT(node, struct poller, node)->wake);
   }
 }
 
@@ -288,9 +287,7 @@ static void grant(struct turn_waiter *waiter) {
 }
 
 static void wake_turn(struct turn *turn) {
-  for (struct turn_waiter *waiter = turn->first; waiter != NULL; waiter = waiter->next) {
-    grant(waiter);
-  }
+  CIPC_LIST_EACH(node, &turn->waiters) { grant(CIPC_LIST_OBJECT(node, struct turn_waiter, node)); }
 }
 
 /// With the guard.
@@ -337,10 +334,8 @@ static int take_turn(cipc_connection_t *connection, struct turn *turn, cipc_dead
     return 0;
   }
   if (deadline <= CIPC_IMMEDIATELY) return CIPC_EBUSY;
-  struct turn_waiter self = {.next = NULL, .granted = 0, .has_turn = false};
-  struct turn_waiter **place = &turn->first;
-  while (*place != NULL) place = &(*place)->next;
-  *place = &self;
+  struct turn_waiter self = {.granted = 0, .has_turn = false};
+  cipc_list_insert_last(&turn->waiters, &self.node);
   int status = 0;
   cipc_interrupt_hold_t hold;
   cipc_interrupt_hold(&hold);
@@ -354,19 +349,16 @@ static int take_turn(cipc_connection_t *connection, struct turn *turn, cipc_dead
   }
   cipc_interrupt_let_go(&hold);
   if (connection->closed) status = CIPC_ECLOSED;
-  if (!self.has_turn) {
-    for (place = &turn->first; *place != &self;) place = &(*place)->next;
-    *place = self.next;
-  }
+  if (!self.has_turn) cipc_list_remove(&self.node);
   return status;
 }
 
 /// With the guard.
 static void pass_turn(struct turn *turn) {
-  struct turn_waiter *next = turn->first;
-  turn->taken = next != NULL;
-  if (next == NULL) return;
-  turn->first = next->next;
+  turn->taken = !cipc_list_is_empty(&turn->waiters);
+  if (!turn->taken) return;
+  struct turn_waiter *next = CIPC_LIST_OBJECT(turn->waiters.next, struct turn_waiter, node);
+  cipc_list_remove(&next->node);
   next->has_turn = true;
   grant(next);
 }
@@ -827,10 +819,10 @@ int cipc_connection_poll(cipc_connection_t *connection, cipc_deadline_t deadline
     return status;
   }
   connection->users++;
-  struct poller self = {.next = connection->pollers, .wake = -1};
+  struct poller self = {.wake = -1};
   if (deadline > CIPC_IMMEDIATELY) self.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   // In the list before anybody can leave a message: from here on no wake-up is lost.
-  connection->pollers = &self;
+  cipc_list_insert_first(&connection->pollers, &self.node);
   while (status == CIPC_EAGAIN) {
     cipc_guard_unlock(&connection->guard);
     int waited = wait_either(connection->fd, POLLIN, self.wake, deadline);
@@ -841,9 +833,7 @@ int cipc_connection_poll(cipc_connection_t *connection, cipc_deadline_t deadline
     status = poll_locked(connection);
     if (status == CIPC_EAGAIN) status = waited;
   }
-  struct poller **place = &connection->pollers;
-  while (*place != &self) place = &(*place)->next;
-  *place = self.next;
+  cipc_list_remove(&self.node);
   if (self.wake >= 0) (void)close(self.wake);
   leave_locked(connection);
   return status;
@@ -1072,14 +1062,16 @@ int cipc_connection_peer_address(cipc_connection_t *connection, cipc_address_t *
 
 static void fork_prepare(void) {
   (void)pthread_mutex_lock(&list_guard);
-  for (cipc_connection_t *connection = all; connection != NULL; connection = connection->next) {
+  CIPC_LIST_EACH(node, &all) {
+    cipc_connection_t *connection = object(node);
     cipc_guard_lock(&connection->stepping);
     cipc_guard_lock(&connection->guard);
   }
 }
 
 static void fork_parent(void) {
-  for (cipc_connection_t *connection = all; connection != NULL; connection = connection->next) {
+  CIPC_LIST_EACH(node, &all) {
+    cipc_connection_t *connection = object(node);
     cipc_guard_unlock(&connection->guard);
     cipc_guard_unlock(&connection->stepping);
   }
@@ -1089,12 +1081,15 @@ static void fork_parent(void) {
 
 /// In the child, where nobody is inside of it any more.
 static void forget_users(cipc_connection_t *connection) {
-  for (struct poller *poller = connection->pollers; poller != NULL; poller = poller->next) {
+  CIPC_LIST_EACH(node, &connection->pollers) {
+    const struct poller *poller = CIPC_LIST_OBJECT(node, struct poller, node);
     if (poller->wake >= 0) (void)close(poller->wake);
   }
-  connection->pollers = NULL;
+  // What was in the lists lies on stacks of threads that are not here.
+  cipc_list_init(&connection->pollers);
   connection->users = 0;
-  connection->sending.first = connection->receiving.first = NULL;
+  cipc_list_init(&connection->sending.waiters);
+  cipc_list_init(&connection->receiving.waiters);
   // A send in steps has the turn between two of them, too, and may go on in the child.
   connection->sending.taken = connection->partial > 0;
   const cipc_frame_reader_t *reader = &connection->reader;
@@ -1107,8 +1102,8 @@ static void forget_users(cipc_connection_t *connection) {
 
 static void fork_child(void) {
   fork_moment++;
-  for (cipc_connection_t *connection = all, *next; connection != NULL; connection = next) {
-    next = connection->next;
+  CIPC_LIST_EACH_REMOVABLE(node, &all) {
+    cipc_connection_t *connection = object(node);
     forget_users(connection);
     // What the parent's threads were to do as they leave.
     if (connection->closed) end(connection);

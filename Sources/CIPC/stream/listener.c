@@ -22,6 +22,7 @@
 #include "base/fork_hooks.h"
 #include "base/guard.h"
 #include "base/interrupt.h"
+#include "base/list.h"
 #include "stream/address.h"
 #include "stream/connection.h"
 
@@ -43,7 +44,7 @@ struct cipc_listener {
   ino_t file;
 
   // In the list of all, with its guard.
-  cipc_listener_t *next, *previous;
+  cipc_list_t node;
 
   cipc_guard_t guard;  ///< for all below; never held while waiting
   bool is_alone;       ///< no other process has the socket, as far as this library knows
@@ -59,20 +60,21 @@ struct cipc_listener {
 
 /// For the list alone; taken before the guard of one in it.
 static pthread_mutex_t list_guard = PTHREAD_MUTEX_INITIALIZER;
-static cipc_listener_t *all;
+static cipc_list_t all = CIPC_LIST_EMPTY(all);
+
+static cipc_listener_t *object(cipc_list_t *node) {
+  return CIPC_LIST_OBJECT(node, cipc_listener_t, node);
+}
 
 static void enlist(cipc_listener_t *listener) {
   (void)pthread_mutex_lock(&list_guard);
-  listener->next = all;
-  if (all != NULL) all->previous = listener;
-  all = listener;
+  cipc_list_insert_first(&all, &listener->node);
   (void)pthread_mutex_unlock(&list_guard);
 }
 
 static void delist(cipc_listener_t *listener) {
   (void)pthread_mutex_lock(&list_guard);
-  *(listener->previous != NULL ? &listener->previous->next : &all) = listener->next;
-  if (listener->next != NULL) listener->next->previous = listener->previous;
+  cipc_list_remove(&listener->node);
   (void)pthread_mutex_unlock(&list_guard);
 }
 
@@ -585,13 +587,12 @@ int cipc_listener_accept(cipc_listener_t *listener, cipc_connection_t **connecti
 
 static void fork_prepare(void) {
   (void)pthread_mutex_lock(&list_guard);
-  for (cipc_listener_t *listener = all; listener != NULL; listener = listener->next) {
-    cipc_guard_lock(&listener->guard);
-  }
+  CIPC_LIST_EACH(node, &all) { cipc_guard_lock(&object(node)->guard); }
 }
 
 static void leave(bool is_child) {
-  for (cipc_listener_t *listener = all; listener != NULL; listener = listener->next) {
+  CIPC_LIST_EACH(node, &all) {
+    cipc_listener_t *listener = object(node);
     listener->is_alone = false;
     if (is_child) {
       listener->users = 0;

@@ -8,25 +8,29 @@
 #include <unistd.h>
 
 #include "base/fork_hooks.h"
+#include "base/list.h"
 #include "stream/frame.h"
 
 struct cipc_pipe {
   int writer;
-  cipc_pipe_t *next, *previous;
+  cipc_list_t node;
 };
 
 /// Those that are open, for forked children, under the guard.
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
-static cipc_pipe_t *all;
+static cipc_list_t all = CIPC_LIST_EMPTY(all);
+
+// With the guard.
+static void end(cipc_pipe_t *pipe) {
+  cipc_list_remove(&pipe->node);
+  (void)close(pipe->writer);
+  pipe->writer = -1;
+}
 
 static void fork_prepare(void) { (void)pthread_mutex_lock(&guard); }
 static void fork_parent(void) { (void)pthread_mutex_unlock(&guard); }
 static void fork_child(void) {
-  for (cipc_pipe_t *pipe = all; pipe != NULL; pipe = pipe->next) {
-    close(pipe->writer);
-    pipe->writer = -1;
-  }
-  all = NULL;
+  CIPC_LIST_EACH_REMOVABLE(node, &all) { end(CIPC_LIST_OBJECT(node, cipc_pipe_t, node)); }
   (void)pthread_mutex_unlock(&guard);
 }
 CIPC_FORK_ROOM(CIPC_FORK_RANK_PIPES, fork_prepare, fork_parent, fork_child)
@@ -41,9 +45,7 @@ int cipc_pipe_open(cipc_pipe_t **pipe, int *reader) {
   int status = pipe2(ends, O_CLOEXEC) < 0 ? -errno : CIPC_OK;
   if (status == CIPC_OK) {
     made->writer = ends[1];
-    made->next = all;
-    if (all != NULL) all->previous = made;
-    all = made;
+    cipc_list_insert_first(&all, &made->node);
   }
   (void)pthread_mutex_unlock(&guard);
   if (status < 0) {
@@ -97,15 +99,7 @@ int cipc_pipe_descriptor(const cipc_pipe_t *pipe) { return pipe->writer; }
 void cipc_pipe_close(cipc_pipe_t *pipe) {
   if (pipe == NULL) return;
   (void)pthread_mutex_lock(&guard);
-  if (pipe->writer >= 0) {
-    if (pipe->next != NULL) pipe->next->previous = pipe->previous;
-    if (pipe->previous != NULL) {
-      pipe->previous->next = pipe->next;
-    } else {
-      all = pipe->next;
-    }
-    close(pipe->writer);
-  }
+  if (pipe->writer >= 0) end(pipe);
   (void)pthread_mutex_unlock(&guard);
   free(pipe);
 }

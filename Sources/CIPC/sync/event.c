@@ -6,7 +6,7 @@
 #include "base/futex.h"
 #include "base/tries.h"
 #include "segment/object.h"
-#include "wait/watch.h"
+#include "wait/readiness.h"
 
 _Static_assert(sizeof(cipc_event_t) == 4, "an event is its word");
 
@@ -67,13 +67,14 @@ int cipc_event_wait_slowly(cipc_event_t *event, cipc_deadline_t deadline) {
 
 // MARK: Descriptors
 
-static int watch_step(const cipc_watch_subject_t *subject, cipc_wait_t *wait) {
+static int readiness_step(const cipc_readiness_subject_t *subject, cipc_wait_t *wait) {
   cipc_event_t *event = subject->object;
   return cipc_event_step(event, cipc_event_begin(event), wait);
 }
 
-int cipc_event_watch_open(cipc_watch_t **watch, cipc_event_t *event) {
-  return cipc_watch_open(watch, &(cipc_watch_subject_t){.object = event, .step = watch_step});
+int cipc_event_readiness_open(cipc_readiness_t **readiness, cipc_event_t *event) {
+  return cipc_readiness_open(readiness,
+                             &(cipc_readiness_subject_t){.object = event, .step = readiness_step});
 }
 
 // MARK: By name

@@ -134,7 +134,7 @@ extension Connection {
       var condition = Suspension.Condition(deadline: deadline)
       if descriptor >= 0 {
         condition.isOwned = false
-        (condition.descriptor, condition.direction) = (descriptor, CIPC_WAITER_WRITABLE)
+        (condition.descriptor, condition.direction) = (descriptor, CIPC_POLLER_WRITABLE)
       } else {
         // Nothing tells when a listener has room again.
         condition.deadline = min(deadline, cipc_clock_deadline(pause))

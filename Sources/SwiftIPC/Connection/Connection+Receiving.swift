@@ -172,7 +172,7 @@ extension Connection {
         let status = unsafe cipc_connection_descriptor(handle, &descriptor)
         if status < 0 { return status }
         condition.descriptor = descriptor
-        condition.direction = CIPC_WAITER_READABLE
+        condition.direction = CIPC_POLLER_READABLE
       case CIPC_EBUSY.rawValue:
         // A thread receives; it ends the round when it is done.
         if deadline == 0 { return CIPC_ETIMEDOUT.rawValue }

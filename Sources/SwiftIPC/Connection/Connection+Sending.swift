@@ -139,7 +139,7 @@ extension Connection {
         let status = unsafe cipc_connection_descriptor(handle, &descriptor)
         if status < 0 { return status }
         condition.descriptor = descriptor
-        condition.direction = CIPC_WAITER_WRITABLE
+        condition.direction = CIPC_POLLER_WRITABLE
       case CIPC_EBUSY.rawValue:
         if deadline == 0 { return CIPC_ETIMEDOUT.rawValue }
       case -ETOOMANYREFS:

@@ -117,7 +117,7 @@ final class ChildHandle: Sendable {
       case .fork: unsafe cipc_process_fork(&process, &descriptor, given)
       }
     }
-    if status == CIPC_PROCESS_IN_CHILD { return .inChild(descriptor) }
+    if status == CIPC_PROCESS_IN_CHILD.rawValue { return .inChild(descriptor) }
     guard status >= 0, let process = unsafe process else {
       var context = "starting the child \"\(name)\""
       if status == CIPC_EBOOTSTRAP.rawValue {

@@ -116,7 +116,7 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
       ? unsafe cipc_ring_open_named(&ring, name.path, &options)
       : unsafe cipc_ring_open_or_create(&ring, name.path, &options)
     guard status >= 0, let ring = unsafe ring else { throw name.failure(status, Self.subject) }
-    let wasCreated = status == CIPC_SEGMENT_CREATED
+    let wasCreated = status == CIPC_SEGMENT_CREATED.rawValue
     if mode == .create && !wasCreated {
       unsafe cipc_ring_close(ring)
       throw name.failure(CIPC_EEXIST.rawValue, Self.subject)

@@ -78,18 +78,18 @@ private final class QueueWatch: @unchecked Sendable {
 
   init(_ ring: OpaquePointer) throws(IPCError) {
     var handle: OpaquePointer?
-    let status = unsafe cipc_ring_watch_open(&handle, ring, 0, 0)
+    let status = unsafe cipc_ring_readiness_open(&handle, ring, 0, 0)
     guard status >= 0, let handle = unsafe handle else { throw IPCError(status: status, "queue") }
     unsafe self.handle = unsafe handle
   }
 
-  deinit { unsafe cipc_watch_close(handle) }
+  deinit { unsafe cipc_readiness_close(handle) }
 
-  var descriptor: Int32 { unsafe cipc_watch_descriptor(handle) }
+  var descriptor: Int32 { unsafe cipc_readiness_descriptor(handle) }
 
   /// Whether there is something. If not, the descriptor tells.
   func look() throws(IPCError) -> Bool {
-    try IPCError.check(unsafe cipc_watch_look(handle), "queue") > 0
+    try IPCError.check(unsafe cipc_readiness_look(handle), "queue") > 0
   }
 
   func readiness() throws(IPCError) -> Readiness {

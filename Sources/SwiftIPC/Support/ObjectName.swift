@@ -132,7 +132,7 @@ extension Segment {
         status = unsafe prepare(cipc_segment_address(handle!))
         if status >= 0 { status = unsafe cipc_segment_publish(handle!, name.path) }
         if status >= 0 {
-          status = CIPC_SEGMENT_CREATED
+          status = CIPC_SEGMENT_CREATED.rawValue
         } else {
           unsafe cipc_segment_close(handle)
         }
@@ -154,7 +154,7 @@ extension Segment {
       throw name.failure(status, subject)
     }
     return unsafe Segment(
-      handle: handle, name: name.text, wasCreated: status == CIPC_SEGMENT_CREATED)
+      handle: handle, name: name.text, wasCreated: status == CIPC_SEGMENT_CREATED.rawValue)
   }
 
   @unsafe private struct Preparation {

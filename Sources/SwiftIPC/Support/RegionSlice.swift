@@ -102,7 +102,7 @@ extension Segment {
     if status == 0 && name.mode == .create { status = CIPC_EEXIST.rawValue }
     if status < 0 { throw name.failure(status, subject) }
     return try slice(
-      of: region, entry, name, wasCreated: status == CIPC_REGION_CREATED, subject)
+      of: region, entry, name, wasCreated: status == CIPC_REGION_CREATED.rawValue, subject)
   }
 
   @unsafe private struct Preparation {

@@ -142,7 +142,7 @@ extension Barrier {
   private func finish(
     _ arrival: inout cipc_barrier_arrival_t, _ status: Int32, _ action: () throws -> Void
   ) throws -> Int {
-    if status == CIPC_BARRIER_ACT {
+    if status == CIPC_BARRIER_ACT.rawValue {
       do {
         try action()
       } catch {

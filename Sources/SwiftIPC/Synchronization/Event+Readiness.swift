@@ -29,18 +29,18 @@ final class EventWatch: @unchecked Sendable {
 
   init(_ segment: Segment) throws(IPCError) {
     var handle: OpaquePointer?
-    let status = unsafe cipc_event_watch_open(
+    let status = unsafe cipc_event_readiness_open(
       &handle, segment.address.assumingMemoryBound(to: cipc_event_t.self))
     guard status >= 0, let handle = unsafe handle else { throw IPCError(status: status, "event") }
     unsafe self.handle = unsafe handle
     self.segment = segment
   }
 
-  deinit { unsafe cipc_watch_close(handle) }
+  deinit { unsafe cipc_readiness_close(handle) }
 
   func readiness() throws(IPCError) -> Readiness {
-    let status = unsafe cipc_watch_look(handle)
+    let status = unsafe cipc_readiness_look(handle)
     try IPCError.check(status, "event")
-    return status > 0 ? .ready : .pending([.readable(unsafe cipc_watch_descriptor(handle))])
+    return status > 0 ? .ready : .pending([.readable(unsafe cipc_readiness_descriptor(handle))])
   }
 }

@@ -19,8 +19,8 @@ struct SignalSet {
   mutating func add(_ signals: [Readiness.Signal]) {
     for signal in signals {
       switch signal {
-      case .readable(let descriptor): directions[descriptor, default: 0] |= CIPC_WAITER_READABLE
-      case .writable(let descriptor): directions[descriptor, default: 0] |= CIPC_WAITER_WRITABLE
+      case .readable(let descriptor): directions[descriptor, default: 0] |= CIPC_POLLER_READABLE
+      case .writable(let descriptor): directions[descriptor, default: 0] |= CIPC_POLLER_WRITABLE
       }
     }
   }
@@ -38,7 +38,7 @@ struct SignalSet {
   /// Blocks until there is a signal or the deadline has passed.
   func wait(until deadline: Int64) throws(IPCError) -> Wake {
     let interests = interests
-    return try Self.wake(unsafe cipc_waiter_poll(interests, interests.count, deadline))
+    return try Self.wake(unsafe cipc_poller_poll(interests, interests.count, deadline))
   }
 
   /// The same without a blocked thread.
@@ -53,7 +53,7 @@ struct SignalSet {
     } else {
       let descriptor = gather()
       if descriptor < 0 { return try Self.wake(descriptor) }
-      (condition.descriptor, condition.direction) = (descriptor, CIPC_WAITER_READABLE)
+      (condition.descriptor, condition.direction) = (descriptor, CIPC_POLLER_READABLE)
     }
     let status = await Suspension().wait(for: condition)
     // Not a wrong argument, since there are none: epoll's limit of ways to wake up.
@@ -68,13 +68,13 @@ struct SignalSet {
     try IPCError.check(gather(), Self.subject)
   }
 
-  private var interests: [cipc_waiter_interest_t] {
-    directions.map { cipc_waiter_interest_t(fd: $0.key, directions: $0.value) }
+  private var interests: [cipc_poller_interest_t] {
+    directions.map { cipc_poller_interest_t(fd: $0.key, directions: $0.value) }
   }
 
   private func gather() -> Int32 {
     let interests = interests
-    return unsafe cipc_waiter_gather(interests, interests.count)
+    return unsafe cipc_poller_gather(interests, interests.count)
   }
 
   private static let subject = "waiting for descriptors"

@@ -2,7 +2,7 @@
 internal import CIPC
 internal import MessageCoding
 
-/// One suspended task: the process's waiter thread, the task's cancellation or another task resumes
+/// One suspended task: the poller's thread, the task's cancellation or another task resumes
 /// it, whichever comes first.
 final class Suspension: Sendable {
   /// What a suspension waits for, besides being resumed.
@@ -11,7 +11,7 @@ final class Suspension: Sendable {
     var descriptor: Int32?
     /// Whether the descriptor is taken over, and closed when the wait ends.
     var isOwned = true
-    /// `CIPC_WAITER_READABLE` or `CIPC_WAITER_WRITABLE`.
+    /// `CIPC_POLLER_READABLE` or `CIPC_POLLER_WRITABLE`.
     var direction: UInt32 = 0
     /// A word in shared memory that is to change, where there is no descriptor.
     private(set) var word: cipc_wait_t?
@@ -40,14 +40,14 @@ final class Suspension: Sendable {
 
     /// Has the C core call back once.
     fileprivate func start(
-      _ callback: cipc_waiter_callback_t, _ context: UnsafeMutableRawPointer,
-      _ ticket: inout cipc_waiter_ticket_t
+      _ callback: cipc_poller_callback_t, _ context: UnsafeMutableRawPointer,
+      _ ticket: inout cipc_poller_ticket_t
     ) -> Int32 {
       if descriptor == nil, var word = unsafe word {
         return unsafe cipc_wait_start(&word, deadline, callback, context, &ticket)
       }
-      return unsafe cipc_waiter_wait(
-        descriptor ?? -1, direction | (isOwned ? CIPC_WAITER_OWNED : 0), deadline, callback,
+      return unsafe cipc_poller_wait(
+        descriptor ?? -1, direction | (isOwned ? CIPC_POLLER_OWNED : 0), deadline, callback,
         context, &ticket)
     }
 
@@ -57,10 +57,10 @@ final class Suspension: Sendable {
     var result: Int32?
     var continuation: CheckedContinuation<Int32, Never>?
     /// The wait of the C core that keeps a reference to this object; 0 for none.
-    var ticket: cipc_waiter_ticket_t = 0
+    var ticket: cipc_poller_ticket_t = 0
     var isForWord = false
 
-    func cancel() -> Int32 { isForWord ? cipc_wait_cancel(ticket) : cipc_waiter_cancel(ticket) }
+    func cancel() -> Int32 { isForWord ? cipc_wait_cancel(ticket) : cipc_poller_cancel(ticket) }
   }
   private let state = Guarded(State())
 

@@ -23,7 +23,8 @@ func waitForWord(
     let status = unsafe step(look, &wait)
     if status != CIPC_EAGAIN.rawValue { return try IPCError.check(status, subject()) }
     look =
-      try IPCError.check(unsafe cipc_wait_sleep(&wait, deadline), subject()) == CIPC_WAIT_LOOK
+      try IPCError.check(unsafe cipc_wait_sleep(&wait, deadline), subject())
+      == CIPC_WAIT_LOOK.rawValue
   }
 }
 
@@ -56,7 +57,7 @@ func waitForWord(
     }
     try IPCError.check(outcome, subject())
     let now = cipc_clock_now()
-    look = outcome == CIPC_WAIT_LOOK || now >= lookAt
+    look = outcome == CIPC_WAIT_LOOK.rawValue || now >= lookAt
     if look { lookAt = now + Int64(CIPC_WAIT_SLICE) }
   }
 }

@@ -3,5 +3,6 @@
 // Caught: rwlock.read-trylock owns: survivor [01]: write lock: the deadline passed
 #include "cipc/participant.h"
 
-#define cipc_participant_check(participant) ((participant) == CIPC_PARTICIPANT_NOBODY)
+#define cipc_participant_check(participant) \
+  ((participant) == CIPC_PARTICIPANT_NOBODY ? CIPC_PARTICIPANT_DEAD : 0)
 #include "sync/rwlock.c"

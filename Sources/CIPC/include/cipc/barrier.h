@@ -122,9 +122,6 @@ typedef struct cipc_barrier_arrival {
   uint32_t index;
 } cipc_barrier_arrival_t;
 
-/// A result of `cipc_barrier_step`: all have arrived. Run the action, then `cipc_barrier_finish`.
-#define CIPC_BARRIER_ACT 1
-
 /// As `cipc_barrier_wait`, for a thread whose waits end when a signal arrives (interrupt.h).
 /// `arrival` is all zero at first. CIPC_EINTR: the other parties count on this arrival, so the same
 /// thread calls again with it to go on, or calls `cipc_barrier_give_up`. After any other status it

@@ -17,10 +17,10 @@
 #include <stdint.h>
 
 #include "clock.h"
+#include "readiness.h"
 #include "segment.h"
 #include "status.h"
 #include "wait.h"
-#include "watch.h"
 
 CIPC_BEGIN_DECLS
 
@@ -75,10 +75,11 @@ CIPC_CHECKED CIPC_INLINE int cipc_event_wait(cipc_event_t *event, cipc_deadline_
                                                        : cipc_event_wait_slowly(event, deadline);
 }
 
-/// Makes a watch of an event, which stays mapped until `cipc_watch_close`: ready while it is set,
-/// and readable also where it is set and cleared again at once. See watch.h, which says what can
-/// fail.
-CIPC_API CIPC_CHECKED int cipc_event_watch_open(cipc_watch_t **watch, cipc_event_t *event);
+/// Makes a readiness of an event, which stays mapped until `cipc_readiness_close`: ready while it
+/// is set, and readable also where it is set and cleared again at once. See readiness.h, which says
+/// what can fail.
+CIPC_API CIPC_CHECKED int cipc_event_readiness_open(cipc_readiness_t **readiness,
+                                                    cipc_event_t *event);
 
 // MARK: By name
 

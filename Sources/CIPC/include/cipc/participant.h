@@ -31,9 +31,6 @@ typedef uint64_t cipc_participant_t;
 #define CIPC_PARTICIPANT_NOBODY ((cipc_participant_t)0)
 /// The bit that the identity of a thread has, and that of a process has not.
 #define CIPC_PARTICIPANT_THREAD ((cipc_participant_t)1 << 63)
-/// A result of `cipc_participant_check`: proven dead.
-#define CIPC_PARTICIPANT_DEAD 1
-
 /// The number of the process or thread within an identity; 0 for nobody. Pure.
 CIPC_INLINE pid_t cipc_participant_pid(cipc_participant_t participant) {
   return (pid_t)(participant & 0x3fffffu);

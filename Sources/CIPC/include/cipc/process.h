@@ -168,9 +168,6 @@ CIPC_API CIPC_CHECKED int cipc_process_spawn(cipc_process_t **process, int *conn
                                              cipc_process_entry_t entry,
                                              const cipc_process_options_t *options);
 
-/// What `cipc_process_fork` returns in the child.
-#define CIPC_PROCESS_IN_CHILD 1
-
 /// Starts a child that is a copy of this process, as fork(2) does, and goes on in both: CIPC_OK
 /// here, CIPC_PROCESS_IN_CHILD in the child, which has its end of the connection in `*connection`
 /// (with NULL it is closed there) and NULL in `*process`.
@@ -296,11 +293,11 @@ CIPC_API CIPC_CHECKED int cipc_process_pidfd(const cipc_process_t *process);
 typedef void (*cipc_process_callback_t)(void *context);
 
 /// Has the child reaped as soon as it has ended, whether or not a caller waits for it, and then
-/// calls back: on the waiter thread (cipc/waiter.h), where the callback must be short; at once, in
-/// this call, when the child has ended already.
+/// calls back: on the poller's thread (cipc/poller.h), where the callback must be short; at once,
+/// in this call, when the child has ended already.
 ///
-/// The waiter thread is started for it where the process has other threads already. A process with
-/// one thread is left with one, so that it can still fork: there the child is reaped, and the
+/// The poller's thread is started for it where the process has other threads already. A process
+/// with one thread is left with one, so that it can still fork: there the child is reaped, and the
 /// callback made, by a later start or release that finds it ended, unless the waiter thread is
 /// started before. A forked child of this process is called back by a later start or release of its
 /// own.

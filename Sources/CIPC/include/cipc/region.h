@@ -37,9 +37,6 @@ CIPC_BEGIN_DECLS
 /// Objects begin at multiples of this.
 #define CIPC_REGION_ALIGNMENT 64
 
-/// A positive result of `cipc_region_allocate`: the object was made by this call.
-#define CIPC_REGION_CREATED 1
-
 /// A region, to be placed in shared memory at an address divisible by 64. The members are private.
 /// Objects follow, upwards; the directory grows towards them from the end.
 typedef struct cipc_region {

@@ -63,10 +63,10 @@
 
 #include "clock.h"
 #include "element.h"
+#include "readiness.h"
 #include "segment.h"
 #include "status.h"
 #include "wait.h"
-#include "watch.h"
 
 CIPC_BEGIN_DECLS
 
@@ -397,13 +397,13 @@ typedef struct cipc_ring_info {
 /// As `cipc_segment_inspect`; CIPC_ESEGMENTKIND, CIPC_ERINGHEADER, CIPC_ERINGINDEX.
 CIPC_API CIPC_CHECKED int cipc_ring_inspect(int descriptor, cipc_ring_info_t *info);
 
-/// Makes a watch (watch.h) for records (`for_room` 0: ready when `cipc_ring_get` or
+/// Makes a readiness (readiness.h) for records (`for_space` 0: ready when `cipc_ring_get` or
 /// `cipc_ring_lease` would not wait) or for room (when a record of `length` bytes could be put);
 /// also ready when a call that waits would end with an error. The ring must outlive it.
 ///
 /// CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM. Does not block.
-CIPC_API CIPC_CHECKED int cipc_ring_watch_open(cipc_watch_t **watch, cipc_ring_t *ring,
-                                               int for_room, size_t length);
+CIPC_API CIPC_CHECKED int cipc_ring_readiness_open(cipc_readiness_t **readiness, cipc_ring_t *ring,
+                                                   int for_space, size_t length);
 
 CIPC_END_DECLS
 

@@ -119,9 +119,6 @@ typedef struct cipc_segment_claim {
   cipc_participant_t creator;
 } cipc_segment_claim_t;
 
-/// A positive result of `cipc_segment_open_or_create`.
-#define CIPC_SEGMENT_CREATED 1
-
 /// Writes the first contents of a segment; returns 0 or a negative status.
 typedef int (*cipc_segment_prepare_t)(void *payload, void *context);
 

@@ -42,6 +42,12 @@
 #define CIPC_STATUS_LIST(X) \
   X(CIPC_OK,                 0,             "done") \
   X(CIPC_OWNER_DIED,         1,             "the previous owner died while holding the lock") \
+  X(CIPC_PARTICIPANT_DEAD,   2,             "the participant is dead") \
+  X(CIPC_WAIT_LOOK,          3,             "it is time to look for the dead, and to try again") \
+  X(CIPC_BARRIER_ACT,        4,             "all have arrived: run the action, then finish") \
+  X(CIPC_SEGMENT_CREATED,    5,             "the segment was made by this call") \
+  X(CIPC_REGION_CREATED,     6,             "the object in the region was made by this call") \
+  X(CIPC_PROCESS_IN_CHILD,   7,             "this is the child") \
   X(CIPC_EINVAL,             -EINVAL,       "invalid argument") \
   X(CIPC_ENOMEM,             -ENOMEM,       "out of memory") \
   X(CIPC_ENOSPC,             -ENOSPC,       "no space left for shared memory") \

@@ -26,8 +26,8 @@
 #include <stdint.h>
 
 #include "clock.h"
+#include "poller.h"
 #include "status.h"
-#include "waiter.h"
 
 CIPC_BEGIN_DECLS
 
@@ -37,8 +37,6 @@ typedef struct cipc_wait {
   uint32_t expected;
 } cipc_wait_t;
 
-/// A result of waiting: call the step with `look`.
-#define CIPC_WAIT_LOOK 1
 /// How often that is due, in nanoseconds.
 #define CIPC_WAIT_SLICE 200000000
 
@@ -69,13 +67,13 @@ CIPC_API CIPC_CHECKED int cipc_wait_sleep(const cipc_wait_t *wait, cipc_deadline
 /// A forked child has none of its parent's waits and starts anew. CIPC_ENOMEM; CIPC_EAGAIN: no
 /// thread can be started. Any thread.
 CIPC_API CIPC_CHECKED int cipc_wait_start(const cipc_wait_t *wait, cipc_deadline_t deadline,
-                                          cipc_waiter_callback_t callback, void *context,
-                                          cipc_waiter_ticket_t *ticket);
+                                          cipc_poller_callback_t callback, void *context,
+                                          cipc_poller_ticket_t *ticket);
 
 /// Ends a wait. 0: its callback has not been called and will not be. CIPC_ENOENT:
 /// it was called, or is being called at this moment; then the caller, if it does not try again,
 /// owes the wake-up to another: `cipc_wait_pass`. Does not block.
-CIPC_API CIPC_CHECKED int cipc_wait_cancel(cipc_waiter_ticket_t ticket);
+CIPC_API CIPC_CHECKED int cipc_wait_cancel(cipc_poller_ticket_t ticket);
 
 /// Wakes one sleeper of the word: for a waiter that gives up and may have been woken meanwhile. The
 /// word need not be mapped any more. Any thread.

@@ -139,25 +139,25 @@ final class ProcessEngine: WorkerEngine, @unchecked Sendable {
     if reportAll(channels, receiver) || waker.wasCalled { return waker.reset() }
     while true {
       var interests = [
-        cipc_waiter_interest_t(fd: waker.descriptor, directions: CIPC_WAITER_READABLE)
+        cipc_poller_interest_t(fd: waker.descriptor, directions: CIPC_POLLER_READABLE)
       ]
       for channel in channels {
         if !channel.isBroken {
           interests.append(
-            cipc_waiter_interest_t(
+            cipc_poller_interest_t(
               fd: channel.descriptor,
-              directions: CIPC_WAITER_READABLE | (channel.isBehind ? CIPC_WAITER_WRITABLE : 0)))
+              directions: CIPC_POLLER_READABLE | (channel.isBehind ? CIPC_POLLER_WRITABLE : 0)))
         }
         for descriptor in channel.printed.descriptors {
           interests.append(
-            cipc_waiter_interest_t(fd: descriptor, directions: CIPC_WAITER_READABLE))
+            cipc_poller_interest_t(fd: descriptor, directions: CIPC_POLLER_READABLE))
         }
         // Asked for anew each time: it changes when the fork server dies.
         interests.append(
-          cipc_waiter_interest_t(
-            fd: channel.child.child.descriptor, directions: CIPC_WAITER_READABLE))
+          cipc_poller_interest_t(
+            fd: channel.child.child.descriptor, directions: CIPC_POLLER_READABLE))
       }
-      let status = unsafe cipc_waiter_poll(interests, interests.count, deadline)
+      let status = unsafe cipc_poller_poll(interests, interests.count, deadline)
       // Drained before the look at `wasCalled`: a call sets that first and writes its byte behind it.
       waker.drain()
       for channel in channels { channel.receiveOnSocket() }

@@ -85,9 +85,9 @@ internal import MessageCoding
   private func run() {
     while !isOver.withLock({ $0 }) {
       let interests = [reader, end.descriptor].map { descriptor in
-        cipc_waiter_interest_t(fd: descriptor, directions: CIPC_WAITER_READABLE)
+        cipc_poller_interest_t(fd: descriptor, directions: CIPC_POLLER_READABLE)
       }
-      _ = unsafe cipc_waiter_poll(interests, interests.count, .max)
+      _ = unsafe cipc_poller_poll(interests, interests.count, .max)
       drain()
     }
   }

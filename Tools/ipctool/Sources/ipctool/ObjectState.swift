@@ -43,7 +43,7 @@ struct ObjectState {
       let pid = cipc_participant_pid(tenure.identity)
       return .init(
         what: tenure.what, pid: pid, name: ProcessTable.name(pid),
-        isAlive: cipc_participant_check(tenure.identity) != CIPC_PARTICIPANT_DEAD)
+        isAlive: cipc_participant_check(tenure.identity) != CIPC_PARTICIPANT_DEAD.rawValue)
     }
   }
 

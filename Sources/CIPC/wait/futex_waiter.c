@@ -7,26 +7,24 @@
 #include "base/clock.h"
 #include "base/fork_hooks.h"
 #include "base/futex.h"
+#include "base/slots.h"
 #include "base/thread.h"
 #include "segment/participants.h"
 #include "wait/wait.h"
 
-#define NOWHERE UINT32_MAX
+#define NOWHERE CIPC_SLOT_NOWHERE
 // For how long the thread sleeps on some of the words when there are more than it can sleep on.
 #define TURN INT64_C(10000000)
 
-/// A wait, in a slot, and in the list of its word. A ticket is the slot's generation and number, so
-/// that a cancellation that comes too late finds another generation and does nothing.
+// A wait, in a slot, and in the list of its word.
 struct wait {
-  uint32_t generation;
-  uint32_t next_free;
+  cipc_slot_t slot;
   uint32_t next, previous;
   uint32_t word;
-  bool active;
-  /// How manieth wait it is: those that begin while a word's waits are being ended stay.
+  /// The wait's number: those that begin while a word's waits are being ended stay.
   uint64_t serial;
   cipc_deadline_t deadline;
-  cipc_waiter_callback_t callback;
+  cipc_poller_callback_t callback;
   void *context;
 };
 
@@ -43,9 +41,7 @@ struct word {
 /// All under the guard. `running` says whether there is a thread in this process.
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
 static bool running;
-static struct wait *waits;
-static uint32_t wait_count;
-static uint32_t first_free = NOWHERE;
+static cipc_slots_t slots = CIPC_SLOTS_OF(struct wait);
 static uint64_t serial;
 static struct word *words;
 static uint32_t word_count;
@@ -57,8 +53,8 @@ static bool is_asleep;
 /// Whether the kernel can sleep on several words.
 static bool can_wait_any = true;
 
-static cipc_waiter_ticket_t ticket_of(uint32_t slot) {
-  return (uint64_t)waits[slot].generation << 32 | slot;
+static struct wait *wait_at(uint32_t slot) {
+  return (struct wait *)(void *)cipc_slots_at(&slots, slot);
 }
 
 static bool is_in_use(const struct word *word) { return word->first != NOWHERE; }
@@ -72,21 +68,6 @@ static void due_at(cipc_deadline_t deadline) {
 }
 
 // MARK: Slots
-
-static int grow_waits(void) {
-  if (wait_count > NOWHERE / 4) return CIPC_ENOMEM;
-  uint32_t count = wait_count == 0 ? 16 : wait_count * 2;
-  struct wait *more = realloc(waits, count * sizeof *more);
-  if (more == NULL) return CIPC_ENOMEM;
-  waits = more;
-  for (uint32_t slot = wait_count; slot < count; slot++) {
-    waits[slot] =
-        (struct wait){.generation = 1, .next_free = slot + 1 < count ? slot + 1 : first_free};
-  }
-  first_free = wait_count;
-  wait_count = count;
-  return 0;
-}
 
 /// The place of a word: the one that it has, or a free one. CIPC_ENOMEM, or 0.
 static int place_of(const cipc_wait_t *what, uint32_t *place) {
@@ -118,41 +99,31 @@ static int place_of(const cipc_wait_t *what, uint32_t *place) {
 
 static void enlist(uint32_t slot, uint32_t place) {
   struct word *word = &words[place];
-  waits[slot].word = place;
-  waits[slot].next = NOWHERE;
-  waits[slot].previous = word->last;
+  wait_at(slot)->word = place;
+  wait_at(slot)->next = NOWHERE;
+  wait_at(slot)->previous = word->last;
   if (word->last == NOWHERE) {
     word->first = slot;
   } else {
-    waits[word->last].next = slot;
+    wait_at(word->last)->next = slot;
   }
   word->last = slot;
 }
 
-/// The slot of a ticket whose wait is under way, or NOWHERE.
-static uint32_t find(cipc_waiter_ticket_t ticket) {
-  uint32_t slot = (uint32_t)ticket;
-  if (slot >= wait_count || !waits[slot].active) return NOWHERE;
-  return waits[slot].generation == ticket >> 32 ? slot : NOWHERE;
-}
-
 static void end(uint32_t slot) {
-  struct wait *wait = &waits[slot];
+  struct wait *wait = wait_at(slot);
   struct word *word = &words[wait->word];
-  *(wait->previous == NOWHERE ? &word->first : &waits[wait->previous].next) = wait->next;
-  *(wait->next == NOWHERE ? &word->last : &waits[wait->next].previous) = wait->previous;
-  wait->active = false;
-  if (++wait->generation == 0) wait->generation = 1;
-  wait->next_free = first_free;
-  first_free = slot;
+  *(wait->previous == NOWHERE ? &word->first : &wait_at(wait->previous)->next) = wait->next;
+  *(wait->next == NOWHERE ? &word->last : &wait_at(wait->next)->previous) = wait->previous;
+  cipc_slots_release(&slots, slot);
 }
 
 // MARK: Thread
 
 /// Ends the wait and calls back. Takes the guard held and gives it back held.
 static void finish(uint32_t slot, int status) {
-  cipc_waiter_callback_t callback = waits[slot].callback;
-  void *context = waits[slot].context;
+  cipc_poller_callback_t callback = wait_at(slot)->callback;
+  void *context = wait_at(slot)->context;
   end(slot);
   (void)pthread_mutex_unlock(&guard);
   callback(context, status);
@@ -163,7 +134,7 @@ static void finish(uint32_t slot, int status) {
 static void finish_all(uint32_t place, const cipc_wait_t *what, int status) {
   uint64_t limit = serial;
   while (is_in_use(&words[place]) && is_same(&words[place].what, what) &&
-         waits[words[place].first].serial <= limit) {
+         wait_at(words[place].first)->serial <= limit) {
     finish(words[place].first, status);
   }
 }
@@ -195,8 +166,9 @@ static void probe_epoch(const uint32_t *epoch, uint32_t seen) {
 static void expire(void) {
   cipc_deadline_t now = cipc_clock_now();
   if (now < earliest) return;
-  for (uint32_t slot = 0; slot < wait_count; slot++) {
-    if (waits[slot].active && waits[slot].deadline <= now) finish(slot, CIPC_ETIMEDOUT);
+  for (uint32_t slot = 0; slot < slots.count; slot++) {
+    if (wait_at(slot)->slot.is_taken && wait_at(slot)->deadline <= now)
+      finish(slot, CIPC_ETIMEDOUT);
   }
   for (uint32_t i = 0; i < word_count; i++) {
     if (!is_in_use(&words[i]) || words[i].look_at > now) continue;
@@ -207,8 +179,8 @@ static void expire(void) {
   for (uint32_t i = 0; i < word_count; i++) {
     if (is_in_use(&words[i])) due_at(words[i].look_at);
   }
-  for (uint32_t slot = 0; slot < wait_count; slot++) {
-    if (waits[slot].active) due_at(waits[slot].deadline);
+  for (uint32_t slot = 0; slot < slots.count; slot++) {
+    if (wait_at(slot)->slot.is_taken) due_at(wait_at(slot)->deadline);
   }
 }
 
@@ -312,18 +284,18 @@ static void fork_prepare(void) { (void)pthread_mutex_lock(&guard); }
 static void fork_parent(void) { (void)pthread_mutex_unlock(&guard); }
 static void fork_child(void) {
   running = is_asleep = false;
-  for (uint32_t slot = 0; slot < wait_count; slot++) {
-    if (waits[slot].active) end(slot);
+  for (uint32_t slot = 0; slot < slots.count; slot++) {
+    if (wait_at(slot)->slot.is_taken) end(slot);
   }
   earliest = CIPC_NO_DEADLINE;
   (void)pthread_mutex_unlock(&guard);
 }
-CIPC_FORK_ROOM(CIPC_FORK_RANK_WORDS, fork_prepare, fork_parent, fork_child)
+CIPC_FORK_ROOM(CIPC_FORK_RANK_FUTEX_WAITER, fork_prepare, fork_parent, fork_child)
 
 // MARK: API
 
 int cipc_wait_start(const cipc_wait_t *wait, cipc_deadline_t deadline,
-                    cipc_waiter_callback_t callback, void *context, cipc_waiter_ticket_t *ticket) {
+                    cipc_poller_callback_t callback, void *context, cipc_poller_ticket_t *ticket) {
   *ticket = 0;
   // Without the guard: the register has its own, and threads that fork take both. Read here, where
   // the caller has the segment open; later only the kernel looks at it.
@@ -336,23 +308,22 @@ int cipc_wait_start(const cipc_wait_t *wait, cipc_deadline_t deadline,
     running = status == 0;
   }
   uint32_t place = NOWHERE;
-  if (status == 0 && first_free == NOWHERE) status = grow_waits();
+  if (status == 0 && !cipc_slots_have_free(&slots)) status = cipc_slots_grow(&slots);
   if (status == 0) status = place_of(wait, &place);
   bool wake = false;
   if (status == 0) {
-    uint32_t slot = first_free;
-    first_free = waits[slot].next_free;
-    waits[slot].active = true;
-    waits[slot].serial = ++serial;
-    waits[slot].deadline = deadline;
-    waits[slot].callback = callback;
-    waits[slot].context = context;
+    uint32_t slot = cipc_slots_next(&slots);
+    cipc_slots_take(&slots);
+    wait_at(slot)->serial = ++serial;
+    wait_at(slot)->deadline = deadline;
+    wait_at(slot)->callback = callback;
+    wait_at(slot)->context = context;
     enlist(slot, place);
     words[place].epoch = epoch;
     words[place].seen = seen;
     due_at(deadline);
     due_at(words[place].look_at);
-    *ticket = ticket_of(slot);
+    *ticket = cipc_slots_ticket(&slots, slot);
     wake = is_asleep;
     is_asleep = false;
     if (wake) (void)__atomic_fetch_add(&control, 1, __ATOMIC_RELAXED);
@@ -362,9 +333,9 @@ int cipc_wait_start(const cipc_wait_t *wait, cipc_deadline_t deadline,
   return status;
 }
 
-int cipc_wait_cancel(cipc_waiter_ticket_t ticket) {
+int cipc_wait_cancel(cipc_poller_ticket_t ticket) {
   (void)pthread_mutex_lock(&guard);
-  uint32_t slot = find(ticket);
+  uint32_t slot = cipc_slots_find(&slots, ticket);
   if (slot != NOWHERE) end(slot);
   (void)pthread_mutex_unlock(&guard);
   return slot != NOWHERE ? 0 : CIPC_ENOENT;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cipc/waiter.h"
+#include "cipc/poller.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -14,24 +14,22 @@
 #include "base/clock.h"
 #include "base/fork_hooks.h"
 #include "base/interrupt.h"
+#include "base/slots.h"
 #include "base/thread.h"
-#include "wait/waiter.h"
+#include "wait/poller.h"
 
 #define EVENTS 32
 /// The timer's place in the epoll set; no ticket has this value, since generations begin at 1.
 #define TIMER UINT64_C(0)
-#define NOWHERE UINT32_MAX
+#define NOWHERE CIPC_SLOT_NOWHERE
 
-/// A wait, in a slot. A ticket is the slot's generation and number, so that an event or a
-/// cancellation that comes too late finds another generation and does nothing.
+// A wait, in a slot: an event or a cancellation that comes too late finds it over.
 struct wait {
-  uint32_t generation;
-  uint32_t next_free;
-  uint32_t heap_index;  ///< NOWHERE without a deadline
-  bool active;
-  int fd;  ///< ours, or -1
+  cipc_slot_t slot;
+  uint32_t heap_index;  // NOWHERE without a deadline
+  int fd;               ///< ours, or -1
   cipc_deadline_t deadline;
-  cipc_waiter_callback_t callback;
+  cipc_poller_callback_t callback;
   void *context;
 };
 
@@ -40,27 +38,25 @@ static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
 static bool running;
 static int epoll = -1;
 static int timer = -1;
-static struct wait *waits;
-static uint32_t wait_count;
-static uint32_t first_free = NOWHERE;
+static cipc_slots_t slots = CIPC_SLOTS_OF(struct wait);
 static uint32_t *heap;  ///< slots with a deadline, the earliest first
 static uint32_t heap_count;
 static void (*first_call)(void);
 
-static cipc_waiter_ticket_t ticket_of(uint32_t slot) {
-  return (uint64_t)waits[slot].generation << 32 | slot;
+static struct wait *wait_at(uint32_t slot) {
+  return (struct wait *)(void *)cipc_slots_at(&slots, slot);
 }
 
 // MARK: Heap
 
 static void heap_place(uint32_t index, uint32_t slot) {
   heap[index] = slot;
-  waits[slot].heap_index = index;
+  wait_at(slot)->heap_index = index;
 }
 
 static void heap_up(uint32_t index) {
   uint32_t slot = heap[index];
-  while (index > 0 && waits[heap[(index - 1) / 2]].deadline > waits[slot].deadline) {
+  while (index > 0 && wait_at(heap[(index - 1) / 2])->deadline > wait_at(slot)->deadline) {
     heap_place(index, heap[(index - 1) / 2]);
     index = (index - 1) / 2;
   }
@@ -72,10 +68,11 @@ static void heap_down(uint32_t index) {
   for (;;) {
     uint32_t child = 2 * index + 1;
     if (child >= heap_count) break;
-    if (child + 1 < heap_count && waits[heap[child + 1]].deadline < waits[heap[child]].deadline) {
+    if (child + 1 < heap_count &&
+        wait_at(heap[child + 1])->deadline < wait_at(heap[child])->deadline) {
       child++;
     }
-    if (waits[heap[child]].deadline >= waits[slot].deadline) break;
+    if (wait_at(heap[child])->deadline >= wait_at(slot)->deadline) break;
     heap_place(index, heap[child]);
     index = child;
   }
@@ -83,14 +80,14 @@ static void heap_down(uint32_t index) {
 }
 
 static void heap_remove(uint32_t slot) {
-  uint32_t index = waits[slot].heap_index;
+  uint32_t index = wait_at(slot)->heap_index;
   if (index == NOWHERE) return;
-  waits[slot].heap_index = NOWHERE;
+  wait_at(slot)->heap_index = NOWHERE;
   uint32_t last = heap[--heap_count];
   if (index == heap_count) return;
   heap_place(index, last);
   heap_down(index);
-  heap_up(waits[last].heap_index);
+  heap_up(wait_at(last)->heap_index);
 }
 
 /// Sets the timer to the earliest deadline.
@@ -98,7 +95,7 @@ static void arm(void) {
   struct itimerspec when;
   memset(&when, 0, sizeof when);
   if (heap_count > 0) {
-    cipc_deadline_t earliest = waits[heap[0]].deadline;
+    cipc_deadline_t earliest = wait_at(heap[0])->deadline;
     // Zero would switch the timer off.
     when.it_value = cipc_clock_timespec(earliest > 0 ? earliest : 1);
   }
@@ -107,48 +104,32 @@ static void arm(void) {
 
 // MARK: Slots
 
-/// Room for twice as many waits.
+// Twice as many slots, all of which have a place in the heap.
 static int grow(void) {
-  if (wait_count > NOWHERE / 4) return CIPC_ENOMEM;
-  uint32_t count = wait_count == 0 ? 16 : wait_count * 2;
-  struct wait *more = realloc(waits, count * sizeof *more);
-  if (more == NULL) return CIPC_ENOMEM;
-  waits = more;
-  uint32_t *places = realloc(heap, count * sizeof *places);
+  uint32_t before = slots.count;
+  int status = cipc_slots_grow(&slots);
+  if (status < 0) return status;
+  for (uint32_t slot = before; slot < slots.count; slot++) {
+    wait_at(slot)->heap_index = NOWHERE;
+    wait_at(slot)->fd = -1;
+  }
+  uint32_t *places = realloc(heap, slots.count * sizeof *places);
   if (places == NULL) return CIPC_ENOMEM;
   heap = places;
-  for (uint32_t slot = wait_count; slot < count; slot++) {
-    waits[slot] = (struct wait){.generation = 1,
-                                .next_free = slot + 1 < count ? slot + 1 : first_free,
-                                .heap_index = NOWHERE,
-                                .fd = -1};
-  }
-  first_free = wait_count;
-  wait_count = count;
   return 0;
-}
-
-/// The slot of a ticket whose wait is under way, or NOWHERE.
-static uint32_t find(cipc_waiter_ticket_t ticket) {
-  uint32_t slot = (uint32_t)ticket;
-  if (slot >= wait_count || !waits[slot].active) return NOWHERE;
-  return waits[slot].generation == ticket >> 32 ? slot : NOWHERE;
 }
 
 /// Ends a wait: its slot is free, its descriptor returned for the caller to close without the
 /// guard, or -1.
 static int end(uint32_t slot) {
-  struct wait *wait = &waits[slot];
+  struct wait *wait = wait_at(slot);
   int fd = wait->fd;
   // Not left to close(): the descriptor may have been inherited by a child, and then the
   // registration would live on.
   if (fd >= 0) (void)epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL);
   heap_remove(slot);
   wait->fd = -1;
-  wait->active = false;
-  if (++wait->generation == 0) wait->generation = 1;
-  wait->next_free = first_free;
-  first_free = slot;
+  cipc_slots_release(&slots, slot);
   return fd;
 }
 
@@ -156,8 +137,8 @@ static int end(uint32_t slot) {
 
 /// Ends the wait and calls back. Takes the guard held and gives it back held.
 static void finish(uint32_t slot, int status) {
-  cipc_waiter_callback_t callback = waits[slot].callback;
-  void *context = waits[slot].context;
+  cipc_poller_callback_t callback = wait_at(slot)->callback;
+  void *context = wait_at(slot)->context;
   int fd = end(slot);
   (void)pthread_mutex_unlock(&guard);
   if (fd >= 0) (void)close(fd);
@@ -181,13 +162,13 @@ static void *serve(void *set) {
         expired = true;
         continue;
       }
-      uint32_t slot = find(events[i].data.u64);
+      uint32_t slot = cipc_slots_find(&slots, events[i].data.u64);
       if (slot != NOWHERE) finish(slot, 0);
     }
     // After the descriptors, so that one that became ready in time is ready.
     if (expired) {
       cipc_deadline_t now = cipc_clock_now();
-      while (heap_count > 0 && waits[heap[0]].deadline <= now) finish(heap[0], CIPC_ETIMEDOUT);
+      while (heap_count > 0 && wait_at(heap[0])->deadline <= now) finish(heap[0], CIPC_ETIMEDOUT);
       arm();
     }
     (void)pthread_mutex_unlock(&guard);
@@ -205,15 +186,15 @@ static void fork_child(void) {
     (void)close(timer);
     epoll = timer = -1;
     running = false;
-    for (uint32_t slot = 0; slot < wait_count; slot++) {
-      if (!waits[slot].active) continue;
+    for (uint32_t slot = 0; slot < slots.count; slot++) {
+      if (!wait_at(slot)->slot.is_taken) continue;
       int fd = end(slot);
       if (fd >= 0) (void)close(fd);
     }
   }
   (void)pthread_mutex_unlock(&guard);
 }
-CIPC_FORK_ROOM(CIPC_FORK_RANK_WAITER, fork_prepare, fork_parent, fork_child)
+CIPC_FORK_ROOM(CIPC_FORK_RANK_POLLER, fork_prepare, fork_parent, fork_child)
 
 static int start(void) {
   epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -224,7 +205,7 @@ static int start(void) {
   struct epoll_event event = {.events = EPOLLIN, .data.u64 = TIMER};
   if (status == 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event) < 0) status = -errno;
 
-  if (status == 0) status = cipc_thread_start("cipc-waiter", serve, (void *)(intptr_t)epoll);
+  if (status == 0) status = cipc_thread_start("cipc-poller", serve, (void *)(intptr_t)epoll);
   if (status < 0) {
     (void)close(epoll);
     if (timer >= 0) (void)close(timer);
@@ -237,31 +218,30 @@ static int start(void) {
 
 // MARK: API
 
-int cipc_waiter_wait(int fd, unsigned flags, cipc_deadline_t deadline,
-                     cipc_waiter_callback_t callback, void *context, cipc_waiter_ticket_t *ticket) {
+int cipc_poller_wait(int fd, unsigned flags, cipc_deadline_t deadline,
+                     cipc_poller_callback_t callback, void *context, cipc_poller_ticket_t *ticket) {
   *ticket = 0;
-  const unsigned directions = CIPC_WAITER_READABLE | CIPC_WAITER_WRITABLE;
+  const unsigned directions = CIPC_POLLER_READABLE | CIPC_POLLER_WRITABLE;
   int own = -1;
   int status = 0;
   if (fd >= 0) {
-    own = flags & CIPC_WAITER_OWNED ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    own = flags & CIPC_POLLER_OWNED ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (own < 0) return -errno;
     if ((flags & directions) == 0) status = CIPC_EINVAL;
   }
   (void)pthread_mutex_lock(&guard);
   if (status == 0 && !running) status = start();
-  if (status == 0 && first_free == NOWHERE) status = grow();
+  if (status == 0 && !cipc_slots_have_free(&slots)) status = grow();
   if (status == 0) {
-    uint32_t slot = first_free;
-    struct wait *wait = &waits[slot];
-    struct epoll_event event = {.data.u64 = ticket_of(slot)};
-    if (flags & CIPC_WAITER_READABLE) event.events |= EPOLLIN;
-    if (flags & CIPC_WAITER_WRITABLE) event.events |= EPOLLOUT;
+    uint32_t slot = cipc_slots_next(&slots);
+    struct wait *wait = wait_at(slot);
+    struct epoll_event event = {.data.u64 = cipc_slots_ticket(&slots, slot)};
+    if (flags & CIPC_POLLER_READABLE) event.events |= EPOLLIN;
+    if (flags & CIPC_POLLER_WRITABLE) event.events |= EPOLLOUT;
     if (own >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, own, &event) < 0) {
       status = -errno;
     } else {
-      first_free = wait->next_free;
-      wait->active = true;
+      cipc_slots_take(&slots);
       wait->fd = own;
       wait->deadline = deadline;
       wait->callback = callback;
@@ -280,23 +260,23 @@ int cipc_waiter_wait(int fd, unsigned flags, cipc_deadline_t deadline,
   return status;
 }
 
-int cipc_waiter_cancel(cipc_waiter_ticket_t ticket) {
+int cipc_poller_cancel(cipc_poller_ticket_t ticket) {
   (void)pthread_mutex_lock(&guard);
-  uint32_t slot = find(ticket);
+  uint32_t slot = cipc_slots_find(&slots, ticket);
   int fd = slot != NOWHERE ? end(slot) : -1;
   (void)pthread_mutex_unlock(&guard);
   if (fd >= 0) (void)close(fd);
   return slot != NOWHERE ? 0 : CIPC_ENOENT;
 }
 
-int cipc_waiter_is_running(void) {
+int cipc_poller_is_running(void) {
   (void)pthread_mutex_lock(&guard);
   bool is_running = running;
   (void)pthread_mutex_unlock(&guard);
   return is_running;
 }
 
-void cipc_waiter_call_first(void (*call)(void)) {
+void cipc_poller_call_first(void (*call)(void)) {
   (void)pthread_mutex_lock(&guard);
   first_call = call;
   (void)pthread_mutex_unlock(&guard);
@@ -304,14 +284,14 @@ void cipc_waiter_call_first(void (*call)(void)) {
 
 // MARK: Several at once
 
-int cipc_waiter_gather(const cipc_waiter_interest_t *interests, size_t count) {
+int cipc_poller_gather(const cipc_poller_interest_t *interests, size_t count) {
   int set = epoll_create1(EPOLL_CLOEXEC);
   if (set < 0) return -errno;
   int status = 0;
   for (size_t i = 0; status == 0 && i < count; i++) {
     struct epoll_event event = {.data.u64 = i};
-    if (interests[i].directions & CIPC_WAITER_READABLE) event.events |= EPOLLIN;
-    if (interests[i].directions & CIPC_WAITER_WRITABLE) event.events |= EPOLLOUT;
+    if (interests[i].directions & CIPC_POLLER_READABLE) event.events |= EPOLLIN;
+    if (interests[i].directions & CIPC_POLLER_WRITABLE) event.events |= EPOLLOUT;
     if (event.events == 0) status = CIPC_EINVAL;
     if (status == 0 && epoll_ctl(set, EPOLL_CTL_ADD, interests[i].fd, &event) < 0) status = -errno;
   }
@@ -321,14 +301,14 @@ int cipc_waiter_gather(const cipc_waiter_interest_t *interests, size_t count) {
 }
 
 /// With room for the descriptors in `entries`.
-static int poll_all(const cipc_waiter_interest_t *interests, size_t count, cipc_deadline_t deadline,
+static int poll_all(const cipc_poller_interest_t *interests, size_t count, cipc_deadline_t deadline,
                     struct pollfd *entries) {
   for (size_t i = 0; i < count; i++) {
     entries[i] = (struct pollfd){.fd = interests[i].fd};
     // poll(2) would pass over it.
     if (entries[i].fd < 0) return CIPC_EBADF;
-    if (interests[i].directions & CIPC_WAITER_READABLE) entries[i].events |= POLLIN;
-    if (interests[i].directions & CIPC_WAITER_WRITABLE) entries[i].events |= POLLOUT;
+    if (interests[i].directions & CIPC_POLLER_READABLE) entries[i].events |= POLLIN;
+    if (interests[i].directions & CIPC_POLLER_WRITABLE) entries[i].events |= POLLOUT;
     if (entries[i].events == 0) return CIPC_EINVAL;
   }
   for (;;) {
@@ -342,7 +322,7 @@ static int poll_all(const cipc_waiter_interest_t *interests, size_t count, cipc_
   }
 }
 
-int cipc_waiter_poll(const cipc_waiter_interest_t *interests, size_t count,
+int cipc_poller_poll(const cipc_poller_interest_t *interests, size_t count,
                      cipc_deadline_t deadline) {
   struct pollfd few[16];
   if (count <= sizeof few / sizeof *few) return poll_all(interests, count, deadline, few);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cipc/waiter.h"
+#include "cipc/poller.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -44,10 +44,10 @@ static void expect(int index, int context, int status) {
   (void)pthread_mutex_unlock(&lock);
 }
 
-static cipc_waiter_ticket_t wait_for(int fd, unsigned flags, cipc_deadline_t deadline,
+static cipc_poller_ticket_t wait_for(int fd, unsigned flags, cipc_deadline_t deadline,
                                      int context) {
-  cipc_waiter_ticket_t ticket;
-  CHECK_EQUAL(cipc_waiter_wait(fd, flags, deadline, note, (void *)(intptr_t)context, &ticket), 0);
+  cipc_poller_ticket_t ticket;
+  CHECK_EQUAL(cipc_poller_wait(fd, flags, deadline, note, (void *)(intptr_t)context, &ticket), 0);
   CHECK(ticket != 0);
   return ticket;
 }
@@ -56,7 +56,7 @@ static cipc_waiter_ticket_t wait_for(int fd, unsigned flags, cipc_deadline_t dea
 static void settle(void) {
   result_count = 0;
   int fd = eventfd(1, EFD_CLOEXEC);
-  (void)wait_for(fd, CIPC_WAITER_READABLE | CIPC_WAITER_OWNED, CIPC_NO_DEADLINE, 0);
+  (void)wait_for(fd, CIPC_POLLER_READABLE | CIPC_POLLER_OWNED, CIPC_NO_DEADLINE, 0);
   until(1);
   result_count = 0;
 }
@@ -75,7 +75,7 @@ static void one_thread_with_its_name(void) {
     size_t size = fread(text, 1, sizeof text - 1, file);
     (void)fclose(file);
     CHECK(size > 0);
-    if (strstr(text, "Name:\tcipc-waiter\n") == NULL) continue;
+    if (strstr(text, "Name:\tcipc-poller\n") == NULL) continue;
     ours++;
     unsigned long long blocked = 0;
     const char *line = strstr(text, "SigBlk:\t");
@@ -93,12 +93,12 @@ static void ready_and_late(void) {
   settle();
   int before = open_descriptors();
   int fd = eventfd(0, EFD_CLOEXEC);
-  (void)wait_for(fd, CIPC_WAITER_READABLE, CIPC_NO_DEADLINE, 1);
-  (void)wait_for(fd, CIPC_WAITER_WRITABLE, CIPC_NO_DEADLINE, 2);
+  (void)wait_for(fd, CIPC_POLLER_READABLE, CIPC_NO_DEADLINE, 1);
+  (void)wait_for(fd, CIPC_POLLER_WRITABLE, CIPC_NO_DEADLINE, 2);
   until(1);
   expect(0, 2, 0);
   cipc_deadline_t deadline = cipc_clock_deadline(10 * MS);
-  (void)wait_for(fd, CIPC_WAITER_READABLE, deadline, 3);
+  (void)wait_for(fd, CIPC_POLLER_READABLE, deadline, 3);
   until(2);
   CHECK(cipc_clock_now() >= deadline);
   expect(1, 3, CIPC_ETIMEDOUT);
@@ -106,7 +106,7 @@ static void ready_and_late(void) {
   until(3);
   expect(2, 1, 0);
   // Ready beats a deadline in the past; nothing to be ready does not.
-  (void)wait_for(fd, CIPC_WAITER_READABLE, CIPC_IMMEDIATELY, 4);
+  (void)wait_for(fd, CIPC_POLLER_READABLE, CIPC_IMMEDIATELY, 4);
   until(4);
   expect(3, 4, 0);
   (void)wait_for(-1, 0, CIPC_IMMEDIATELY, 5);
@@ -122,12 +122,12 @@ static void many_waits_on_one_descriptor(void) {
   int before = open_descriptors();
   int fds[2];
   CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
-  cipc_waiter_ticket_t tickets[50];
+  cipc_poller_ticket_t tickets[50];
   for (int i = 0; i < 50; i++) {
-    tickets[i] = wait_for(fds[0], CIPC_WAITER_READABLE, CIPC_NO_DEADLINE, i);
+    tickets[i] = wait_for(fds[0], CIPC_POLLER_READABLE, CIPC_NO_DEADLINE, i);
   }
-  for (int i = 0; i < 50; i += 2) CHECK_EQUAL(cipc_waiter_cancel(tickets[i]), 0);
-  for (int i = 0; i < 50; i += 2) CHECK_EQUAL(cipc_waiter_cancel(tickets[i]), CIPC_ENOENT);
+  for (int i = 0; i < 50; i += 2) CHECK_EQUAL(cipc_poller_cancel(tickets[i]), 0);
+  for (int i = 0; i < 50; i += 2) CHECK_EQUAL(cipc_poller_cancel(tickets[i]), CIPC_ENOENT);
   // The caller's descriptor may go; the peer sees no end as long as a wait has its duplicate.
   close(fds[0]);
   close(fds[1]);
@@ -138,7 +138,7 @@ static void many_waits_on_one_descriptor(void) {
     seen += results[i][0];
   }
   CHECK_EQUAL(seen, 25 * 25);
-  for (int i = 0; i < 50; i++) CHECK_EQUAL(cipc_waiter_cancel(tickets[i]), CIPC_ENOENT);
+  for (int i = 0; i < 50; i++) CHECK_EQUAL(cipc_poller_cancel(tickets[i]), CIPC_ENOENT);
   settle();
   CHECK_EQUAL(open_descriptors(), before);
 }
@@ -146,14 +146,14 @@ static void many_waits_on_one_descriptor(void) {
 static void deadlines_in_order(void) {
   settle();
   enum { COUNT = 500 };
-  cipc_waiter_ticket_t tickets[COUNT];
+  cipc_poller_ticket_t tickets[COUNT];
   cipc_deadline_t start = cipc_clock_now() + 200 * MS;
   int order[COUNT];
   for (int i = 0; i < COUNT; i++) order[i] = i * 211 % COUNT;
   for (int i = 0; i < COUNT; i++) {
     tickets[order[i]] = wait_for(-1, 0, start + order[i] * 20000, order[i]);
   }
-  for (int i = 0; i < COUNT; i += 3) CHECK_EQUAL(cipc_waiter_cancel(tickets[i]), 0);
+  for (int i = 0; i < COUNT; i += 3) CHECK_EQUAL(cipc_poller_cancel(tickets[i]), 0);
   int left = COUNT - (COUNT + 2) / 3;
   until(left);
   CHECK(cipc_clock_now() >= start + (COUNT - 1) * 20000);
@@ -165,19 +165,19 @@ static void deadlines_in_order(void) {
 }
 
 static void mistakes(void) {
-  cipc_waiter_ticket_t ticket;
+  cipc_poller_ticket_t ticket;
   int before = open_descriptors();
-  CHECK_EQUAL(cipc_waiter_wait(0, 0, CIPC_NO_DEADLINE, note, NULL, &ticket), CIPC_EINVAL);
-  CHECK_EQUAL(cipc_waiter_wait(9999, CIPC_WAITER_READABLE, CIPC_NO_DEADLINE, note, NULL, &ticket),
+  CHECK_EQUAL(cipc_poller_wait(0, 0, CIPC_NO_DEADLINE, note, NULL, &ticket), CIPC_EINVAL);
+  CHECK_EQUAL(cipc_poller_wait(9999, CIPC_POLLER_READABLE, CIPC_NO_DEADLINE, note, NULL, &ticket),
               CIPC_EBADF);
   int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-  CHECK_EQUAL(cipc_waiter_wait(file, CIPC_WAITER_READABLE | CIPC_WAITER_OWNED, CIPC_NO_DEADLINE,
+  CHECK_EQUAL(cipc_poller_wait(file, CIPC_POLLER_READABLE | CIPC_POLLER_OWNED, CIPC_NO_DEADLINE,
                                note, NULL, &ticket),
               -EPERM);
   CHECK_EQUAL(ticket, 0);
   CHECK_EQUAL(open_descriptors(), before);
-  CHECK_EQUAL(cipc_waiter_cancel(0), CIPC_ENOENT);
-  CHECK_EQUAL(cipc_waiter_cancel(UINT64_MAX), CIPC_ENOENT);
+  CHECK_EQUAL(cipc_poller_cancel(0), CIPC_ENOENT);
+  CHECK_EQUAL(cipc_poller_cancel(UINT64_MAX), CIPC_ENOENT);
 }
 
 static void a_process_that_ends(void) {
@@ -193,7 +193,7 @@ static void a_process_that_ends(void) {
   }
   int pidfd = (int)syscall(SYS_pidfd_open, child, 0);
   CHECK(pidfd >= 0);
-  (void)wait_for(pidfd, CIPC_WAITER_READABLE | CIPC_WAITER_OWNED, CIPC_NO_DEADLINE, 1);
+  (void)wait_for(pidfd, CIPC_POLLER_READABLE | CIPC_POLLER_OWNED, CIPC_NO_DEADLINE, 1);
   (void)wait_for(-1, 0, cipc_clock_deadline(5 * MS), 2);
   until(1);
   expect(0, 2, CIPC_ETIMEDOUT);
@@ -214,11 +214,11 @@ static void again(void *context, int status) {
     note(context, status);
     return;
   }
-  cipc_waiter_ticket_t ticket;
+  cipc_poller_ticket_t ticket;
   CHECK_EQUAL(
-      cipc_waiter_wait(again_fd, CIPC_WAITER_READABLE, CIPC_NO_DEADLINE, note, NULL, &ticket), 0);
-  CHECK_EQUAL(cipc_waiter_cancel(ticket), 0);
-  CHECK_EQUAL(cipc_waiter_wait(again_fd, CIPC_WAITER_READABLE, CIPC_NO_DEADLINE, again,
+      cipc_poller_wait(again_fd, CIPC_POLLER_READABLE, CIPC_NO_DEADLINE, note, NULL, &ticket), 0);
+  CHECK_EQUAL(cipc_poller_cancel(ticket), 0);
+  CHECK_EQUAL(cipc_poller_wait(again_fd, CIPC_POLLER_READABLE, CIPC_NO_DEADLINE, again,
                                (void *)(intptr_t)(left - 1), &ticket),
               0);
 }
@@ -226,8 +226,8 @@ static void again(void *context, int status) {
 static void from_a_callback(void) {
   settle();
   again_fd = eventfd(1, EFD_CLOEXEC);
-  cipc_waiter_ticket_t ticket;
-  CHECK_EQUAL(cipc_waiter_wait(again_fd, CIPC_WAITER_READABLE, CIPC_NO_DEADLINE, again,
+  cipc_poller_ticket_t ticket;
+  CHECK_EQUAL(cipc_poller_wait(again_fd, CIPC_POLLER_READABLE, CIPC_NO_DEADLINE, again,
                                (void *)(intptr_t)100, &ticket),
               0);
   until(1);
@@ -246,13 +246,13 @@ static void *race(void *argument) {
   int *cancelled = argument;
   for (int i = 0; i < 5000; i++) {
     int fd = eventfd(0, EFD_CLOEXEC);
-    cipc_waiter_ticket_t ticket;
-    CHECK_EQUAL(cipc_waiter_wait(fd, CIPC_WAITER_READABLE,
+    cipc_poller_ticket_t ticket;
+    CHECK_EQUAL(cipc_poller_wait(fd, CIPC_POLLER_READABLE,
                                  i % 3 == 0 ? cipc_clock_deadline(1000) : CIPC_NO_DEADLINE, count,
                                  NULL, &ticket),
                 0);
     if (i % 3 != 0) CHECK_EQUAL(eventfd_write(fd, 1), 0);
-    int status = cipc_waiter_cancel(ticket);
+    int status = cipc_poller_cancel(ticket);
     CHECK(status == 0 || status == CIPC_ENOENT);
     if (status == 0) ++*cancelled;
     close(fd);
@@ -276,7 +276,7 @@ static void cancellations_race_with_callbacks(void) {
 static void after_a_fork(void) {
   settle();
   int fd = eventfd(0, EFD_CLOEXEC);
-  cipc_waiter_ticket_t ticket = wait_for(fd, CIPC_WAITER_READABLE, CIPC_NO_DEADLINE, 1);
+  cipc_poller_ticket_t ticket = wait_for(fd, CIPC_POLLER_READABLE, CIPC_NO_DEADLINE, 1);
   (void)wait_for(-1, 0, cipc_clock_deadline(20 * MS), 2);
   int before = open_descriptors();
   pid_t child = fork();
@@ -284,10 +284,10 @@ static void after_a_fork(void) {
   if (child == 0) {
     // Without the duplicate, the epoll set and the timer.
     CHECK_EQUAL(open_descriptors(), before - 3);
-    CHECK_EQUAL(cipc_waiter_cancel(ticket), CIPC_ENOENT);
+    CHECK_EQUAL(cipc_poller_cancel(ticket), CIPC_ENOENT);
     settle();
     CHECK_EQUAL(open_descriptors(), before - 1);
-    (void)wait_for(fd, CIPC_WAITER_READABLE, CIPC_NO_DEADLINE, 3);
+    (void)wait_for(fd, CIPC_POLLER_READABLE, CIPC_NO_DEADLINE, 3);
     CHECK_EQUAL(eventfd_write(fd, 1), 0);
     until(1);
     expect(0, 3, 0);
@@ -304,41 +304,41 @@ static void several_at_once(void) {
   int before = open_descriptors();
   int pair[2], event = eventfd(0, EFD_CLOEXEC);
   CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-  cipc_waiter_interest_t interests[40] = {{event, CIPC_WAITER_READABLE},
-                                          {pair[0], CIPC_WAITER_READABLE}};
-  int set = cipc_waiter_gather(interests, 2);
+  cipc_poller_interest_t interests[40] = {{event, CIPC_POLLER_READABLE},
+                                          {pair[0], CIPC_POLLER_READABLE}};
+  int set = cipc_poller_gather(interests, 2);
   CHECK(set >= 0);
   CHECK_EQUAL(fcntl(set, F_GETFD), FD_CLOEXEC);
-  cipc_waiter_interest_t of_set = {set, CIPC_WAITER_READABLE};
-  CHECK_EQUAL(cipc_waiter_poll(&of_set, 1, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
-  CHECK_EQUAL(cipc_waiter_poll(interests, 2, cipc_clock_deadline(3 * MS)), CIPC_ETIMEDOUT);
+  cipc_poller_interest_t of_set = {set, CIPC_POLLER_READABLE};
+  CHECK_EQUAL(cipc_poller_poll(&of_set, 1, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
+  CHECK_EQUAL(cipc_poller_poll(interests, 2, cipc_clock_deadline(3 * MS)), CIPC_ETIMEDOUT);
   CHECK_EQUAL(write(pair[1], "x", 1), 1);
-  CHECK_EQUAL(cipc_waiter_poll(&of_set, 1, CIPC_NO_DEADLINE), 0);
-  CHECK_EQUAL(cipc_waiter_poll(interests, 2, CIPC_NO_DEADLINE), 0);
+  CHECK_EQUAL(cipc_poller_poll(&of_set, 1, CIPC_NO_DEADLINE), 0);
+  CHECK_EQUAL(cipc_poller_poll(interests, 2, CIPC_NO_DEADLINE), 0);
   char byte;
   CHECK_EQUAL(read(pair[0], &byte, 1), 1);
-  CHECK_EQUAL(cipc_waiter_poll(&of_set, 1, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
+  CHECK_EQUAL(cipc_poller_poll(&of_set, 1, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
   // It keeps nothing open, and forgets what was closed.
   (void)close(pair[1]);
-  CHECK_EQUAL(cipc_waiter_poll(&of_set, 1, CIPC_NO_DEADLINE), 0);
+  CHECK_EQUAL(cipc_poller_poll(&of_set, 1, CIPC_NO_DEADLINE), 0);
   (void)close(pair[0]);
-  CHECK_EQUAL(cipc_waiter_poll(&of_set, 1, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
+  CHECK_EQUAL(cipc_poller_poll(&of_set, 1, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
   (void)close(set);
 
   // A number that is not open, and that the set itself does not get.
   interests[1].fd = 1000;
-  CHECK_EQUAL(cipc_waiter_gather(interests, 2), CIPC_EBADF);
-  CHECK_EQUAL(cipc_waiter_poll(interests, 2, CIPC_NO_DEADLINE), CIPC_EBADF);
+  CHECK_EQUAL(cipc_poller_gather(interests, 2), CIPC_EBADF);
+  CHECK_EQUAL(cipc_poller_poll(interests, 2, CIPC_NO_DEADLINE), CIPC_EBADF);
   interests[1].fd = -1;
-  CHECK_EQUAL(cipc_waiter_gather(interests, 2), CIPC_EBADF);
-  CHECK_EQUAL(cipc_waiter_poll(interests, 2, CIPC_NO_DEADLINE), CIPC_EBADF);
+  CHECK_EQUAL(cipc_poller_gather(interests, 2), CIPC_EBADF);
+  CHECK_EQUAL(cipc_poller_poll(interests, 2, CIPC_NO_DEADLINE), CIPC_EBADF);
   interests[1] = interests[0];
-  CHECK_EQUAL(cipc_waiter_gather(interests, 2), CIPC_EEXIST);
+  CHECK_EQUAL(cipc_poller_gather(interests, 2), CIPC_EEXIST);
   interests[1].directions = 0;
-  CHECK_EQUAL(cipc_waiter_poll(interests, 2, CIPC_NO_DEADLINE), CIPC_EINVAL);
-  CHECK_EQUAL(cipc_waiter_poll(NULL, 0, cipc_clock_deadline(MS)), CIPC_ETIMEDOUT);
-  for (int i = 0; i < 40; i++) interests[i] = (cipc_waiter_interest_t){event, 3};
-  CHECK_EQUAL(cipc_waiter_poll(interests, 40, CIPC_NO_DEADLINE), 0);
+  CHECK_EQUAL(cipc_poller_poll(interests, 2, CIPC_NO_DEADLINE), CIPC_EINVAL);
+  CHECK_EQUAL(cipc_poller_poll(NULL, 0, cipc_clock_deadline(MS)), CIPC_ETIMEDOUT);
+  for (int i = 0; i < 40; i++) interests[i] = (cipc_poller_interest_t){event, 3};
+  CHECK_EQUAL(cipc_poller_poll(interests, 40, CIPC_NO_DEADLINE), 0);
   (void)close(event);
   CHECK_EQUAL(open_descriptors(), before);
 }
