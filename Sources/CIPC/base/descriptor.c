@@ -15,22 +15,22 @@
 #include "base/thread.h"
 
 #define THREADS_MAXIMUM 256
-/// A close that takes longer than this is one that blocks.
+// A close that takes longer than this is one that blocks.
 #define PATIENCE_NANOSECONDS 5000000
 
-/// All under the guard. Those that no thread has taken yet.
+// All under the guard. Those that no thread has taken yet.
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
 static int *dropped;
 static size_t count, capacity;
-/// Threads that there are; of these, the ones that are closing, and the one that looks after them.
+// Threads that there are; of these, the ones that are closing, and the one that looks after them.
 static unsigned threads, closing;
 static bool is_watched;
-/// How many closes have ended.
+// How many closes have ended.
 static uint64_t progress;
 
 static void *serve(void *unused);
 
-/// With the guard: sees to it that somebody takes what is in the list.
+// With the guard: sees to it that somebody takes what is in the list.
 static void see_to_list(void) {
   // One that has just begun looks after the others, too, until it has something to do itself.
   if (count == 0 || is_watched || threads == THREADS_MAXIMUM) return;
@@ -39,7 +39,7 @@ static void see_to_list(void) {
   is_watched = true;
 }
 
-/// With the guard, which it releases meanwhile: whether none of those closing got any further.
+// With the guard, which it releases meanwhile: whether none of those closing got any further.
 static bool is_stuck(void) {
   uint64_t seen = progress;
   (void)pthread_mutex_unlock(&guard);
@@ -73,7 +73,7 @@ static void *serve(void *unused) {
 
 int cipc_descriptor_is_memory(int descriptor) { return fcntl(descriptor, F_GET_SEALS) >= 0; }
 
-/// What never blocks: shared memory and pipes.
+// What never blocks: shared memory and pipes.
 static bool is_harmless(int descriptor) {
   return cipc_descriptor_is_memory(descriptor) || fcntl(descriptor, F_GETPIPE_SZ) >= 0;
 }
@@ -110,12 +110,12 @@ bool cipc_descriptor_is_dropping(void) {
 
 // MARK: Sockets
 
-/// Looks into a queue in pieces of this size, all in the same place, as often as this.
+// Looks into a queue in pieces of this size, all in the same place, as often as this.
 #define PIECE 4096
 #define PIECES 256
 
-/// Whether no descriptors are in the queue. Those that are can be told without taking them: a peek
-/// that has no room for them says so.
+// Whether no descriptors are in the queue. Those that are can be told without taking them: a peek
+// that has no room for them says so.
 static bool is_free_of_descriptors(int fd) {
   int unread = 0;
   if (ioctl(fd, FIONREAD, &unread) < 0 || unread < 0) return false;
@@ -145,8 +145,8 @@ void cipc_socket_drop(int fd, bool is_alone) {
 
 static void fork_prepare(void) { (void)pthread_mutex_lock(&guard); }
 static void fork_parent(void) { (void)pthread_mutex_unlock(&guard); }
-/// The child closes its copies of what is in the list. One that a thread of the parent had taken
-/// out may stay open here: whether its number is another file's by now cannot be told.
+// The child closes its copies of what is in the list. One that a thread of the parent had taken
+// out may stay open here: whether its number is another file's by now cannot be told.
 static void fork_child(void) {
   threads = closing = 0;
   is_watched = false;

@@ -5,9 +5,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/// Held from before the first room's lock to after the last one's, so that the list stays the same.
+// Held from before the first room's lock to after the last one's, so that the list stays the same.
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
-/// The lowest rank first.
+// The lowest rank first.
 static cipc_fork_room_t *rooms;
 static bool is_installed;
 
@@ -18,7 +18,7 @@ static void prepare(void) {
   for (const cipc_fork_room_t *room = rooms; room != NULL; room = room->next) room->prepare();
 }
 
-/// From the highest rank on; there are about ten.
+// From the highest rank on; there are about ten.
 static void leave(const cipc_fork_room_t *room, bool is_child) {
   if (room == NULL) return;
   leave(room->next, is_child);

@@ -13,8 +13,8 @@
 // A forked child of a process with several threads may use the C library. The Swift library
 // refuses to make one, since the Swift runtime has locks of its own.
 
-/// In the order of locking: a thread that holds a lock of one rank takes locks of higher ranks
-/// alone. A fork takes them from the lowest on, and releases them from the highest on.
+// In the order of locking: a thread that holds a lock of one rank takes locks of higher ranks
+// alone. A fork takes them from the lowest on, and releases them from the highest on.
 enum {
   CIPC_FORK_RANK_SERVER = 1,
   CIPC_FORK_RANK_REAPER,
@@ -31,20 +31,20 @@ enum {
 
 typedef struct cipc_fork_room {
   int rank;
-  void (*prepare)(void);  ///< takes the room's locks
-  void (*parent)(void);   ///< releases them
-  void (*child)(void);    ///< in the child: forgets other threads, then releases them
+  void (*prepare)(void);  // takes the room's locks
+  void (*parent)(void);   // releases them
+  void (*child)(void);    // in the child: forgets other threads, then releases them
   struct cipc_fork_room *next;
 } cipc_fork_room_t;
 
-/// How many forks lie between this process and the first. What was made before the last one is the
-/// parent's, too.
+// How many forks lie between this process and the first. What was made before the last one is the
+// parent's, too.
 extern unsigned cipc_fork_count;
 
-/// Adds a room, which must live for ever. Once for each.
+// Adds a room, which must live for ever. Once for each.
 void cipc_fork_register(cipc_fork_room_t *room);
 
-/// Adds this file's room before `main`, so that no lock is ever taken before its room is known.
+// Adds this file's room before `main`, so that no lock is ever taken before its room is known.
 #define CIPC_FORK_ROOM(rank, prepare, parent, child) \
   static cipc_fork_room_t fork_room = {rank, prepare, parent, child, NULL}; \
   __attribute__((constructor)) static void register_fork_room(void) { \

@@ -11,7 +11,7 @@
 // there may be thousands. Tools that follow pthread mutexes take such a number for a mistake;
 // ThreadSanitizer ends the program when a thread holds more than 128 of them.
 
-/// All zero: free. 1: taken. 2: taken, and somebody may sleep on it.
+// All zero: free. 1: taken. 2: taken, and somebody may sleep on it.
 typedef struct cipc_guard {
   uint32_t word;
 } cipc_guard_t;
@@ -27,7 +27,7 @@ static inline void cipc_guard_lock(cipc_guard_t *guard) {
   }
 }
 
-/// Whoever takes it next may free the object at once: the wake-up is only for an address by then.
+// Whoever takes it next may free the object at once: the wake-up is only for an address by then.
 static inline void cipc_guard_unlock(cipc_guard_t *guard) {
   if (__atomic_exchange_n(&guard->word, 0, __ATOMIC_RELEASE) == 2) {
     (void)cipc_futex_wake(&guard->word, 1);

@@ -26,8 +26,8 @@ typedef struct search {
 
 static size_t note_padded(uint32_t size) { return ((size_t)size + 3) & ~(size_t)3; }
 
-/// Copies the build id out of a note segment. The bytes are our own file's, but a
-/// linker script can do anything to them, so they are bounded all the same.
+// Copies the build id out of a note segment. The bytes are our own file's, but a
+// linker script can do anything to them, so they are bounded all the same.
 static uint32_t build_id_copy(const uint8_t *notes, size_t size, uint8_t *id) {
   while (size >= sizeof(ElfW(Nhdr))) {
     ElfW(Nhdr) note;
@@ -82,15 +82,15 @@ static uint32_t image_id(const struct dl_phdr_info *info, uint8_t *id) {
   return sizeof hash;
 }
 
-static int image_holds(const struct dl_phdr_info *info, uint64_t offset) {
+static bool image_holds(const struct dl_phdr_info *info, uint64_t offset) {
   for (int i = 0; i < info->dlpi_phnum; i++) {
     const ElfW(Phdr) *header = &info->dlpi_phdr[i];
     if (header->p_type == PT_LOAD && offset >= header->p_vaddr &&
         offset - header->p_vaddr < header->p_memsz) {
-      return 1;
+      return true;
     }
   }
-  return 0;
+  return false;
 }
 
 static int visit(struct dl_phdr_info *info, size_t size, void *context) {
@@ -116,7 +116,7 @@ static int visit(struct dl_phdr_info *info, size_t size, void *context) {
   } else {
     search->address = info->dlpi_addr + (uintptr_t)offset;
   }
-  search->status = CIPC_OK;
+  search->status = 0;
   return 1;
 }
 
@@ -163,7 +163,7 @@ int cipc_image_resolve(const cipc_image_location_t *location, const void **addre
   }
   search_t search = {location, NULL, 0, 0, CIPC_ENOENT};
   dl_iterate_phdr(visit, &search);
-  if (search.status == CIPC_OK) *address = (const void *)search.address;
+  if (search.status == 0) *address = (const void *)search.address;
   return search.status;
 }
 
@@ -184,7 +184,7 @@ static int visit_for_name(struct dl_phdr_info *info, size_t size, void *context)
   const char *path = is_program || info->dlpi_name == NULL ? "" : info->dlpi_name;
   const char *slash = strrchr(path, '/');
   (void)snprintf(naming->name, naming->room, "%s", slash != NULL ? slash + 1 : path);
-  naming->status = CIPC_OK;
+  naming->status = 0;
   return 1;
 }
 
@@ -197,14 +197,14 @@ int cipc_image_name(const void *address, char *name, size_t room) {
   return naming.status;
 }
 
-// MARK: - Symbols
+// MARK: Symbols
 
-/// Reads all of a place in a file.
+// Reads all of a place in a file.
 static bool read_at(int file, void *bytes, size_t size, uint64_t offset) {
   return offset <= INT64_MAX && pread(file, bytes, size, (off_t)offset) == (ssize_t)size;
 }
 
-/// All of a section, with a 0 byte behind it; NULL where it cannot be had.
+// All of a section, with a 0 byte behind it; NULL where it cannot be had.
 static char *section_read(int file, const ElfW(Shdr) * section) {
   struct stat about;
   if (fstat(file, &about) != 0 || section->sh_size > (uint64_t)about.st_size) return NULL;
@@ -221,14 +221,14 @@ static bool section_at(int file, const ElfW(Ehdr) * head, uint64_t index, ElfW(S
          read_at(file, section, sizeof *section, head->e_shoff + index * sizeof *section);
 }
 
-/// The names of the table's variables that lie in a section without bytes in the file.
+// The names of the table's variables that lie in a section without bytes in the file.
 static int zeroed_list(int file, const ElfW(Ehdr) * head, const ElfW(Shdr) * table,
                        const char *prefix, char *names, size_t room, size_t *length) {
   ElfW(Shdr) texts;
   if (!section_at(file, head, table->sh_link, &texts)) return CIPC_ENOENT;
   char *symbols = section_read(file, table), *text = section_read(file, &texts);
-  int status = symbols != NULL && text != NULL ? CIPC_OK : CIPC_ENOENT;
-  uint64_t count = status == CIPC_OK ? table->sh_size / sizeof(ElfW(Sym)) : 0;
+  int status = symbols != NULL && text != NULL ? 0 : CIPC_ENOENT;
+  uint64_t count = status == 0 ? table->sh_size / sizeof(ElfW(Sym)) : 0;
   for (uint64_t i = 0; i < count; i++) {
     ElfW(Sym) symbol;
     ElfW(Shdr) section;
@@ -270,11 +270,11 @@ int cipc_image_file_list_zeroed(const char *path, const char *prefix, char *name
     break;
   }
 out:
-  close(file);
+  (void)close(file);
   return status;
 }
 
-// MARK: - Touching
+// MARK: Touching
 
 // MADV_POPULATE_READ and MADV_POPULATE_WRITE of Linux 5.14, which older libc headers lack. They
 // change nothing, and where a page cannot be had they fail and do not trap.

@@ -4,8 +4,8 @@
 
 #include "cipc/image.h"
 
-/// Has the kernel map the pages that the end of this process will need: those of the destructors
-/// of its images. Changes nothing else. Not beside other threads.
+// Has the kernel map the pages that the end of this process will need: those of the destructors
+// of its images. Changes nothing else. Not beside other threads.
 void cipc_image_touch_ends(void);
 
 #endif

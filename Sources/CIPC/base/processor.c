@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,16 +60,16 @@ static int quota_of_path(const char *root, const char *path, size_t length, int 
 }
 
 // Whether a list such as "cpu,cpuacct" has "cpu".
-static int has_cpu(const char *list, size_t length) {
+static bool has_cpu(const char *list, size_t length) {
   while (length > 0) {
     const char *comma = memchr(list, ',', length);
     size_t word = comma != NULL ? (size_t)(comma - list) : length;
-    if (word == 3 && memcmp(list, "cpu", 3) == 0) return 1;
-    if (comma == NULL) return 0;
+    if (word == 3 && memcmp(list, "cpu", 3) == 0) return true;
+    if (comma == NULL) return false;
     list += word + 1;
     length -= word + 1;
   }
-  return 0;
+  return false;
 }
 
 int cipc_processor_quota(const char *list, const char *root) {

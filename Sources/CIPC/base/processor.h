@@ -4,8 +4,8 @@
 
 #include "cipc/processor.h"
 
-/// The lowest quota of the control groups in `list` (the text of /proc/PID/cgroup), whose files are
-/// under `root`, in processors, rounded up; 0 for none.
+// The lowest quota of the control groups in `list` (the text of /proc/PID/cgroup), whose files are
+// under `root`, in processors, rounded up; 0 for none.
 int cipc_processor_quota(const char *list, const char *root);
 
 #endif

@@ -49,5 +49,5 @@ int cipc_trace_find(const void *address, cipc_trace_place_t *place) {
   place->file = info.dli_fname;
   place->function = has_function ? info.dli_sname : NULL;
   place->offset = (size_t)((const char *)address - start);
-  return CIPC_OK;
+  return 0;
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -17,7 +18,7 @@
 
 extern char **environ;
 
-// MARK: - What the program said about itself
+// MARK: What the program said about itself
 
 static struct {
   int done;
@@ -25,8 +26,8 @@ static struct {
   cipc_process_entry_t default_entry;
 } program;
 
-/// Atomic: a later call of `cipc_process_bootstrap` may come from a thread beside others that
-/// start.
+// Atomic: a later call of `cipc_process_bootstrap` may come from a thread beside others that
+// start.
 char **cipc_program_arguments(void) {
   return __atomic_load_n(&program.arguments, __ATOMIC_RELAXED);
 }
@@ -35,11 +36,11 @@ static cipc_process_entry_t program_entry(void) {
   return __atomic_load_n(&program.default_entry, __ATOMIC_RELAXED);
 }
 
-/// Whether starting the executable would run a program that was not diverted.
-static int would_run_again(const char *executable) {
-  if (__atomic_load_n(&program.done, __ATOMIC_ACQUIRE)) return 0;
+// Whether starting the executable would run a program that was not diverted.
+static bool would_run_again(const char *executable) {
+  if (__atomic_load_n(&program.done, __ATOMIC_ACQUIRE)) return false;
   struct stat named, own;
-  if (executable == NULL || stat(CIPC_PROGRAM_FILE, &own) < 0) return 1;
+  if (executable == NULL || stat(CIPC_PROGRAM_FILE, &own) < 0) return true;
   return stat(executable, &named) == 0 && named.st_dev == own.st_dev && named.st_ino == own.st_ino;
 }
 
@@ -49,14 +50,14 @@ int cipc_process_can_start(cipc_process_entry_t entry, const char *executable) {
   return 0;
 }
 
-// MARK: - In the child
+// MARK: In the child
 
 static const char *base_name(const char *path) {
   const char *slash = strrchr(path, '/');
   return slash != NULL ? slash + 1 : path;
 }
 
-/// The descriptor that the environment names, or -1. Takes the variable away.
+// The descriptor that the environment names, or -1. Takes the variable away.
 static int variable_take(char **value_bytes) {
   *value_bytes = NULL;
   char *value = getenv(CIPC_GREETING_VARIABLE);
@@ -65,29 +66,29 @@ static int variable_take(char **value_bytes) {
   size_t digits = strspn(value, "0123456789");
   if (digits > 0 && digits <= 6 && value[digits] == '\0') descriptor = atoi(value);
   *value_bytes = value;
-  unsetenv(CIPC_GREETING_VARIABLE);
+  (void)unsetenv(CIPC_GREETING_VARIABLE);
   return getauxval(AT_SECURE) != 0 ? -1 : descriptor;
 }
 
-/// Whether the descriptor is a child's end that our parent made, or made before it
-/// died: its child must not run the program a second time for that.
-static int is_from_parent(int descriptor) {
+// Whether the descriptor is a child's end that our parent made, or made before it
+// died: its child must not run the program a second time for that.
+static bool is_from_parent(int descriptor) {
   int domain = 0;
   socklen_t size = sizeof domain;
-  if (getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0) return 0;
-  if (domain != AF_UNIX) return 0;
+  if (getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0) return false;
+  if (domain != AF_UNIX) return false;
   struct ucred peer = {0, 0, 0};
   size = sizeof peer;
-  if (getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0) return 0;
-  if (peer.pid <= 0 || peer.uid != geteuid()) return 0;
-  if (peer.pid == getppid()) return 1;
-  if (kill(peer.pid, 0) < 0 && errno == ESRCH) return 1;
+  if (getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0) return false;
+  if (peer.pid <= 0 || peer.uid != geteuid()) return false;
+  if (peer.pid == getppid()) return true;
+  if (kill(peer.pid, 0) < 0 && errno == ESRCH) return true;
   // The number may name another process by now; a dead parent's end is closed in any case.
   struct pollfd end = {descriptor, POLLIN, 0};
   return poll(&end, 1, 0) > 0 && (end.revents & POLLHUP) != 0;
 }
 
-/// 1 and a greeting for a child, 0 for any other process.
+// 1 and a greeting for a child, 0 for any other process.
 static int greeting_take(int *connection, cipc_greeting_t *greeting) {
   char *value = NULL;
   int descriptor = variable_take(&value);
@@ -112,11 +113,11 @@ static struct {
   int is_running;
   int connection;
   cipc_greeting_t greeting;
-  /// Who started this process: the process that called, not the fork server.
+  // Who started this process: the process that called, not the fork server.
   cipc_participant_t starter;
 } child;
 
-/// The statuses of the system calls.
+// The statuses of the system calls.
 static int settings_apply(const cipc_settings_t *settings) {
   for (int i = 0; i < CIPC_GREETING_LIMITS; i++) {
     if ((settings->limits_given & (1u << i)) == 0) continue;
@@ -141,9 +142,9 @@ static void close_from(int first) {
   struct dirent *entry;
   while ((entry = readdir(directory)) != NULL) {
     int descriptor = atoi(entry->d_name);
-    if (descriptor >= first && descriptor != dirfd(directory)) close(descriptor);
+    if (descriptor >= first && descriptor != dirfd(directory)) (void)close(descriptor);
   }
-  closedir(directory);
+  (void)closedir(directory);
 }
 
 int cipc_child_replace_environment(char *const *environment) {

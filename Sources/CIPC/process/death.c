@@ -18,10 +18,10 @@
 #include "base/pidfd.h"
 #include "base/procfs.h"
 
-// MARK: - A limit of memory
+// MARK: A limit of memory
 
-/// By which a process ends that gets no memory: by abort, by a trap, or by using what it did not
-/// get.
+// By which a process ends that gets no memory: by abort, by a trap, or by using what it did not
+// get.
 static const int fatal_signals[] = {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGTRAP};
 #define FATAL_SIGNALS (sizeof fatal_signals / sizeof *fatal_signals)
 
@@ -35,7 +35,7 @@ static struct {
   uint8_t word[CIPC_DEATH_WORD_MAX];
 } watch;
 
-/// The memory that the limit is for; 0 where /proc cannot tell. Async-signal-safe.
+// The memory that the limit is for; 0 where /proc cannot tell. Async-signal-safe.
 static uint64_t memory_in_use(void) {
   char text[256];
   if (cipc_procfs_read("/proc/self/statm", text, sizeof text) < 0) return 0;
@@ -47,8 +47,8 @@ static uint64_t memory_in_use(void) {
   return pages * watch.page;
 }
 
-/// Whether a process that has this errno was refused memory. errno stays where nobody has it set
-/// since: neither abort nor a trap does.
+// Whether a process that has this errno was refused memory. errno stays where nobody has it set
+// since: neither abort nor a trap does.
 static bool was_refused(int error) {
   if (error == ENOMEM) return true;
   uint64_t used = memory_in_use(), near = watch.limit / 16 + ((uint64_t)1 << 20);
@@ -103,9 +103,9 @@ int cipc_death_watch_memory(int socket, const void *word, size_t size) {
   return 0;
 }
 
-// MARK: - A backtrace
+// MARK: A backtrace
 
-/// Kills it if it is one.
+// Kills it if it is one.
 static void end_backtracer(pid_t pid, pid_t parent) {
   int pidfd = cipc_pidfd_open(pid);
   if (pidfd < 0) return;
@@ -140,10 +140,10 @@ void cipc_death_end_backtrace(pid_t child) {
       next = end;
     }
   }
-  closedir(tasks);
+  (void)closedir(tasks);
 }
 
-// MARK: - Last words
+// MARK: Last words
 
 int cipc_death_unread(int pipe, void *buffer, size_t room, size_t *length) {
   if (buffer == NULL || length == NULL) return CIPC_EINVAL;
@@ -169,7 +169,7 @@ int cipc_death_unread(int pipe, void *buffer, size_t room, size_t *length) {
     memcpy(buffer, bytes + size - *length, *length);
   }
   free(bytes);
-  close(ends[0]);
-  close(ends[1]);
+  (void)close(ends[0]);
+  (void)close(ends[1]);
   return status;
 }

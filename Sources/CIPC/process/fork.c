@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
@@ -15,23 +16,23 @@
 #define THREAD_LOOKS 40
 #define THREAD_PAUSE_NANOSECONDS 250000
 
-static int has_other_threads(void) {
+static bool has_other_threads(void) {
   for (int i = 0; i < THREAD_LOOKS; i++) {
-    if (cipc_thread_count() == 1) return 0;
+    if (cipc_thread_count() == 1) return false;
     struct timespec pause = {0, THREAD_PAUSE_NANOSECONDS};
     (void)nanosleep(&pause, NULL);
   }
-  return 1;
+  return true;
 }
 
-/// These two alone: fflush(NULL) waits for a thread that sits in a read, and a forked child that
-/// exits must not write its parent's half-written files.
+// These two alone: fflush(NULL) waits for a thread that sits in a read, and a forked child that
+// exits must not write its parent's half-written files.
 static void flush(void) {
   (void)fflush(stdout);
   (void)fflush(stderr);
 }
 
-/// Where the libc has it: not 0 while this process has one thread.
+// Where the libc has it: not 0 while this process has one thread.
 extern char __libc_single_threaded __attribute__((weak));
 
 void cipc_process_flush(void) {
@@ -54,19 +55,19 @@ void cipc_process_leave(int code) {
   _exit(code);
 }
 
-/// In the child. What it cannot be given, it must not run without.
+// In the child. What it cannot be given, it must not run without.
 static void become(const cipc_start_t *start) {
   const cipc_process_options_t *options = start->options;
-  close(start->connection);
+  (void)close(start->connection);
   if (start->directory >= 0) {
     if (fchdir(start->directory) < 0) _exit(CIPC_PROCESS_NO_ENTRY);
-    close(start->directory);
+    (void)close(start->directory);
   }
   // Sources are separate from all numbers that are written here.
   for (int i = 0; i < 3; i++) {
     int source = start->sources[i];
     if (source != i && dup2(source, i) < 0) _exit(CIPC_PROCESS_NO_ENTRY);
-    if (start->is_owned[i]) close(source);
+    if (start->is_owned[i]) (void)close(source);
   }
   if (options->new_group && setpgid(0, 0) < 0) _exit(CIPC_PROCESS_NO_ENTRY);
   if (options->name != NULL) (void)prctl(PR_SET_NAME, start->greeting.name, 0, 0, 0);
@@ -106,7 +107,7 @@ int cipc_process_fork(cipc_process_t **process, int *connection,
     if (connection != NULL) {
       *connection = start.sources[CIPC_PROCESS_CONNECTION];
     } else {
-      close(start.sources[CIPC_PROCESS_CONNECTION]);
+      (void)close(start.sources[CIPC_PROCESS_CONNECTION]);
     }
     return CIPC_PROCESS_IN_CHILD;
   }

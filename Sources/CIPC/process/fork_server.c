@@ -25,6 +25,7 @@
 #include "process/child.h"
 #include "process/handle.h"
 #include "process/lifeline.h"
+#include "stream/rights.h"
 
 extern char **environ;
 
@@ -32,63 +33,42 @@ static const int terminal_signals[] = CIPC_FORK_SERVER_SIGNALS;
 
 #define PREFORKED_NAME "cipc-preforked"
 #define REQUEST_MAX (UINT64_C(64) << 20)
-/// What goes to a preforked, as one packet. A larger environment is worth a fork.
+// What goes to a preforked, as one packet. A larger environment is worth a fork.
 #define PREFORKED_REQUEST_MAX ((size_t)64 << 10)
-/// As much as most requests are.
+// As much as most requests are.
 #define PREFORKED_REQUEST_USUAL ((size_t)8 << 10)
-#define PREFORKED_DESCRIPTORS_MAX 250
 
-// MARK: - The server
+// MARK: The server
 
 typedef struct child {
   pid_t pid;
   int pidfd;
-  /// Of a preforked one: none, -1.
+  // Of a preforked one: none, -1.
   int report;
   cipc_list_t node;
 } child_t;
 
-/// Those that run.
+// Those that run.
 static cipc_list_t children = CIPC_LIST_EMPTY(children);
 
-/// The child of the next request; NULL where there is none.
+// The child of the next request; NULL where there is none.
 static child_t *preforked;
-/// Our end of its socket, and of its lifeline, of which we keep the preforked's end as well: so a
-/// preforked that is stopped, and reads no end of file, dies with its server all the same. One that
-/// is to have a request must not.
+// Our end of its socket, and of its lifeline, of which we keep the preforked's end as well: so a
+// preforked that is stopped, and reads no end of file, dies with its server all the same. One that
+// is to have a request must not.
 static int preforked_socket = -1, preforked_line = -1, preforked_line_end = -1;
 
 void (*cipc_fork_server_warm_up)(int is_spare);
 
 static void close_all(const int *descriptors, size_t count) {
-  for (size_t i = 0; i < count; i++) close(descriptors[i]);
+  for (size_t i = 0; i < count; i++) (void)close(descriptors[i]);
 }
 
-/// Sends with a descriptor, or with none where that is negative.
-static int answer_send(int report, cipc_fork_server_answer_t answer, int pidfd) {
-  struct iovec bytes = {&answer, sizeof answer};
-  union {
-    struct cmsghdr header;
-    char space[CMSG_SPACE(sizeof(int))];
-  } control;
-  memset(&control, 0, sizeof control);
-  struct msghdr message;
-  memset(&message, 0, sizeof message);
-  message.msg_iov = &bytes;
-  message.msg_iovlen = 1;
-  if (pidfd >= 0) {
-    message.msg_control = &control;
-    message.msg_controllen = sizeof control;
-    control.header.cmsg_level = SOL_SOCKET;
-    control.header.cmsg_type = SCM_RIGHTS;
-    control.header.cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(&control.header), &pidfd, sizeof pidfd);
-  }
-  ssize_t size;
-  do {
-    size = sendmsg(report, &message, MSG_NOSIGNAL);
-  } while (size < 0 && errno == EINTR);
-  return size < 0 ? -errno : 0;
+// Sends with a descriptor, or with none where that is negative. Fails only when the caller has
+// gone.
+static void answer_send(int report, cipc_fork_server_answer_t answer, int pidfd) {
+  const struct iovec bytes = {&answer, sizeof answer};
+  (void)cipc_rights_send(report, &bytes, 1, &pidfd, pidfd >= 0, 0);
 }
 
 static bool is_environment(const uint8_t *bytes, size_t size, size_t count) {
@@ -101,7 +81,7 @@ static bool is_environment(const uint8_t *bytes, size_t size, size_t count) {
   return true;
 }
 
-/// The environment of a request that has been checked, made in place; the child's for ever.
+// The environment of a request that has been checked, made in place; the child's for ever.
 static char **environment_make(cipc_fork_server_request_t *request) {
   size_t count = request->environment_count;
   char **list = malloc((count + 1) * sizeof *list);
@@ -115,7 +95,7 @@ static char **environment_make(cipc_fork_server_request_t *request) {
   return list;
 }
 
-/// The server's, which its children begin with.
+// The server's, which its children begin with.
 static uint64_t own_limits[CIPC_GREETING_LIMITS][2];
 
 static void limits_apply(const cipc_fork_server_request_t *request) {
@@ -131,8 +111,8 @@ static void limits_apply(const cipc_fork_server_request_t *request) {
   }
 }
 
-/// The processors and the priority of the caller. It may have got them by a right that it alone
-/// has.
+// The processors and the priority of the caller. It may have got them by a right that it alone
+// has.
 static void schedule_apply(const cipc_fork_server_request_t *request) {
   if (request->affinity_size > 0) {
     uint8_t here[CIPC_GREETING_AFFINITY_MAX];
@@ -147,8 +127,8 @@ static void schedule_apply(const cipc_fork_server_request_t *request) {
   if (errno == 0 && nice != request->nice) (void)!setpriority(PRIO_PROCESS, 0, request->nice);
 }
 
-/// In the forked child, with the directory and the sources; does not return. What it cannot be
-/// given, it must not run without.
+// In the forked child, with the directory and the sources; does not return. What it cannot be
+// given, it must not run without.
 static void serve_child(cipc_fork_server_request_t *request, const int *descriptors, size_t count) {
   if (fchdir(descriptors[0]) < 0 || cipc_child_place(descriptors + 1, count - 1) < 0) {
     _exit(CIPC_PROCESS_NO_ENTRY);
@@ -169,7 +149,7 @@ static void serve_child(cipc_fork_server_request_t *request, const int *descript
   _exit(CIPC_PROCESS_NO_ENTRY);
 }
 
-/// Forks, and watches the child: NULL and an errno, or the child; in the child itself `*in_child`.
+// Forks, and watches the child: NULL and an errno, or the child; in the child itself `*in_child`.
 static child_t *child_fork(int set, bool *in_child) {
   *in_child = false;
   child_t *child = malloc(sizeof *child);
@@ -189,7 +169,7 @@ static child_t *child_fork(int set, bool *in_child) {
     (void)kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
     }
-    if (child->pidfd >= 0) close(child->pidfd);
+    if (child->pidfd >= 0) (void)close(child->pidfd);
     free(child);
     errno = error;
     return NULL;
@@ -201,9 +181,9 @@ static child_t *child_fork(int set, bool *in_child) {
 // MARK: Its preforked
 
 static void preforked_forget(void) {
-  close(preforked_socket);
-  close(preforked_line);
-  close(preforked_line_end);
+  (void)close(preforked_socket);
+  (void)close(preforked_line);
+  (void)close(preforked_line_end);
   preforked = NULL;
   preforked_socket = preforked_line = preforked_line_end = -1;
 }
@@ -214,39 +194,24 @@ static void preforked_drop(void) {
   preforked_forget();
 }
 
-/// In the preforked; does not return.
+// In the preforked; does not return.
 static void preforked_main(int socket) {
-  union {
-    struct cmsghdr header;
-    char space[CMSG_SPACE(PREFORKED_DESCRIPTORS_MAX * sizeof(int))];
-  } control;
   uint8_t *bytes = malloc(PREFORKED_REQUEST_MAX);
   if (bytes == NULL) _exit(1);
   (void)prctl(PR_SET_NAME, PREFORKED_NAME, 0, 0, 0);
   memset(bytes, 0, PREFORKED_REQUEST_USUAL);
   if (cipc_fork_server_warm_up != NULL) cipc_fork_server_warm_up(1);
   cipc_image_touch_ends();
-  struct iovec space = {bytes, PREFORKED_REQUEST_MAX};
-  struct msghdr message;
-  memset(&message, 0, sizeof message);
-  message.msg_iov = &space;
-  message.msg_iovlen = 1;
-  message.msg_control = &control;
-  message.msg_controllen = sizeof control;
-  ssize_t size;
-  do {
-    size = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-  } while (size < 0 && errno == EINTR);
-  // The server has gone, or has no use for a preforked.
+  const struct iovec space = {bytes, PREFORKED_REQUEST_MAX};
+  cipc_rights_t rights;
+  int flags;
+  ssize_t size = cipc_rights_receive(socket, &space, 1, &rights, 0, &flags);
+  // The server has gone, or has no use for this child.
   if (size <= 0) _exit(0);
-  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-  if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || header == NULL) {
+  if ((flags & MSG_TRUNC) != 0 || rights.status < 0 || rights.count == 0) {
     _exit(CIPC_PROCESS_NO_ENTRY);
   }
-  size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-  int descriptors[PREFORKED_DESCRIPTORS_MAX];
-  memcpy(descriptors, CMSG_DATA(header), count * sizeof *descriptors);
-  serve_child((cipc_fork_server_request_t *)(void *)bytes, descriptors, count);
+  serve_child((cipc_fork_server_request_t *)(void *)bytes, rights.descriptors, rights.count);
 }
 
 static bool has_several_processors(void) {
@@ -257,19 +222,19 @@ static bool has_several_processors(void) {
   return count > 1;
 }
 
-/// Forks one. Where that fails, the next request will say why.
+// Forks one. Where that fails, the next request will say why.
 static void preforked_fork(int set) {
   int ends[2], line[2];
   if (preforked != NULL || !has_several_processors() ||
       socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
     return;
   if (pipe2(line, O_CLOEXEC) < 0) {
-    close(ends[0]);
-    close(ends[1]);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
     return;
   }
   // The preforked must not have it, also where it is stopped before it runs.
-  close(line[1]);
+  (void)close(line[1]);
   bool in_child;
   child_t *made = child_fork(set, &in_child);
   if (in_child) {
@@ -278,7 +243,7 @@ static void preforked_fork(int set) {
     if (cipc_child_place(kept, 5) < 0) _exit(1);
     preforked_main(3);
   }
-  close(ends[1]);
+  (void)close(ends[1]);
   preforked = made;
   preforked_socket = ends[0];
   preforked_line_end = line[0];
@@ -290,17 +255,17 @@ static void preforked_fork(int set) {
   }
 }
 
-/// The reading end of a daemon's lifeline, or -1, of a request that has been checked. The
-/// descriptors are the directory and what the child gets.
+// The reading end of a daemon's lifeline, or -1, of a request that has been checked. The
+// descriptors are the directory and what the child gets.
 static int lifeline_of(const cipc_fork_server_request_t *request, const int *descriptors) {
   uint32_t number = request->greeting.lifeline;
   return number == 0 ? -1 : descriptors[1 + number];
 }
 
-/// Makes the preforked the child of a request: the child, or NULL where it cannot take it now.
+// Makes the preforked the child of a request: the child, or NULL where it cannot take it now.
 static child_t *preforked_take(const uint8_t *bytes, size_t length, const int *descriptors,
                                size_t count) {
-  if (preforked == NULL || length > PREFORKED_REQUEST_MAX || count > PREFORKED_DESCRIPTORS_MAX)
+  if (preforked == NULL || length > PREFORKED_REQUEST_MAX || count > CIPC_RIGHTS_OUT_MAX)
     return NULL;
   siginfo_t info;
   memset(&info, 0, sizeof info);
@@ -317,24 +282,10 @@ static child_t *preforked_take(const uint8_t *bytes, size_t length, const int *d
   // From here on it ends by itself where we do before it has the request, or, a daemon, with its
   // starter.
   cipc_lifeline_disarm(preforked_line_end);
-  union {
-    struct cmsghdr header;
-    char space[CMSG_SPACE(PREFORKED_DESCRIPTORS_MAX * sizeof(int))];
-  } control;
-  struct iovec content = {(void *)(uintptr_t)bytes, length};
-  struct msghdr message;
-  memset(&message, 0, sizeof message);
-  message.msg_iov = &content;
-  message.msg_iovlen = 1;
-  message.msg_control = &control;
-  message.msg_controllen = (socklen_t)CMSG_SPACE(count * sizeof *descriptors);
-  memset(&control, 0, message.msg_controllen);
-  control.header.cmsg_level = SOL_SOCKET;
-  control.header.cmsg_type = SCM_RIGHTS;
-  control.header.cmsg_len = (socklen_t)CMSG_LEN(count * sizeof *descriptors);
-  memcpy(CMSG_DATA(&control.header), descriptors, count * sizeof *descriptors);
+  const struct iovec content = {(void *)(uintptr_t)bytes, length};
   // A packet is sent whole or not at all.
-  if (sendmsg(preforked_socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)length) {
+  if (cipc_rights_send(preforked_socket, &content, 1, descriptors, count, MSG_DONTWAIT) !=
+      (ssize_t)length) {
     preforked_drop();
     return NULL;
   }
@@ -356,7 +307,7 @@ static bool is_request(const cipc_fork_server_request_t *request, size_t length,
                         request->environment_count);
 }
 
-/// Makes the child of a request, and answers. Takes the descriptors over.
+// Makes the child of a request, and answers. Takes the descriptors over.
 static void serve(int set, uint8_t *bytes, size_t length, int *descriptors, size_t count) {
   cipc_fork_server_request_t *request = (cipc_fork_server_request_t *)(void *)bytes;
   int answering = count > 0 ? descriptors[0] : -1;
@@ -391,8 +342,8 @@ static void serve(int set, uint8_t *bytes, size_t length, int *descriptors, size
     pidfd = child->pidfd;
   }
   // Fails only when the caller has gone; then the end of our socket comes next.
-  if (answering >= 0) (void)answer_send(answering, answer, pidfd);
-  if (child == NULL && answering >= 0) close(answering);
+  if (answering >= 0) answer_send(answering, answer, pidfd);
+  if (child == NULL && answering >= 0) (void)close(answering);
   free(bytes);
   free(descriptors);
 }
@@ -408,11 +359,11 @@ static void report(int set, child_t *child) {
       info.si_code == CLD_EXITED ? CIPC_PROCESS_EXITED : CIPC_PROCESS_SIGNALLED, info.si_status);
   if (child->report >= 0) {
     (void)send(child->report, &ended, sizeof ended, MSG_NOSIGNAL | MSG_DONTWAIT);
-    close(child->report);
+    (void)close(child->report);
   }
   // Not left to close: a child that was just forked may have a copy still.
   (void)epoll_ctl(set, EPOLL_CTL_DEL, child->pidfd, NULL);
-  close(child->pidfd);
+  (void)close(child->pidfd);
   cipc_list_remove(&child->node);
   free(child);
 }

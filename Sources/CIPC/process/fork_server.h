@@ -23,26 +23,26 @@
 
 #include "process/greeting.h"
 
-/// What the server runs.
+// What the server runs.
 int cipc_fork_server_main(int connection);
 
-/// Runs small tasks, as a child does, so that much is done already when a child begins: in the
-/// server, between its first answer and its next, and again in each preforked child. NULL for
-/// nothing. Set before `main`.
+// Runs small tasks, as a child does, so that much is done already when a child begins: in the
+// server, between its first answer and its next, and again in each preforked child. NULL for
+// nothing. Set before `main`.
 extern void (*cipc_fork_server_warm_up)(int is_preforked);
 
-/// Has the dynamic linker bind all functions of the server at once: what is bound there is bound in
-/// its children, and each of them would spend a third of its time on some dozens.
+// Has the dynamic linker bind all functions of the server at once: what is bound there is bound in
+// its children, and each of them would spend a third of its time on some dozens.
 #define CIPC_FORK_SERVER_BIND_NOW "LD_BIND_NOW=1"
-/// Descriptors in front of what the child gets.
+// Descriptors in front of what the child gets.
 #define CIPC_FORK_SERVER_DESCRIPTORS 2
 
-/// Signals of a terminal: the child ignores those that the caller ignores.
+// Signals of a terminal: the child ignores those that the caller ignores.
 #define CIPC_FORK_SERVER_SIGNALS \
   { SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU }
 #define CIPC_FORK_SERVER_SIGNAL_COUNT 6
 
-/// The beginning of a request. The environment follows, each entry with its zero byte.
+// The beginning of a request. The environment follows, each entry with its zero byte.
 typedef struct cipc_fork_server_request {
   cipc_greeting_t greeting;
   uint64_t limits[CIPC_GREETING_LIMITS][2];
@@ -50,9 +50,9 @@ typedef struct cipc_fork_server_request {
   uint32_t ignored_signals;
   uint32_t new_group;
   uint32_t environment_count;
-  /// Of the caller: its thread's.
+  // Of the caller: its thread's.
   int32_t nice;
-  /// In bytes; 0 where the kernel did not tell.
+  // In bytes; 0 where the kernel did not tell.
   uint32_t affinity_size;
   uint8_t affinity[CIPC_GREETING_AFFINITY_MAX];
 } cipc_fork_server_request_t;
@@ -62,7 +62,7 @@ typedef struct cipc_fork_server_answer {
   int32_t pid;
 } cipc_fork_server_answer_t;
 
-/// getrlimit and setrlimit in one; by number, since the type of a resource differs between libcs.
+// getrlimit and setrlimit in one; by number, since the type of a resource differs between libcs.
 static inline int cipc_fork_server_limit(int resource, const uint64_t *wanted, uint64_t *here) {
   return syscall(SYS_prlimit64, 0, resource, wanted, here) < 0 ? -errno : 0;
 }

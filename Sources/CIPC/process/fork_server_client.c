@@ -24,29 +24,30 @@
 #include "process/fork_server.h"
 #include "process/start.h"
 #include "stream/frame.h"
+#include "stream/rights.h"
 
 extern char **environ;
 
 static const int terminal_signals[] = CIPC_FORK_SERVER_SIGNALS;
 
-/// Never held while anybody waits for the server, so that one that does not take its requests holds
-/// up no fork.
+// Never held while anybody waits for the server, so that one that does not take its requests holds
+// up no fork.
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
-/// Under the guard: whether a thread has the turn to write to the server. Others wait for it to be
-/// passed on, by the monotonic clock, as long as their deadline says.
+// Under the guard: whether a thread has the turn to write to the server. Others wait for it to be
+// passed on, by the monotonic clock, as long as their deadline says.
 static bool is_taken;
 static pthread_cond_t passed;
 static pthread_once_t passed_once = PTHREAD_ONCE_INIT;
-/// Under the guard.
+// Under the guard.
 static cipc_process_t *server;
 static int server_socket = -1;
-/// How many servers there were, so that two threads that find one dead replace it once.
+// How many servers there were, so that two threads that find one dead replace it once.
 static uint64_t generation;
-/// Whether a server has answered, and whether they bind lazily: since one died that had never
-/// answered, as it does where a library lacks a function that nobody calls.
+// Whether a server has answered, and whether they bind lazily: since one died that had never
+// answered, as it does where a library lacks a function that nobody calls.
 static bool has_answered, is_lazy;
 
-/// With the guard.
+// With the guard.
 static int server_get(void) {
   if (server != NULL) return 0;
   cipc_process_options_t options;
@@ -77,11 +78,11 @@ static int server_get(void) {
 // For a server that was killed to be gone; only what it was killed for could take longer.
 #define DROP_NANOSECONDS INT64_C(1000000000)
 
-/// With the guard. CIPC_EPEERCLOSED, or CIPC_EBOOTSTRAP where it could not be given its entry: then
-/// the next one cannot either.
+// With the guard. CIPC_EPEERCLOSED, or CIPC_EBOOTSTRAP where it could not be given its entry: then
+// the next one cannot either.
 static int server_drop(void) {
   if (server == NULL) return CIPC_EPEERCLOSED;
-  close(server_socket);
+  (void)close(server_socket);
   (void)!cipc_process_signal(server, SIGKILL);
   cipc_process_status_t ended = {.end = CIPC_PROCESS_RUNNING};
   (void)!cipc_process_wait(server, cipc_clock_deadline(DROP_NANOSECONDS), &ended);
@@ -92,7 +93,7 @@ static int server_drop(void) {
   return had_entry ? CIPC_EPEERCLOSED : CIPC_EBOOTSTRAP;
 }
 
-/// With the guard.
+// With the guard.
 static int server_failed(void) {
   if (!__atomic_load_n(&has_answered, __ATOMIC_RELAXED)) is_lazy = true;
   return server_drop();
@@ -106,7 +107,7 @@ static void passed_make(void) {
   (void)pthread_condattr_destroy(&attributes);
 }
 
-/// Takes the guard and the turn. CIPC_ETIMEDOUT, CIPC_EINTR: neither.
+// Takes the guard and the turn. CIPC_ETIMEDOUT, CIPC_EINTR: neither.
 static int turn_take(cipc_deadline_t deadline) {
   (void)pthread_once(&passed_once, passed_make);
   (void)pthread_mutex_lock(&guard);
@@ -127,24 +128,24 @@ static int turn_take(cipc_deadline_t deadline) {
   return status;
 }
 
-/// Gives both up.
+// Gives both up.
 static void turn_pass(void) {
   is_taken = false;
   (void)pthread_cond_signal(&passed);
   (void)pthread_mutex_unlock(&guard);
 }
 
-/// With the guard: whether the server of a generation is there and stopped, by a signal. Not by
-/// waitid: whoever waits for all children of this process may have taken that away.
+// With the guard: whether the server of a generation is there and stopped, by a signal. Not by
+// waitid: whoever waits for all children of this process may have taken that away.
 static bool is_stopped(uint64_t asked) {
   if (server == NULL || generation != asked) return false;
   cipc_procfs_task_t task;
   return cipc_procfs_task_of(server->pid, &task) == 0 && task.state == 'T';
 }
 
-/// Waits for a descriptor on which the server of a generation is to do something, without the
-/// guard. CIPC_ETIMEDOUT; CIPC_EPEERCLOSED: the server is stopped, and was at the look before, a
-/// slice ago: so it is not one that was stopped together with this process and goes on as well.
+// Waits for a descriptor on which the server of a generation is to do something, without the
+// guard. CIPC_ETIMEDOUT; CIPC_EPEERCLOSED: the server is stopped, and was at the look before, a
+// slice ago: so it is not one that was stopped together with this process and goes on as well.
 static int server_await(int descriptor, short events, uint64_t asked, cipc_deadline_t deadline) {
   bool was_stopped = false;
   for (;;) {
@@ -159,7 +160,7 @@ static int server_await(int descriptor, short events, uint64_t asked, cipc_deadl
   }
 }
 
-/// After a start that gave up sooner than its second look: the next one shall not wait as well.
+// After a start that gave up sooner than its second look: the next one shall not wait as well.
 static void server_drop_stopped(uint64_t asked) {
   if (turn_take(CIPC_IMMEDIATELY) < 0) return;
   if (is_stopped(asked)) (void)server_failed();
@@ -168,10 +169,10 @@ static void server_drop_stopped(uint64_t asked) {
 
 static void fork_prepare(void) { (void)pthread_mutex_lock(&guard); }
 static void fork_parent(void) { (void)pthread_mutex_unlock(&guard); }
-/// A copy of the socket would keep the server alive when the parent dies.
+// A copy of the socket would keep the server alive when the parent dies.
 static void fork_child(void) {
   if (server != NULL) {
-    close(server_socket);
+    (void)close(server_socket);
     // Not reaped: it is the parent's. Its lifeline is closed already.
     cipc_process_free(server);
     server = NULL;
@@ -186,9 +187,9 @@ static void fork_child(void) {
 }
 CIPC_FORK_ROOM(CIPC_FORK_RANK_SERVER, fork_prepare, fork_parent, fork_child)
 
-/// The mask of this process. Not by umask(2) where there are other threads, which would create
-/// files under the wrong one meanwhile, as a signal handler would; where there are none it is a
-/// hundred times as fast.
+// The mask of this process. Not by umask(2) where there are other threads, which would create
+// files under the wrong one meanwhile, as a signal handler would; where there are none it is a
+// hundred times as fast.
 static uint32_t file_mask(void) {
   if (cipc_thread_count() == 1) {
     sigset_t all, before;
@@ -208,7 +209,7 @@ static uint32_t file_mask(void) {
   return mask & 0777;
 }
 
-/// The request; to be freed.
+// The request; to be freed.
 static uint8_t *request_make(const cipc_start_t *start, size_t *length) {
   char *const *environment =
       start->options->environment != NULL ? start->options->environment : environ;
@@ -248,38 +249,21 @@ static uint8_t *request_make(const cipc_start_t *start, size_t *length) {
 }
 
 static int answer_receive(int report, cipc_fork_server_answer_t *answer, int *pidfd) {
-  struct iovec bytes = {answer, sizeof *answer};
-  union {
-    struct cmsghdr header;
-    char space[CMSG_SPACE(sizeof(int))];
-  } control;
-  struct msghdr message;
-  memset(&message, 0, sizeof message);
-  message.msg_iov = &bytes;
-  message.msg_iovlen = 1;
-  message.msg_control = &control;
-  message.msg_controllen = sizeof control;
-  ssize_t size;
-  do {
-    size = recvmsg(report, &message, MSG_CMSG_CLOEXEC);
-  } while (size < 0 && errno == EINTR);
-  if (size == 0 || (size < 0 && errno == ECONNRESET)) return CIPC_EPEERCLOSED;
-  if (size < 0) return -errno;
-  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-  if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-      header->cmsg_len == CMSG_LEN(sizeof(int))) {
-    memcpy(pidfd, CMSG_DATA(header), sizeof *pidfd);
-  }
+  const struct iovec bytes = {answer, sizeof *answer};
+  cipc_rights_t rights;
+  ssize_t size = cipc_rights_receive(report, &bytes, 1, &rights, 0, NULL);
+  if (size == 0 || size == -ECONNRESET) return CIPC_EPEERCLOSED;
+  if (size < 0) return (int)size;
+  if (rights.count > 0) *pidfd = rights.descriptors[0];
+  for (size_t i = 1; i < rights.count; i++) (void)close(rights.descriptors[i]);
   if (size != (ssize_t)sizeof *answer) return CIPC_EBOOTSTRAP;
   if (answer->status < 0) return answer->status;
-  if (*pidfd < 0) {
-    return (message.msg_flags & MSG_CTRUNC) != 0 ? CIPC_EMFILE : CIPC_EBOOTSTRAP;
-  }
+  if (*pidfd < 0) return rights.status < 0 ? CIPC_EMFILE : CIPC_EBOOTSTRAP;
   return 0;
 }
 
-/// Writes a request, with the turn and without the guard. CIPC_EPEERCLOSED: the server died over
-/// this, or is stopped. `*is_part` is whether some of it may be with the server.
+// Writes a request, with the turn and without the guard. CIPC_EPEERCLOSED: the server died over
+// this, or is stopped. `*is_part` is whether some of it may be with the server.
 static int request_write(int socket, const uint8_t *bytes, size_t length, const int *descriptors,
                          size_t count, uint64_t asked, cipc_deadline_t deadline, bool *is_part) {
   cipc_frame_writer_t writer;
@@ -306,7 +290,7 @@ static int request_write(int socket, const uint8_t *bytes, size_t length, const 
   return status;
 }
 
-/// CIPC_EPEERCLOSED: the server died over this, or was stopped and has been killed.
+// CIPC_EPEERCLOSED: the server died over this, or was stopped and has been killed.
 static int start_once(cipc_start_t *start, int *answering) {
   int descriptors[CIPC_FORK_SERVER_DESCRIPTORS + CIPC_CHILD_SOURCES_MAX];
   descriptors[0] = *answering;
@@ -342,7 +326,7 @@ static int start_once(cipc_start_t *start, int *answering) {
   }
   turn_pass();
   free(bytes);
-  close(*answering);
+  (void)close(*answering);
   *answering = -1;
   if (status < 0) return status;
 
@@ -394,7 +378,7 @@ int cipc_process_fork_server(cipc_process_t **process, int *connection, cipc_pro
     if (status == 0) {
       start.made->report = answering[0];
       status = start_once(&start, &answering[1]);
-      if (answering[1] >= 0) close(answering[1]);
+      if (answering[1] >= 0) (void)close(answering[1]);
     }
     if (status == 0) status = cipc_start_adopt(&start);
     status = cipc_start_finish(&start, status, process, connection);

@@ -16,8 +16,8 @@
 #include "base/procfs.h"
 #include "segment/participants.h"
 
-/// The beginning of the kernel's struct pidfd_info, in which the exit status
-/// arrived with Linux 6.15; libc headers are older.
+// The beginning of the kernel's struct pidfd_info, in which the exit status
+// arrived with Linux 6.15; libc headers are older.
 struct pidfd_info {
   uint64_t mask;
   uint64_t cgroup_id;
@@ -33,14 +33,14 @@ _Static_assert(sizeof(struct pidfd_info) == 64, "PIDFD_INFO_SIZE_VER0");
 #define PIDFD_GET_INFO_REQUEST ((int)_IOWR(0xFF, 11, struct pidfd_info))
 #endif
 
-/// The word for a status that wait(2) gave.
+// The word for a status that wait(2) gave.
 static uint64_t ended_of_status(int status) {
   if (WIFEXITED(status)) return cipc_ended_word(CIPC_PROCESS_EXITED, WEXITSTATUS(status));
   if (WIFSIGNALED(status)) return cipc_ended_word(CIPC_PROCESS_SIGNALLED, WTERMSIG(status));
   return cipc_ended_word(CIPC_PROCESS_UNKNOWN, 0);
 }
 
-/// How a child ended whose status somebody else took.
+// How a child ended whose status somebody else took.
 static uint64_t ended_after_reaping(int pidfd) {
   struct pidfd_info info;
   memset(&info, 0, sizeof info);
@@ -59,7 +59,7 @@ static void ended_store(cipc_process_t *process, uint64_t ended) {
                               __ATOMIC_ACQUIRE);
 }
 
-/// How a child ended that is a zombie, of whichever parent.
+// How a child ended that is a zombie, of whichever parent.
 static uint64_t ended_of_zombie(const cipc_process_t *process) {
   cipc_procfs_task_t task;
   // A zombie keeps its number: while ours is one, what was read is about ours.
@@ -83,7 +83,7 @@ static uint64_t ended_without_report(const cipc_process_t *process) {
   }
 }
 
-/// The same as cipc_process_try_reap for a child of the fork server.
+// The same as cipc_process_try_reap for a child of the fork server.
 static int try_report(cipc_process_t *process) {
   if (!__atomic_load_n(&process->is_report_lost, __ATOMIC_ACQUIRE)) {
     uint64_t ended;

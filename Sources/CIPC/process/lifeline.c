@@ -39,7 +39,7 @@ int cipc_lifeline_writer(int reader) {
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
 static cipc_list_t lifelines = CIPC_LIST_EMPTY(lifelines);
 
-/// With the guard.
+// With the guard.
 static void enlist(cipc_lifeline_t *lifeline, int writer) {
   lifeline->writer = writer;
   cipc_list_insert_first(&lifelines, &lifeline->node);
@@ -66,7 +66,7 @@ int cipc_lifeline_reopen(cipc_lifeline_t *lifeline, int reader) {
   return writer < 0 ? writer : 0;
 }
 
-/// With the guard.
+// With the guard.
 static void delist(cipc_lifeline_t *lifeline) {
   cipc_list_remove(&lifeline->node);
   (void)close(lifeline->writer);

@@ -17,9 +17,9 @@
 #include "cipc/process.h"
 #include "process/fork_server.h"
 
-/// The Swift overlay's entry; absent from a C program that uses the package's C product.
+// The Swift overlay's entry; absent from a C program that uses the package's C product.
 extern int swiftipc_child_main(int connection) __attribute__((weak));
-/// Runs small tasks in the fork server.
+// Runs small tasks in the fork server.
 extern void swiftipc_server_warm_up(int is_preforked) __attribute__((weak));
 
 #if defined(__GLIBC__)
@@ -35,7 +35,7 @@ static int hooked_main(int argc, char **argv, char **envp) {
   return program_main(argc, argv, envp);
 }
 
-/// Weak, since libc.a has a strong one: in a static link that one wins, quietly.
+// Weak, since libc.a has a strong one: in a static link that one wins, quietly.
 __attribute__((weak, visibility("default"))) int __libc_start_main(main_t main, int argc,
                                                                    char **argv, void (*init)(void),
                                                                    void (*fini)(void),

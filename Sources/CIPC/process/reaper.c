@@ -17,10 +17,10 @@
 // yet, since a tracer has it.
 #define PAUSE_NANOSECONDS INT64_C(1000000)
 
-/// Those watched that have not ended yet, under the guard.
+// Those watched that have not ended yet, under the guard.
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
 static cipc_list_t watched = CIPC_LIST_EMPTY(watched);
-/// Starts and releases to go until the next look at those that no thread waits for.
+// Starts and releases to go until the next look at those that no thread waits for.
 static long until_sweep;
 
 static cipc_process_t *object(cipc_list_t *node) {
@@ -44,7 +44,7 @@ static void delist(cipc_process_t *process) {
 
 static bool may_use_waiter(void) { return cipc_poller_is_running() || cipc_thread_count() > 1; }
 
-/// Leaves the child to the sweep.
+// Leaves the child to the sweep.
 static void await_no_more(cipc_process_t *process) {
   (void)pthread_mutex_lock(&guard);
   process->is_awaited = false;
@@ -53,7 +53,7 @@ static void await_no_more(cipc_process_t *process) {
 
 static void signalled(void *context, int status);
 
-/// `is_awaited` is set: until it is taken back, the child is this wait's alone.
+// `is_awaited` is set: until it is taken back, the child is this wait's alone.
 static void await(cipc_process_t *process) {
   cipc_poller_ticket_t ticket;
   int status = cipc_poller_wait(cipc_process_descriptor(process), CIPC_POLLER_READABLE,
@@ -168,12 +168,12 @@ void cipc_process_release(cipc_process_t *process) {
   }
 }
 
-// MARK: - Forks
+// MARK: Forks
 
 static void fork_prepare(void) { (void)pthread_mutex_lock(&guard); }
 static void fork_parent(void) { (void)pthread_mutex_unlock(&guard); }
 
-/// The waits are gone with the thread; and those given up are the parent's children.
+// The waits are gone with the thread; and those given up are the parent's children.
 static void fork_child(void) {
   CIPC_LIST_EACH_REMOVABLE(node, &watched) {
     cipc_process_t *process = object(node);

@@ -3,8 +3,8 @@
 #ifndef CIPC_REAPER_PRIVATE_H
 #define CIPC_REAPER_PRIVATE_H
 
-/// Reaps watched children that have ended, where no thread does; now and then, so that it costs the
-/// same however many there are.
+// Reaps watched children that have ended, where no thread does; now and then, so that it costs the
+// same however many there are.
 void cipc_process_sweep(void);
 
 #endif

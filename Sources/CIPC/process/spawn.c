@@ -28,7 +28,7 @@
 
 extern char **environ;
 
-/// The environment with the variable in it; to be freed. The strings are borrowed.
+// The environment with the variable in it; to be freed. The strings are borrowed.
 static char **environment_make(char *const *environment, char *variable) {
   size_t count = 0;
   while (environment != NULL && environment[count] != NULL) count++;
@@ -48,9 +48,9 @@ static char **environment_make(char *const *environment, char *variable) {
 }
 
 #if !defined(HAS_CLOSEFROM)
-/// Closes, in the child, what is open here from `first` on and not close-on-exec.
-/// A descriptor that another thread opens meanwhile slips through; with glibc the
-/// child closes them itself.
+// Closes, in the child, what is open here from `first` on and not close-on-exec.
+// A descriptor that another thread opens meanwhile slips through; with glibc the
+// child closes them itself.
 static int actions_close_from(posix_spawn_file_actions_t *actions, int first) {
   DIR *directory = opendir("/proc/self/fd");
   if (directory == NULL) return errno;
@@ -63,7 +63,7 @@ static int actions_close_from(posix_spawn_file_actions_t *actions, int first) {
       status = posix_spawn_file_actions_addclose(actions, descriptor);
     }
   }
-  closedir(directory);
+  (void)closedir(directory);
   return status;
 }
 #else
@@ -72,8 +72,8 @@ static int actions_close_from(posix_spawn_file_actions_t *actions, int first) {
 }
 #endif
 
-/// Says what becomes of the descriptors in the child. The sources are above all the numbers that
-/// they get there, or are the number already.
+// Says what becomes of the descriptors in the child. The sources are above all the numbers that
+// they get there, or are the number already.
 static int actions_make(posix_spawn_file_actions_t *actions, const cipc_start_t *start) {
   int status = 0;
   if (start->directory >= 0) {

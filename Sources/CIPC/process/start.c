@@ -20,7 +20,7 @@
 #include "process/lifeline.h"
 #include "process/reaper.h"
 
-// MARK: - Preparing
+// MARK: Preparing
 
 static int greeting_make(cipc_greeting_t *greeting, cipc_process_entry_t entry, const char *name) {
   memset(greeting, 0, sizeof *greeting);
@@ -146,7 +146,7 @@ int cipc_start_separate(cipc_start_t *start) {
     if (source >= (int)start->count || source == (int)i) continue;
     int copy = fcntl(source, F_DUPFD_CLOEXEC, (int)start->count);
     if (copy < 0) return -errno;
-    if (start->is_owned[i]) close(source);
+    if (start->is_owned[i]) (void)close(source);
     start->sources[i] = copy;
     start->is_owned[i] = true;
   }
@@ -155,9 +155,9 @@ int cipc_start_separate(cipc_start_t *start) {
 
 int cipc_process_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC) < 0 ? -errno : 0; }
 
-// MARK: - Taking over
+// MARK: Taking over
 
-/// For an executable of the options: sets from outside what a child of ours sets in itself.
+// For an executable of the options: sets from outside what a child of ours sets in itself.
 static int settings_impose(pid_t pid, const cipc_process_options_t *options) {
   for (size_t i = 0; i < options->limit_count; i++) {
     uint64_t values[2] = {options->limits[i].soft, options->limits[i].hard};
@@ -173,7 +173,7 @@ static int settings_impose(pid_t pid, const cipc_process_options_t *options) {
   return 0;
 }
 
-/// What the child says of its settings; CIPC_ESRCH when it died before, CIPC_ETIMEDOUT.
+// What the child says of its settings; CIPC_ESRCH when it died before, CIPC_ETIMEDOUT.
 static int settings_await(const cipc_start_t *start) {
   for (;;) {
     struct pollfd ready[2] = {{start->connection, POLLIN, 0}, {start->made->pidfd, POLLIN, 0}};
@@ -190,8 +190,8 @@ static int settings_await(const cipc_start_t *start) {
   }
 }
 
-/// Ties a daemon to this process: from here on the kernel ends it, also while it is stopped. Before
-/// it is let go on, so that no daemon ever runs untied.
+// Ties a daemon to this process: from here on the kernel ends it, also while it is stopped. Before
+// it is let go on, so that no daemon ever runs untied.
 static int lifeline_tie(const cipc_start_t *start) {
   cipc_process_t *process = start->made;
   if (start->greeting.lifeline == 0) return 0;
@@ -244,12 +244,12 @@ int cipc_start_adopt(cipc_start_t *start) {
 
 int cipc_start_finish(cipc_start_t *start, int status, cipc_process_t **process, int *connection) {
   for (size_t i = 0; i < start->count; i++) {
-    if (start->is_owned[i]) close(start->sources[i]);
+    if (start->is_owned[i]) (void)close(start->sources[i]);
   }
-  if (start->directory >= 0) close(start->directory);
+  if (start->directory >= 0) (void)close(start->directory);
   if (start->connection >= 0) {
     if (status < 0 || connection == NULL) {
-      close(start->connection);
+      (void)close(start->connection);
     } else {
       *connection = start->connection;
     }

@@ -618,7 +618,7 @@ void cipc_segment_close(cipc_segment_t *segment) {
   free(segment);
 }
 
-// MARK: - Parts of the payload
+// MARK: Parts of the payload
 
 int cipc_segment_back(const cipc_segment_t *segment, size_t offset, size_t length) {
   int status = cipc_memory_check(length);
@@ -658,7 +658,7 @@ int cipc_segment_map_twice(const cipc_segment_t *segment, size_t offset, size_t 
   return 0;
 }
 
-// MARK: - Participants
+// MARK: Participants
 
 int cipc_segment_others(cipc_segment_t *segment) {
   if (segment->table.head == NULL) return CIPC_EINVAL;

@@ -20,33 +20,33 @@
 #include "stream/connection.h"
 #include "stream/frame.h"
 
-/// A receiver that had to wait the last time waits first; every so often it looks first all the
-/// same, since only then can it learn that messages come faster than it takes them.
+// A receiver that had to wait the last time waits first; every so often it looks first all the
+// same, since only then can it learn that messages come faster than it takes them.
 #define GUESSES 16
 
-/// What a pair asks for as the size of its buffers. The kernel doubles it, and cuts it to a limit
-/// of its own where that is lower. With the default of 208 KiB a message of 1 MiB fills the buffer
-/// five times, and 12 % of the throughput on one core went into waiting; with this 2 %.
+// What a pair asks for as the size of its buffers. The kernel doubles it, and cuts it to a limit
+// of its own where that is lower. With the default of 208 KiB a message of 1 MiB fills the buffer
+// five times, and 12 % of the throughput on one core went into waiting; with this 2 %.
 #define BUFFER 425984
 
-/// One thread that waits for its turn; on its own stack.
+// One thread that waits for its turn; on its own stack.
 struct turn_waiter {
   cipc_list_t node;
-  uint32_t granted;  ///< what it sleeps on: 1 once it is to look
+  uint32_t granted;  // what it sleeps on: 1 once it is to look
   bool has_turn;
 };
 
-/// The right to send, or to receive: passed on in the order of asking.
+// The right to send, or to receive: passed on in the order of asking.
 struct turn {
   bool taken;
   cipc_list_t waiters;  // the first to ask first
 };
 
-/// One thread that polls; on its own stack. Its eventfd is its own, so that nobody else takes the
-/// wake-up away.
+// One thread that polls; on its own stack. Its eventfd is its own, so that nobody else takes the
+// wake-up away.
 struct poller {
   cipc_list_t node;
-  int wake;  ///< -1: there was none to be had
+  int wake;  // -1: there was none to be had
 };
 
 struct cipc_connection {
@@ -55,43 +55,43 @@ struct cipc_connection {
   int kind;
   unsigned flags;
   uint64_t maximum;
-  bool is_foreign;  ///< the descriptor came from another process
+  bool is_foreign;  // the descriptor came from another process
 
   // In the list of all, with its guard.
   cipc_list_t node;
 
-  cipc_guard_t guard;  ///< for all up to the next comment; never held while waiting
-  bool is_alone;       ///< nobody else holds the description, unless there was a fork
-  unsigned made_at;    ///< `fork_moment` when it was made
-  bool closed;         ///< written under guard, also read without it
+  cipc_guard_t guard;  // for all up to the next comment; never held while waiting
+  bool is_alone;       // nobody else holds the description, unless there was a fork
+  unsigned made_at;    // `fork_moment` when it was made
+  bool closed;         // written under guard, also read without it
   bool freed;
-  unsigned users;        ///< threads inside: the last one out closes and frees
-  cipc_list_t pollers;   ///< of these, the ones that poll
-  int wake;              ///< eventfd that says "closed", or -1 until somebody has to wait
-  unsigned wake_fork;    ///< `cipc_fork_count` when it was made
-  int ahead;             ///< eventfd for those who wait elsewhere, or -1 until one is asked for
-  bool is_ahead_raised;  ///< its level
-  unsigned ahead_fork;   ///< `cipc_fork_count` when it was made
+  unsigned users;        // threads inside: the last one out closes and frees
+  cipc_list_t pollers;   // of these, the ones that poll
+  int wake;              // eventfd that says "closed", or -1 until somebody has to wait
+  unsigned wake_fork;    // `cipc_fork_count` when it was made
+  int ahead;             // eventfd for those who wait elsewhere, or -1 until one is asked for
+  bool is_ahead_raised;  // its level
+  unsigned ahead_fork;   // `cipc_fork_count` when it was made
   struct turn sending;
   struct turn receiving;
-  uint64_t partial;  ///< progress of the send in steps that keeps the turn
+  uint64_t partial;  // progress of the send in steps that keeps the turn
 
   // Belongs to who has the receiving turn, and takes `stepping` for each step: a fork takes it,
   // too, and so finds the reader between two of them. Never held while waiting, or with the guard.
   cipc_guard_t stepping;
   cipc_frame_reader_t reader;
-  unsigned guess;  ///< above 0: wait before reading
+  unsigned guess;  // above 0: wait before reading
 };
 
 // MARK: The list of all
 
-/// For the list alone; taken before the guard of one in it.
+// For the list alone; taken before the guard of one in it.
 static pthread_mutex_t list_guard = PTHREAD_MUTEX_INITIALIZER;
 static cipc_list_t all = CIPC_LIST_EMPTY(all);
-/// Changes with each fork, in parent and child: who else holds what was made before is not known.
+// Changes with each fork, in parent and child: who else holds what was made before is not known.
 static unsigned fork_moment;
 
-/// With the list's guard.
+// With the list's guard.
 static void enlist(cipc_connection_t *connection) {
   connection->made_at = fork_moment;
   cipc_list_insert_first(&all, &connection->node);
@@ -103,7 +103,7 @@ static cipc_connection_t *object(cipc_list_t *node) {
 
 // MARK: Making and ending
 
-/// With the list's guard.
+// With the list's guard.
 static int make(cipc_connection_t **made, int fd, int kind, unsigned flags, uint64_t maximum) {
   *made = NULL;
   cipc_connection_t *connection = calloc(1, sizeof *connection);
@@ -167,7 +167,7 @@ int cipc_connection_pipe(cipc_connection_t **reader, cipc_connection_t **writer,
   return make_two(reader, CIPC_CONNECTION_READABLE, writer, CIPC_CONNECTION_WRITABLE, maximum);
 }
 
-/// Checks a descriptor against the directions wanted, and fills them in where none is given.
+// Checks a descriptor against the directions wanted, and fills them in where none is given.
 static int inspect(int fd, unsigned *flags, int *kind) {
   const unsigned both = CIPC_CONNECTION_READABLE | CIPC_CONNECTION_WRITABLE;
   if (*flags & ~(both | CIPC_CONNECTION_SHARED)) return CIPC_EINVAL;
@@ -207,8 +207,8 @@ void cipc_connection_refuse_descriptors(cipc_connection_t *connection, int refus
   cipc_guard_unlock(&connection->stepping);
 }
 
-/// With the guard: closes the descriptor, without blocking. What a peer may have in store for that
-/// is left to a thread of the library's.
+// With the guard: closes the descriptor, without blocking. What a peer may have in store for that
+// is left to a thread of the library's.
 static void close_descriptor(cipc_connection_t *connection) {
   if (connection->is_foreign) {
     cipc_descriptor_drop(connection->fd);
@@ -221,7 +221,7 @@ static void close_descriptor(cipc_connection_t *connection) {
   connection->fd = -1;
 }
 
-/// With the guard, while nobody is inside.
+// With the guard, while nobody is inside.
 static void end(cipc_connection_t *connection) {
   if (connection->fd < 0) return;
   close_descriptor(connection);
@@ -230,7 +230,7 @@ static void end(cipc_connection_t *connection) {
   cipc_frame_reader_destroy(&connection->reader);
 }
 
-/// With the list's guard, and nobody else's: frees one that has ended.
+// With the list's guard, and nobody else's: frees one that has ended.
 static void discard(cipc_connection_t *connection) {
   cipc_list_remove(&connection->node);
   // Not before, so that whoever waits elsewhere is told of the end.
@@ -238,8 +238,8 @@ static void discard(cipc_connection_t *connection) {
   free(connection);
 }
 
-/// With the guard, which it releases. The last one out of a closed connection closes the descriptor
-/// and frees what is to be freed; the connection may be gone afterwards.
+// With the guard, which it releases. The last one out of a closed connection closes the descriptor
+// and frees what is to be freed; the connection may be gone afterwards.
 static void release(cipc_connection_t *connection) {
   bool last = connection->closed && connection->users == 0;
   bool freed = connection->freed;
@@ -259,14 +259,14 @@ static void raise_wake(int wake) {
   if (wake >= 0 && write(wake, &one, sizeof one) < 0) return;
 }
 
-/// With the guard.
+// With the guard.
 static void wake_pollers(cipc_connection_t *connection) {
   CIPC_LIST_EACH(node, &connection->pollers) {
     raise_wake(CIPC_LIST_OBJECT(node, struct poller, node)->wake);
   }
 }
 
-/// With the guard: makes the eventfd of those who wait elsewhere say whether there is something.
+// With the guard: makes the eventfd of those who wait elsewhere say whether there is something.
 static void level_ahead(cipc_connection_t *connection, bool is_something) {
   if (connection->ahead < 0 || connection->ahead_fork != cipc_fork_count) return;
   if (connection->is_ahead_raised == is_something) return;
@@ -280,7 +280,7 @@ static void level_ahead(cipc_connection_t *connection, bool is_something) {
   }
 }
 
-/// With the guard, without which the waiter does not return.
+// With the guard, without which the waiter does not return.
 static void grant(struct turn_waiter *waiter) {
   __atomic_store_n(&waiter->granted, 1, __ATOMIC_RELEASE);
   (void)cipc_futex_wake(&waiter->granted, 1);
@@ -290,7 +290,7 @@ static void wake_turn(struct turn *turn) {
   CIPC_LIST_EACH(node, &turn->waiters) { grant(CIPC_LIST_OBJECT(node, struct turn_waiter, node)); }
 }
 
-/// With the guard.
+// With the guard.
 static void close_locked(cipc_connection_t *connection) {
   if (connection->closed) return;
   __atomic_store_n(&connection->closed, true, __ATOMIC_RELEASE);
@@ -327,7 +327,7 @@ int cipc_connection_closed(const cipc_connection_t *connection) {
 
 // MARK: Coming in and going out
 
-/// With the guard: waits for the turn. The caller counts as a user already.
+// With the guard: waits for the turn. The caller counts as a user already.
 static int take_turn(cipc_connection_t *connection, struct turn *turn, cipc_deadline_t deadline) {
   if (!turn->taken) {
     turn->taken = true;
@@ -353,7 +353,7 @@ static int take_turn(cipc_connection_t *connection, struct turn *turn, cipc_dead
   return status;
 }
 
-/// With the guard.
+// With the guard.
 static void pass_turn(struct turn *turn) {
   turn->taken = !cipc_list_is_empty(&turn->waiters);
   if (!turn->taken) return;
@@ -363,13 +363,13 @@ static void pass_turn(struct turn *turn) {
   grant(next);
 }
 
-/// With the guard, which it releases; the connection may be gone afterwards.
+// With the guard, which it releases; the connection may be gone afterwards.
 static void leave_locked(cipc_connection_t *connection) {
   connection->users--;
   release(connection);
 }
 
-/// Makes the caller a user that has the turn.
+// Makes the caller a user that has the turn.
 static int enter(cipc_connection_t *connection, struct turn *turn, unsigned direction,
                  cipc_deadline_t deadline) {
   cipc_guard_lock(&connection->guard);
@@ -390,23 +390,23 @@ static int enter(cipc_connection_t *connection, struct turn *turn, unsigned dire
   return status;
 }
 
-/// Whether a send that failed after `sent` bytes leaves a stream that cannot go on. Where the peer
-/// is gone a socket needs no ending, and what the peer had sent before can still be received.
+// Whether a send that failed after `sent` bytes leaves a stream that cannot go on. Where the peer
+// is gone a socket needs no ending, and what the peer had sent before can still be received.
 static bool breaks(const cipc_connection_t *connection, int status, uint64_t sent) {
   return status < 0 && sent > 0 &&
          (status != CIPC_EPEERCLOSED || connection->kind == CIPC_FRAME_PIPE);
 }
 
-/// Ends the connection: one side or the other no longer knows where a frame begins. Shutting the
-/// socket down tells it to those who hold the same description as well.
+// Ends the connection: one side or the other no longer knows where a frame begins. Shutting the
+// socket down tells it to those who hold the same description as well.
 static void break_locked(cipc_connection_t *connection) {
   if (connection->closed) return;
   if (connection->kind != CIPC_FRAME_PIPE) (void)shutdown(connection->fd, SHUT_RDWR);
   close_locked(connection);
 }
 
-/// The eventfd that tells whoever waits inside of the end, made when it is first needed. -1: there
-/// is none to be had.
+// The eventfd that tells whoever waits inside of the end, made when it is first needed. -1: there
+// is none to be had.
 static int wake_descriptor(cipc_connection_t *connection) {
   cipc_guard_lock(&connection->guard);
   if (connection->wake >= 0 && connection->wake_fork != cipc_fork_count) {
@@ -422,8 +422,8 @@ static int wake_descriptor(cipc_connection_t *connection) {
   return wake;
 }
 
-/// Waits until `fd` is ready, or `wake` is, or the deadline. 0, CIPC_EAGAIN, CIPC_ETIMEDOUT or
-/// -errno.
+// Waits until `fd` is ready, or `wake` is, or the deadline. 0, CIPC_EAGAIN, CIPC_ETIMEDOUT or
+// -errno.
 static int wait_either(int fd, short events, int wake, cipc_deadline_t deadline) {
   struct pollfd entries[2] = {{.fd = fd, .events = events}, {.fd = wake, .events = POLLIN}};
   // Without an eventfd (no descriptors left) look up now and then.
@@ -435,8 +435,8 @@ static int wait_either(int fd, short events, int wake, cipc_deadline_t deadline)
   return CIPC_ETIMEDOUT;
 }
 
-/// Waits until the descriptor is ready. With `fd` -1, until closed or the deadline.
-/// 0, CIPC_ETIMEDOUT, CIPC_ECLOSED, -errno.
+// Waits until the descriptor is ready. With `fd` -1, until closed or the deadline.
+// 0, CIPC_ETIMEDOUT, CIPC_ECLOSED, -errno.
 static int wait_ready(cipc_connection_t *connection, int fd, short events,
                       cipc_deadline_t deadline) {
   int wake = deadline <= CIPC_IMMEDIATELY ? -1 : wake_descriptor(connection);
@@ -449,7 +449,7 @@ static int wait_ready(cipc_connection_t *connection, int fd, short events,
 
 // MARK: Sending
 
-/// Waits until it is worth going on with a send that said `status`: 0, or why not.
+// Waits until it is worth going on with a send that said `status`: 0, or why not.
 static int wait_to_send(cipc_connection_t *connection, int status, int64_t *pause,
                         cipc_deadline_t deadline) {
   if (status == CIPC_EAGAIN) {
@@ -466,7 +466,7 @@ static int wait_to_send(cipc_connection_t *connection, int status, int64_t *paus
   return status == CIPC_ETIMEDOUT && !is_over ? 0 : status;
 }
 
-/// With the turn: sends until all is out, or the deadline. `keeps`: the caller can go on.
+// With the turn: sends until all is out, or the deadline. `keeps`: the caller can go on.
 static int send_until(cipc_connection_t *connection, cipc_frame_writer_t *writer, bool keeps,
                       cipc_deadline_t deadline) {
   int64_t pause = 1000000;
@@ -503,7 +503,7 @@ int cipc_connection_send(cipc_connection_t *connection, const void *bytes, size_
   return status;
 }
 
-/// Makes the caller a user that has the turn, or has it still for the send that got so far.
+// Makes the caller a user that has the turn, or has it still for the send that got so far.
 static int enter_again(cipc_connection_t *connection, uint64_t progress, cipc_deadline_t deadline) {
   if (progress == 0) {
     return enter(connection, &connection->sending, CIPC_CONNECTION_WRITABLE, deadline);
@@ -521,7 +521,7 @@ static int enter_again(cipc_connection_t *connection, uint64_t progress, cipc_de
   return status;
 }
 
-/// Leaves a send that can be gone on with: it keeps the turn once something is out.
+// Leaves a send that can be gone on with: it keeps the turn once something is out.
 static void leave_sending(cipc_connection_t *connection, int status, bool more, uint64_t progress) {
   cipc_guard_lock(&connection->guard);
   if (!more && breaks(connection, status, progress)) break_locked(connection);
@@ -579,7 +579,7 @@ void cipc_connection_abandon(cipc_connection_t *connection, uint64_t progress) {
 
 // MARK: Receiving
 
-/// With `stepping`, which it releases meanwhile: waits until there is something to read.
+// With `stepping`, which it releases meanwhile: waits until there is something to read.
 static int wait_readable(cipc_connection_t *connection, cipc_deadline_t deadline) {
   cipc_guard_unlock(&connection->stepping);
   int status = wait_ready(connection, connection->fd, POLLIN, deadline);
@@ -587,7 +587,7 @@ static int wait_readable(cipc_connection_t *connection, cipc_deadline_t deadline
   return status;
 }
 
-/// With the receiving turn and `stepping`: waits for a header.
+// With the receiving turn and `stepping`: waits for a header.
 static int await_header(cipc_connection_t *connection, uint64_t *length, cipc_deadline_t deadline) {
   cipc_frame_reader_t *reader = &connection->reader;
   bool empty = reader->begin == reader->end && !reader->in_body;
@@ -612,7 +612,7 @@ static int await_header(cipc_connection_t *connection, uint64_t *length, cipc_de
   return status;
 }
 
-/// With the receiving turn and `stepping`: waits for a body; keeps what arrived if that fails.
+// With the receiving turn and `stepping`: waits for a body; keeps what arrived if that fails.
 static int await_body(cipc_connection_t *connection, uint8_t *destination,
                       cipc_deadline_t deadline) {
   cipc_frame_reader_t *reader = &connection->reader;
@@ -643,7 +643,7 @@ static bool is_fatal(int status) {
   }
 }
 
-/// Makes the caller a user that has the receiving turn, and `stepping`.
+// Makes the caller a user that has the receiving turn, and `stepping`.
 static int enter_receiving(cipc_connection_t *connection, cipc_deadline_t deadline) {
   int status = enter(connection, &connection->receiving, CIPC_CONNECTION_READABLE, deadline);
   if (status == 0) cipc_guard_lock(&connection->stepping);
@@ -726,7 +726,7 @@ int cipc_connection_receive(cipc_connection_t *connection, uint8_t **bytes, size
 
 // MARK: Handles, as Python passes them: a byte outside of any frame
 
-/// What says that they have arrived.
+// What says that they have arrived.
 #define ACKNOWLEDGEMENT 'A'
 
 static int send_byte(cipc_connection_t *connection, uint8_t byte, const int *descriptors,
@@ -765,7 +765,7 @@ int cipc_connection_acknowledge(cipc_connection_t *connection, cipc_deadline_t d
   return send_byte(connection, ACKNOWLEDGEMENT, NULL, 0, deadline);
 }
 
-/// Receives a byte that has `count` descriptors with it, and is `expected`.
+// Receives a byte that has `count` descriptors with it, and is `expected`.
 static int receive_byte(cipc_connection_t *connection, uint8_t expected, int *descriptors,
                         size_t count, cipc_deadline_t deadline) {
   if (connection->kind != CIPC_FRAME_UNIX) return CIPC_EOPNOTSUPP;
@@ -802,7 +802,7 @@ int cipc_connection_acknowledged(cipc_connection_t *connection, cipc_deadline_t 
   return receive_byte(connection, ACKNOWLEDGEMENT, NULL, 0, deadline);
 }
 
-/// With the guard: CIPC_EAGAIN where it takes waiting to tell.
+// With the guard: CIPC_EAGAIN where it takes waiting to tell.
 static int poll_locked(const cipc_connection_t *connection) {
   if (connection->closed) return CIPC_ECLOSED;
   if (!(connection->flags & CIPC_CONNECTION_READABLE)) return CIPC_ENOTREADABLE;
@@ -1079,7 +1079,7 @@ static void fork_parent(void) {
   (void)pthread_mutex_unlock(&list_guard);
 }
 
-/// In the child, where nobody is inside of it any more.
+// In the child, where nobody is inside of it any more.
 static void forget_users(cipc_connection_t *connection) {
   CIPC_LIST_EACH(node, &connection->pollers) {
     const struct poller *poller = CIPC_LIST_OBJECT(node, struct poller, node);

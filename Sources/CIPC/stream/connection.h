@@ -4,7 +4,7 @@
 
 #include "cipc/connection.h"
 
-/// Says that no other process holds the description. For a connection that was just made.
+// Says that no other process holds the description. For a connection that was just made.
 void cipc_connection_own(cipc_connection_t *connection);
 
 #endif

@@ -16,24 +16,14 @@
 #include "base/clock.h"
 #include "base/descriptor.h"
 #include "base/interrupt.h"
+#include "stream/rights.h"
 
-/// The most that a peer can send at once: SCM_MAX_FD of the kernel.
-#define BATCH 253
-/// The most that is sent at once: sendmsg of musl takes 1024 bytes of control data, one descriptor
-/// less than the kernel.
-#define BATCH_OUT 252
-/// Up to this size a frame is put together first: a copy costs less than a vector.
+// Up to this size a frame is put together first: a copy costs less than a vector.
 #define SMALL 1024
-/// A parked body starts with this much memory and doubles from there.
+// A parked body starts with this much memory and doubles from there.
 #define PARKED_START 65536
-/// One batch of descriptors and whatever a foreign socket has switched on besides.
-#define CONTROL_SIZE (CMSG_SPACE(BATCH * sizeof(int)) + 256)
-
 #ifndef RWF_NOWAIT
 #define RWF_NOWAIT 0x00000008
-#endif
-#ifndef SCM_PIDFD
-#define SCM_PIDFD 0x04
 #endif
 
 // MARK: Header
@@ -97,9 +87,9 @@ int cipc_frame_wait(int fd, short events, cipc_deadline_t deadline) {
   }
 }
 
-/// Reads or writes a pipe without waiting. O_NONBLOCK would belong to the description, which others
-/// share, so RWF_NOWAIT asks for this call alone. Kernels before 6.4 do not know it on pipes: there
-/// poll answers, and one page at most can be written without waiting after it.
+// Reads or writes a pipe without waiting. O_NONBLOCK would belong to the description, which others
+// share, so RWF_NOWAIT asks for this call alone. Kernels before 6.4 do not know it on pipes: there
+// poll answers, and one page at most can be written without waiting after it.
 static ssize_t pipe_transfer(int fd, struct iovec *vector, int count, bool writing) {
   ssize_t done =
       syscall(writing ? SYS_pwritev2 : SYS_preadv2, fd, vector, count, -1L, -1L, RWF_NOWAIT);
@@ -124,7 +114,7 @@ ssize_t cipc_frame_pipe_read(int fd, struct iovec *vector, int count) {
   return pipe_transfer(fd, vector, count, false);
 }
 
-/// A pipe has no MSG_NOSIGNAL: block SIGPIPE in this thread and take back the one that we raised.
+// A pipe has no MSG_NOSIGNAL: block SIGPIPE in this thread and take back the one that we raised.
 ssize_t cipc_frame_pipe_write(int fd, struct iovec *vector, int count) {
   sigset_t sigpipe, before, pending;
   sigemptyset(&sigpipe);
@@ -166,11 +156,12 @@ int cipc_frame_writer_init(cipc_frame_writer_t *writer, int kind, const void *by
   if (count == 0) return 0;
   if (kind != CIPC_FRAME_UNIX) return CIPC_EOPNOTSUPP;
   if (count > CIPC_FRAME_DESCRIPTORS) return CIPC_EDESCRIPTORCOUNT;
-  if ((count + BATCH_OUT - 1) / BATCH_OUT > writer->header_size + (uint64_t)length) {
+  if ((count + CIPC_RIGHTS_OUT_MAX - 1) / CIPC_RIGHTS_OUT_MAX >
+      writer->header_size + (uint64_t)length) {
     return CIPC_EDESCRIPTORCOUNT;
   }
   // The kernel checks a batch as it takes it; a bad one after the first would break the stream.
-  if (count > BATCH_OUT && sent == 0) {
+  if (count > CIPC_RIGHTS_OUT_MAX && sent == 0) {
     for (size_t i = 0; i < count; i++) {
       if (fcntl(descriptors[i], F_GETFD) < 0) return -errno;
     }
@@ -178,38 +169,11 @@ int cipc_frame_writer_init(cipc_frame_writer_t *writer, int kind, const void *by
   return 0;
 }
 
-/// Room for one batch of descriptors on their way out.
-typedef union outgoing {
-  char bytes[CMSG_SPACE(BATCH_OUT * sizeof(int))];
-  struct cmsghdr alignment;
-} outgoing_t;
-
-/// Puts descriptors, at most BATCH_OUT, into a message.
-static void put_control(struct msghdr *message, outgoing_t *control, const int *descriptors,
-                        size_t count) {
-  memset(control, 0, sizeof *control);
-  message->msg_control = control->bytes;
-  // A size_t in glibc, a socklen_t in musl.
-  message->msg_controllen = (socklen_t)CMSG_SPACE(count * sizeof(int));
-  struct cmsghdr *header = CMSG_FIRSTHDR(message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = (socklen_t)CMSG_LEN(count * sizeof(int));
-  memcpy(CMSG_DATA(header), descriptors, count * sizeof(int));
-}
-
 int cipc_frame_write_byte(int fd, uint8_t byte, const int *descriptors, size_t count) {
-  if (count > BATCH_OUT) return CIPC_EDESCRIPTORCOUNT;
   struct iovec vector = {.iov_base = &byte, .iov_len = 1};
-  struct msghdr message = {.msg_iov = &vector};
-  message.msg_iovlen = 1;
-  outgoing_t control;
-  if (count > 0) put_control(&message, &control, descriptors, count);
-  for (;;) {
-    if (sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == 1) return 0;
-    if (errno == EPIPE || errno == ECONNRESET) return CIPC_EPEERCLOSED;
-    if (errno != EINTR) return -errno;
-  }
+  ssize_t done = cipc_rights_send(fd, &vector, 1, descriptors, count, MSG_DONTWAIT);
+  if (done == -EPIPE || done == -ECONNRESET) return CIPC_EPEERCLOSED;
+  return done < 0 ? (int)done : 0;
 }
 
 int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind) {
@@ -238,25 +202,22 @@ int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind) {
       done = send(fd, frame + writer->sent, (size_t)(total - writer->sent),
                   MSG_NOSIGNAL | MSG_DONTWAIT);
     } else {
-      outgoing_t control;
-      struct msghdr message = {.msg_iov = vector};
       // Batch k rides on byte k, the last one on all that is left: so `sent` tells which are out.
-      size_t first = writer->sent < writer->count / BATCH_OUT + 1 ? (size_t)writer->sent * BATCH_OUT
-                                                                  : writer->count;
+      size_t first = writer->sent < writer->count / CIPC_RIGHTS_OUT_MAX + 1
+                         ? (size_t)writer->sent * CIPC_RIGHTS_OUT_MAX
+                         : writer->count;
+      size_t batch = writer->count - first;
       if (first < writer->count) {
-        size_t batch = writer->count - first;
-        if (batch > BATCH_OUT) {
-          batch = BATCH_OUT;
+        if (batch > CIPC_RIGHTS_OUT_MAX) {
+          batch = CIPC_RIGHTS_OUT_MAX;
           vector[0].iov_len = 1;
           pieces = 1;
           partly = true;
         }
-        put_control(&message, &control, writer->descriptors + first, batch);
       }
-      // msg_iovlen is a size_t in glibc and an int in musl.
-      message.msg_iovlen = 1;
-      if (pieces == 2) message.msg_iovlen = 2;
-      done = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+      const int *sent = batch > 0 ? writer->descriptors + first : NULL;
+      done = cipc_rights_send(fd, vector, pieces, sent, batch, MSG_DONTWAIT);
+      if (done < 0) errno = (int)-done;
     }
     if (done < 0) {
       switch (errno) {
@@ -278,7 +239,7 @@ int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind) {
   return 0;
 }
 
-/// Pauses for a while: 0; CIPC_ETIMEDOUT: the deadline has passed; CIPC_EINTR.
+// Pauses for a while: 0; CIPC_ETIMEDOUT: the deadline has passed; CIPC_EINTR.
 static int wait_a_while(int64_t *pause, cipc_deadline_t deadline) {
   if (deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline) return CIPC_ETIMEDOUT;
   cipc_deadline_t until = cipc_clock_deadline(*pause);
@@ -336,11 +297,11 @@ void cipc_frame_reader_destroy(cipc_frame_reader_t *reader) {
   cipc_frame_reader_init(reader, reader->maximum, reader->exact);
 }
 
-/// Room for `count` more descriptors.
+// Room for `count` more descriptors.
 static int reserve_descriptors(cipc_frame_reader_t *reader, size_t count) {
   size_t needed = reader->descriptor_count + count;
   // The read that ends a frame may bring the first batch of the next one.
-  if (needed > CIPC_FRAME_DESCRIPTORS + BATCH) return CIPC_EDESCRIPTORCOUNT;
+  if (needed > CIPC_FRAME_DESCRIPTORS + CIPC_RIGHTS_MAX) return CIPC_EDESCRIPTORCOUNT;
   if (needed <= reader->descriptor_capacity) return 0;
   size_t capacity = needed * 2;
   int *descriptors = realloc(reader->descriptors, capacity * sizeof *descriptors);
@@ -353,54 +314,34 @@ static int reserve_descriptors(cipc_frame_reader_t *reader, size_t count) {
   return 0;
 }
 
-/// CMSG_NXTHDR, whose definition in musl mixes signs.
-static struct cmsghdr *next_header(struct msghdr *message, struct cmsghdr *header) {
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wsign-conversion"
-  return CMSG_NXTHDR(message, header);
-#pragma GCC diagnostic pop
-}
-
-/// Takes the descriptors out of a control buffer: queues them, or after a failure closes them.
-static int take_control(cipc_frame_reader_t *reader, struct msghdr *message, size_t bytes) {
-  int status = message->msg_flags & MSG_CTRUNC ? CIPC_EDESCRIPTORSLOST : 0;
-  for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header != NULL;
-       header = next_header(message, header)) {
-    if (header->cmsg_level != SOL_SOCKET) continue;
-    if (header->cmsg_type != SCM_RIGHTS && header->cmsg_type != SCM_PIDFD) continue;
-    size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    int descriptors[BATCH];
-    if (count > BATCH) count = BATCH;
-    memcpy(descriptors, CMSG_DATA(header), count * sizeof(int));
-    if (header->cmsg_type == SCM_RIGHTS && status == 0) {
-      status = reserve_descriptors(reader, count);
-    }
-    if (header->cmsg_type != SCM_RIGHTS || status != 0) {
-      drop_all(descriptors, count);
-      continue;
-    }
-    for (size_t i = 0; i < count; i++) {
-      reader->descriptors[reader->descriptor_count] = descriptors[i];
-      reader->arrivals[reader->descriptor_count++] = reader->received + bytes - 1;
-    }
+// Queues descriptors that came with bytes, or after a failure closes them.
+static int take_rights(cipc_frame_reader_t *reader, const cipc_rights_t *rights, size_t bytes) {
+  int status = rights->status;
+  if (status == 0 && rights->count > 0) status = reserve_descriptors(reader, rights->count);
+  if (status < 0) {
+    drop_all(rights->descriptors, rights->count);
+    return status;
   }
-  return status;
+  for (size_t i = 0; i < rights->count; i++) {
+    reader->descriptors[reader->descriptor_count] = rights->descriptors[i];
+    reader->arrivals[reader->descriptor_count++] = reader->received + bytes - 1;
+  }
+  return 0;
 }
 
-/// Shortens the vector to what can be read without receiving descriptors. The peek has no room for
-/// them, so that it says whether there are any, also behind what it reads; and nothing is received
-/// or closed by it.
+// Shortens the vector to what can be read without receiving descriptors. The peek has no room for
+// them, so that it says whether there are any, also behind what it reads; and nothing is received
+// or closed by it.
 static int look_for_descriptors(int fd, struct iovec *vector) {
-  struct msghdr message = {.msg_iov = vector};
-  message.msg_iovlen = 1;
-  ssize_t count = recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
+  int flags;
+  ssize_t count = cipc_rights_receive(fd, vector, 1, NULL, MSG_PEEK | MSG_DONTWAIT, &flags);
   if (count <= 0) return 0;  // the read says why
-  if (message.msg_flags & MSG_CTRUNC) return CIPC_EDESCRIPTORSREFUSED;
+  if (flags & MSG_CTRUNC) return CIPC_EDESCRIPTORSREFUSED;
   vector->iov_len = (size_t)count;
   return 0;
 }
 
-/// One read. The number of bytes in `*done`; 0 bytes with status 0 is the end of the stream.
+// One read. The number of bytes in `*done`; 0 bytes with status 0 is the end of the stream.
 static int fill(cipc_frame_reader_t *reader, int fd, int kind, struct iovec *vector, int pieces,
                 size_t *done) {
   for (;;) {
@@ -409,23 +350,20 @@ static int fill(cipc_frame_reader_t *reader, int fd, int kind, struct iovec *vec
     if (kind == CIPC_FRAME_PIPE) {
       count = pipe_transfer(fd, vector, pieces, false);
     } else {
-      union {
-        char bytes[CONTROL_SIZE];
-        struct cmsghdr alignment;
-      } control;
-      struct msghdr message = {.msg_iov = vector};
-      message.msg_iovlen = 1;
-      if (pieces == 2) message.msg_iovlen = 2;
+      bool takes = kind == CIPC_FRAME_UNIX && !reader->refuses;
       if (kind == CIPC_FRAME_UNIX && reader->refuses) {
         status = look_for_descriptors(fd, vector);
         if (status < 0) return status;
-      } else if (kind == CIPC_FRAME_UNIX) {
-        message.msg_control = control.bytes;
-        message.msg_controllen = sizeof control.bytes;
       }
-      count = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-      if (count >= 0 && (message.msg_controllen > 0 || (message.msg_flags & MSG_CTRUNC))) {
-        status = take_control(reader, &message, (size_t)count);
+      cipc_rights_t rights;
+      int flags;
+      count = cipc_rights_receive(fd, vector, pieces, takes ? &rights : NULL, MSG_DONTWAIT, &flags);
+      if (count < 0) {
+        errno = (int)-count;
+      } else if (takes) {
+        status = take_rights(reader, &rights, (size_t)count);
+      } else if (flags & MSG_CTRUNC) {
+        status = CIPC_EDESCRIPTORSLOST;
       }
     }
     if (count < 0) {
@@ -490,7 +428,7 @@ int cipc_frame_reader_header(cipc_frame_reader_t *reader, int fd, int kind, uint
   return 0;
 }
 
-/// Memory for the next bytes of a body without a destination: doubles as it fills.
+// Memory for the next bytes of a body without a destination: doubles as it fills.
 static int grow_parked(cipc_frame_reader_t *reader) {
   if (reader->parked != NULL && reader->have < reader->parked_capacity) return 0;
   if (reader->parked != NULL && reader->have == reader->length) return 0;

@@ -26,39 +26,39 @@
 #include "stream/address.h"
 #include "stream/connection.h"
 
-/// How long to try for the lock of a directory, in nanoseconds: listeners hold it for microseconds,
-/// and whoever holds it for other reasons, or to be in the way, is not waited for.
+// How long to try for the lock of a directory, in nanoseconds: listeners hold it for microseconds,
+// and whoever holds it for other reasons, or to be in the way, is not waited for.
 #define LOCK_PATIENCE INT64_C(100000000)
-/// How long another process of this user is waited for that takes a path over.
+// How long another process of this user is waited for that takes a path over.
 #define TURN_PATIENCE INT64_C(1000000000)
-/// How often a path is tried that others take and leave at the same time.
+// How often a path is tried that others take and leave at the same time.
 #define BIND_TRIES 16
 
 struct cipc_listener {
   // Set when made, never changed.
   cipc_address_t address;
-  unsigned made_in;  ///< `cipc_fork_count` when it was made
-  int directory;     ///< of the path, however the working directory changes; -1 without a path
-  char name[CIPC_ADDRESS_PATH + 1];  ///< of the file in it
+  unsigned made_in;  // `cipc_fork_count` when it was made
+  int directory;     // of the path, however the working directory changes; -1 without a path
+  char name[CIPC_ADDRESS_PATH + 1];  // of the file in it
   dev_t device;
   ino_t file;
 
   // In the list of all, with its guard.
   cipc_list_t node;
 
-  cipc_guard_t guard;  ///< for all below; never held while waiting
-  bool is_alone;       ///< no other process has the socket, as far as this library knows
-  int turn;            ///< held while a path is taken over, or -1
-  int fd;              ///< -1 once the last one out of a closed listener has closed it
-  int wake;            ///< eventfd that says "closed"
-  int kept;            ///< eventfd that says "raised", or -1 until somebody watches
-  unsigned wake_fork;  ///< `cipc_fork_count` when these were made
-  bool closed;         ///< written under guard, also read without it
+  cipc_guard_t guard;  // for all below; never held while waiting
+  bool is_alone;       // no other process has the socket, as far as this library knows
+  int turn;            // held while a path is taken over, or -1
+  int fd;              // -1 once the last one out of a closed listener has closed it
+  int wake;            // eventfd that says "closed"
+  int kept;            // eventfd that says "raised", or -1 until somebody watches
+  unsigned wake_fork;  // `cipc_fork_count` when these were made
+  bool closed;         // written under guard, also read without it
   bool raised;
-  unsigned users;  ///< threads inside
+  unsigned users;  // threads inside
 };
 
-/// For the list alone; taken before the guard of one in it.
+// For the list alone; taken before the guard of one in it.
 static pthread_mutex_t list_guard = PTHREAD_MUTEX_INITIALIZER;
 static cipc_list_t all = CIPC_LIST_EMPTY(all);
 
@@ -80,7 +80,7 @@ static void delist(cipc_listener_t *listener) {
 
 // MARK: Paths
 
-/// Opens the directory of a path and tells the name in it.
+// Opens the directory of a path and tells the name in it.
 static int open_directory(const char *path, int *directory, const char **name) {
   char text[CIPC_ADDRESS_PATH + 2] = ".";
   const char *slash = strrchr(path, '/');
@@ -97,9 +97,9 @@ static int open_directory(const char *path, int *directory, const char **name) {
   return *directory < 0 ? -errno : 0;
 }
 
-/// Takes the directory's lock: held by the description, so it goes with a killed process. False
-/// where it is not to be had: any user who may read the directory can hold it for as long as they
-/// like.
+// Takes the directory's lock: held by the description, so it goes with a killed process. False
+// where it is not to be had: any user who may read the directory can hold it for as long as they
+// like.
 static bool lock_directory(int directory) {
   cipc_deadline_t deadline = cipc_clock_deadline(LOCK_PATIENCE);
   for (;;) {
@@ -111,7 +111,7 @@ static bool lock_directory(int directory) {
   }
 }
 
-/// An abstract socket with one name for each directory and user.
+// An abstract socket with one name for each directory and user.
 static int turn_socket(int directory, struct sockaddr_un *name, socklen_t *length) {
   struct stat status;
   if (fstat(directory, &status) < 0) return -1;
@@ -124,8 +124,8 @@ static int turn_socket(int directory, struct sockaddr_un *name, socklen_t *lengt
   return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 }
 
-/// Waits until the holder of the turn gives it up or ends. False where it need not be waited for:
-/// it is another user's, who may hold it for as long as they like.
+// Waits until the holder of the turn gives it up or ends. False where it need not be waited for:
+// it is another user's, who may hold it for as long as they like.
 static bool wait_for_turn(int directory, cipc_deadline_t deadline) {
   struct sockaddr_un name;
   socklen_t length;
@@ -149,8 +149,8 @@ static bool wait_for_turn(int directory, cipc_deadline_t deadline) {
   return is_ours;
 }
 
-/// Takes the turn among this user's listeners that take a path over in a directory: a socket, which
-/// goes with a killed process. Left alone where it is not to be had.
+// Takes the turn among this user's listeners that take a path over in a directory: a socket, which
+// goes with a killed process. Left alone where it is not to be had.
 static void take_turn(cipc_listener_t *listener) {
   cipc_deadline_t deadline = cipc_clock_deadline(TURN_PATIENCE);
   for (;;) {
@@ -179,10 +179,10 @@ static void leave_turn(cipc_listener_t *listener) {
   listener->turn = -1;
 }
 
-/// Whether a name leads to a socket that nobody has bound any more: 1, 0, or CIPC_ENOENT where
-/// there is none; -errno where this process cannot ask. A listening stream socket takes no
-/// connection of a datagram socket, but the kernel looks for it first: EPROTOTYPE means that there
-/// is one, also before it listens, and ECONNREFUSED that there is none.
+// Whether a name leads to a socket that nobody has bound any more: 1, 0, or CIPC_ENOENT where
+// there is none; -errno where this process cannot ask. A listening stream socket takes no
+// connection of a datagram socket, but the kernel looks for it first: EPROTOTYPE means that there
+// is one, also before it listens, and ECONNREFUSED that there is none.
 static int look_at(int directory, const char *name) {
   struct stat status;
   if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) < 0) return -errno;
@@ -198,13 +198,13 @@ static int look_at(int directory, const char *name) {
   return is_refused && error == ECONNREFUSED ? 1 : is_refused && error == ENOENT ? CIPC_ENOENT : 0;
 }
 
-/// Takes a name away if it is a socket's that nobody has bound any more. 0: it is away;
-/// CIPC_EADDRINUSE: it stays.
-///
-/// The name is moved to one of ours first and looked at there, where nobody replaces it any more:
-/// between a look and a removal another listener may have taken it over. A live socket is moved
-/// back, which only the turn and the lock keep from happening at all: where a stranger holds both,
-/// the name may be a third listener's by then.
+// Takes a name away if it is a socket's that nobody has bound any more. 0: it is away;
+// CIPC_EADDRINUSE: it stays.
+//
+// The name is moved to one of ours first and looked at there, where nobody replaces it any more:
+// between a look and a removal another listener may have taken it over. A live socket is moved
+// back, which only the turn and the lock keep from happening at all: where a stranger holds both,
+// the name may be a third listener's by then.
 static int remove_stale(int directory, const char *name) {
   int status = look_at(directory, name);
   if (status == CIPC_ENOENT) return 0;
@@ -273,8 +273,8 @@ static int bind_path(cipc_listener_t *listener, int fd, mode_t mode) {
   return status;
 }
 
-/// Removes the path unless it is somebody else's by now. While the socket is still open, so that
-/// nobody finds it stale and takes it over between the look and the removal.
+// Removes the path unless it is somebody else's by now. While the socket is still open, so that
+// nobody finds it stale and takes it over between the look and the removal.
 static void unlink_path(const cipc_listener_t *listener) {
   if (listener->directory < 0 || listener->file == 0) return;
   if (listener->made_in != cipc_fork_count) return;
@@ -287,7 +287,7 @@ static void unlink_path(const cipc_listener_t *listener) {
 
 // MARK: Making and ending
 
-/// With the guard: the eventfds are this process's own afterwards.
+// With the guard: the eventfds are this process's own afterwards.
 static int own_wake(cipc_listener_t *listener) {
   if (listener->wake_fork != cipc_fork_count) {
     if (listener->wake >= 0) (void)close(listener->wake);
@@ -299,7 +299,7 @@ static int own_wake(cipc_listener_t *listener) {
   return listener->wake < 0 ? -errno : 0;
 }
 
-/// A listener without a socket.
+// A listener without a socket.
 static int make(cipc_listener_t **made, const cipc_address_t *address) {
   cipc_listener_t *listener = calloc(1, sizeof *listener);
   if (listener == NULL) return CIPC_ENOMEM;
@@ -355,8 +355,8 @@ int cipc_listener_open(cipc_listener_t **opened, const cipc_address_t *address,
   return 0;
 }
 
-/// The address of a socket, where it is a stream socket of a family that addresses have, and
-/// listens.
+// The address of a socket, where it is a stream socket of a family that addresses have, and
+// listens.
 static int adoptable(int descriptor, cipc_address_t *address) {
   memset(address, 0, sizeof *address);
   int type = 0, listens = 0;
@@ -404,8 +404,8 @@ int cipc_listener_adopt(cipc_listener_t **adopted, int descriptor) {
   return 0;
 }
 
-/// With the guard: closes the socket, without blocking. With it the kernel would close what clients
-/// that nobody accepted have sent, and a peer's descriptor takes as long as the peer likes.
+// With the guard: closes the socket, without blocking. With it the kernel would close what clients
+// that nobody accepted have sent, and a peer's descriptor takes as long as the peer likes.
 static void close_socket(cipc_listener_t *listener) {
   int fd = listener->fd;
   listener->fd = -1;
@@ -434,7 +434,7 @@ static void close_socket(cipc_listener_t *listener) {
   }
 }
 
-/// With the guard: closes the socket once nobody is inside.
+// With the guard: closes the socket once nobody is inside.
 static void release(cipc_listener_t *listener) {
   if (listener->closed && listener->users == 0 && listener->fd >= 0) close_socket(listener);
 }
@@ -508,7 +508,7 @@ int cipc_listener_watch(cipc_listener_t *listener, int descriptors[3]) {
 
 // MARK: Accepting
 
-/// Errors of the client that was about to be accepted, and not of this process (accept(2)).
+// Errors of the client that was about to be accepted, and not of this process (accept(2)).
 static bool is_of_the_client(int error) {
   switch (error) {
     case EINTR:
@@ -526,7 +526,7 @@ static bool is_of_the_client(int error) {
   }
 }
 
-/// With the guard. CIPC_EAGAIN: there is nobody.
+// With the guard. CIPC_EAGAIN: there is nobody.
 static int accept_client(const cipc_listener_t *listener, cipc_connection_t **connection,
                          uint64_t maximum) {
   int fd;
@@ -546,7 +546,7 @@ static int accept_client(const cipc_listener_t *listener, cipc_connection_t **co
   return status;
 }
 
-/// 0: there may be somebody. CIPC_ETIMEDOUT, CIPC_ECLOSED, -errno.
+// 0: there may be somebody. CIPC_ETIMEDOUT, CIPC_ECLOSED, -errno.
 static int wait_for_client(const cipc_listener_t *listener, cipc_deadline_t deadline) {
   if (cipc_listener_closed(listener)) return CIPC_ECLOSED;
   if (deadline <= CIPC_IMMEDIATELY ||

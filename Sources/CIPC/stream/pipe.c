@@ -16,7 +16,7 @@ struct cipc_pipe {
   cipc_list_t node;
 };
 
-/// Those that are open, for forked children, under the guard.
+// Those that are open, for forked children, under the guard.
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
 static cipc_list_t all = CIPC_LIST_EMPTY(all);
 
@@ -42,8 +42,8 @@ int cipc_pipe_open(cipc_pipe_t **pipe, int *reader) {
   int ends[2];
   // Under the guard, so that a fork finds it in the list or not there at all.
   (void)pthread_mutex_lock(&guard);
-  int status = pipe2(ends, O_CLOEXEC) < 0 ? -errno : CIPC_OK;
-  if (status == CIPC_OK) {
+  int status = pipe2(ends, O_CLOEXEC) < 0 ? -errno : 0;
+  if (status == 0) {
     made->writer = ends[1];
     cipc_list_insert_first(&all, &made->node);
   }
@@ -54,14 +54,14 @@ int cipc_pipe_open(cipc_pipe_t **pipe, int *reader) {
   }
   *pipe = made;
   *reader = ends[0];
-  return CIPC_OK;
+  return 0;
 }
 
 int cipc_pipe_write(cipc_pipe_t *pipe, const void *bytes, size_t size, size_t *written) {
   if (pipe == NULL || written == NULL || (bytes == NULL && size > 0)) return CIPC_EINVAL;
   *written = 0;
   if (pipe->writer < 0) return CIPC_ECLOSED;
-  if (size == 0) return CIPC_OK;
+  if (size == 0) return 0;
   ssize_t done;
   do {
     struct iovec vector = {(void *)(uintptr_t)bytes, size};
@@ -69,13 +69,13 @@ int cipc_pipe_write(cipc_pipe_t *pipe, const void *bytes, size_t size, size_t *w
   } while (done < 0 && errno == EINTR);
   if (done < 0) return errno == EPIPE ? CIPC_EPEERCLOSED : -errno;
   *written = (size_t)done;
-  return CIPC_OK;
+  return 0;
 }
 
 int cipc_pipe_read(int reader, void *bytes, size_t size, size_t *count) {
   if (count == NULL || (bytes == NULL && size > 0)) return CIPC_EINVAL;
   *count = 0;
-  if (size == 0) return CIPC_OK;
+  if (size == 0) return 0;
   ssize_t done;
   do {
     struct iovec vector = {bytes, size};
@@ -83,7 +83,7 @@ int cipc_pipe_read(int reader, void *bytes, size_t size, size_t *count) {
   } while (done < 0 && errno == EINTR);
   if (done < 0) return -errno;
   *count = (size_t)done;
-  return CIPC_OK;
+  return 0;
 }
 
 int cipc_pipe_available(int reader, size_t *count) {
@@ -91,7 +91,7 @@ int cipc_pipe_available(int reader, size_t *count) {
   int waiting = 0;
   if (ioctl(reader, FIONREAD, &waiting) < 0) return -errno;
   *count = waiting > 0 ? (size_t)waiting : 0;
-  return CIPC_OK;
+  return 0;
 }
 
 int cipc_pipe_descriptor(const cipc_pipe_t *pipe) { return pipe->writer; }

@@ -14,7 +14,7 @@
 
 // MARK: Sockets
 
-/// A number as the protocol writes it: digits alone, and no more than an int holds.
+// A number as the protocol writes it: digits alone, and no more than an int holds.
 static bool number(const char *text, int *value) {
   size_t digits = strspn(text, "0123456789");
   if (digits == 0 || text[digits] != 0) return false;
@@ -27,7 +27,7 @@ static bool number(const char *text, int *value) {
   return true;
 }
 
-/// Checks that there is a name for each of them, or none at all.
+// Checks that there is a name for each of them, or none at all.
 static int check_names(const char *names, int count) {
   if (names == NULL) return 0;
   int found = 1;

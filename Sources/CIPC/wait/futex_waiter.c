@@ -21,36 +21,36 @@ struct wait {
   cipc_slot_t slot;
   uint32_t next, previous;
   uint32_t word;
-  /// The wait's number: those that begin while a word's waits are being ended stay.
+  // The wait's number: those that begin while a word's waits are being ended stay.
   uint64_t serial;
   cipc_deadline_t deadline;
   cipc_poller_callback_t callback;
   void *context;
 };
 
-/// A word and the value expected. In use while it has waits.
+// A word and the value expected. In use while it has waits.
 struct word {
   cipc_wait_t what;
   uint32_t first, last;
   cipc_deadline_t look_at;
-  /// Of the segment that it lies in, or NULL; and its value when the last of the waits began.
+  // Of the segment that it lies in, or NULL; and its value when the last of the waits began.
   const uint32_t *epoch;
   uint32_t seen;
 };
 
-/// All under the guard. `running` says whether there is a thread in this process.
+// All under the guard. `running` says whether there is a thread in this process.
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
 static bool running;
 static cipc_slots_t slots = CIPC_SLOTS_OF(struct wait);
 static uint64_t serial;
 static struct word *words;
 static uint32_t word_count;
-/// No deadline and no look is due before this.
+// No deadline and no look is due before this.
 static cipc_deadline_t earliest = CIPC_NO_DEADLINE;
-/// What the thread sleeps on besides; raised when it is to look at the words anew.
+// What the thread sleeps on besides; raised when it is to look at the words anew.
 static uint32_t control;
 static bool is_asleep;
-/// Whether the kernel can sleep on several words.
+// Whether the kernel can sleep on several words.
 static bool can_wait_any = true;
 
 static struct wait *wait_at(uint32_t slot) {
@@ -69,7 +69,7 @@ static void due_at(cipc_deadline_t deadline) {
 
 // MARK: Slots
 
-/// The place of a word: the one that it has, or a free one. CIPC_ENOMEM, or 0.
+// The place of a word: the one that it has, or a free one. CIPC_ENOMEM, or 0.
 static int place_of(const cipc_wait_t *what, uint32_t *place) {
   uint32_t unused = NOWHERE;
   for (uint32_t i = 0; i < word_count; i++) {
@@ -120,7 +120,7 @@ static void end(uint32_t slot) {
 
 // MARK: Thread
 
-/// Ends the wait and calls back. Takes the guard held and gives it back held.
+// Ends the wait and calls back. Takes the guard held and gives it back held.
 static void finish(uint32_t slot, int status) {
   cipc_poller_callback_t callback = wait_at(slot)->callback;
   void *context = wait_at(slot)->context;
@@ -130,7 +130,7 @@ static void finish(uint32_t slot, int status) {
   (void)pthread_mutex_lock(&guard);
 }
 
-/// Ends the waits that a word has now; meanwhile others may begin, and the place change hands.
+// Ends the waits that a word has now; meanwhile others may begin, and the place change hands.
 static void finish_all(uint32_t place, const cipc_wait_t *what, int status) {
   uint64_t limit = serial;
   while (is_in_use(&words[place]) && is_same(&words[place].what, what) &&
@@ -139,13 +139,13 @@ static void finish_all(uint32_t place, const cipc_wait_t *what, int status) {
   }
 }
 
-/// Asks the kernel about a word, which may have been unmapped.
+// Asks the kernel about a word, which may have been unmapped.
 static void probe(uint32_t place, const cipc_wait_t *what) {
   int status = cipc_futex_wait_until(what->word, what->expected, CIPC_IMMEDIATELY);
   if (status != CIPC_ETIMEDOUT && status != -EINTR) finish_all(place, what, status);
 }
 
-/// Somebody in a segment was found dead: of each word there, one wait is told to look for the dead.
+// Somebody in a segment was found dead: of each word there, one wait is told to look for the dead.
 static void tell_of_death(const uint32_t *epoch) {
   for (uint32_t i = 0; i < word_count; i++) {
     if (!is_in_use(&words[i]) || words[i].epoch != epoch) continue;
@@ -184,14 +184,14 @@ static void expire(void) {
   }
 }
 
-/// What the thread sleeps on this time.
+// What the thread sleeps on this time.
 struct batch {
   uint32_t count;
   cipc_futex_word_t futexes[CIPC_FUTEX_WORDS_MAX];
   cipc_wait_t what[CIPC_FUTEX_WORDS_MAX];
-  /// NOWHERE for an epoch.
+  // NOWHERE for an epoch.
   uint32_t places[CIPC_FUTEX_WORDS_MAX];
-  /// Where the next batch begins if not all words are in this one.
+  // Where the next batch begins if not all words are in this one.
   uint32_t next;
   bool is_all;
 };
@@ -227,7 +227,7 @@ static void gather(struct batch *batch) {
   }
 }
 
-/// Sleeps until one of the batch may have changed. Takes the guard held and gives it back held.
+// Sleeps until one of the batch may have changed. Takes the guard held and gives it back held.
 static int sleep_on(struct batch *batch) {
   cipc_deadline_t until = earliest;
   if (!batch->is_all || (!can_wait_any && batch->count > 1)) {
@@ -279,7 +279,7 @@ static void *serve(void *unused) {
   return NULL;
 }
 
-/// The child has no thread and none of its parent's waits.
+// The child has no thread and none of its parent's waits.
 static void fork_prepare(void) { (void)pthread_mutex_lock(&guard); }
 static void fork_parent(void) { (void)pthread_mutex_unlock(&guard); }
 static void fork_child(void) {

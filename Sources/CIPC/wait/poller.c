@@ -19,7 +19,7 @@
 #include "wait/poller.h"
 
 #define EVENTS 32
-/// The timer's place in the epoll set; no ticket has this value, since generations begin at 1.
+// The timer's place in the epoll set; no ticket has this value, since generations begin at 1.
 #define TIMER UINT64_C(0)
 #define NOWHERE CIPC_SLOT_NOWHERE
 
@@ -27,19 +27,19 @@
 struct wait {
   cipc_slot_t slot;
   uint32_t heap_index;  // NOWHERE without a deadline
-  int fd;               ///< ours, or -1
+  int fd;               // ours, or -1
   cipc_deadline_t deadline;
   cipc_poller_callback_t callback;
   void *context;
 };
 
-/// All under the guard. `running` says whether there is a thread in this process.
+// All under the guard. `running` says whether there is a thread in this process.
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
 static bool running;
 static int epoll = -1;
 static int timer = -1;
 static cipc_slots_t slots = CIPC_SLOTS_OF(struct wait);
-static uint32_t *heap;  ///< slots with a deadline, the earliest first
+static uint32_t *heap;  // slots with a deadline, the earliest first
 static uint32_t heap_count;
 static void (*first_call)(void);
 
@@ -90,7 +90,7 @@ static void heap_remove(uint32_t slot) {
   heap_up(wait_at(last)->heap_index);
 }
 
-/// Sets the timer to the earliest deadline.
+// Sets the timer to the earliest deadline.
 static void arm(void) {
   struct itimerspec when;
   memset(&when, 0, sizeof when);
@@ -119,8 +119,8 @@ static int grow(void) {
   return 0;
 }
 
-/// Ends a wait: its slot is free, its descriptor returned for the caller to close without the
-/// guard, or -1.
+// Ends a wait: its slot is free, its descriptor returned for the caller to close without the
+// guard, or -1.
 static int end(uint32_t slot) {
   struct wait *wait = wait_at(slot);
   int fd = wait->fd;
@@ -135,7 +135,7 @@ static int end(uint32_t slot) {
 
 // MARK: Thread
 
-/// Ends the wait and calls back. Takes the guard held and gives it back held.
+// Ends the wait and calls back. Takes the guard held and gives it back held.
 static void finish(uint32_t slot, int status) {
   cipc_poller_callback_t callback = wait_at(slot)->callback;
   void *context = wait_at(slot)->context;
@@ -176,8 +176,8 @@ static void *serve(void *set) {
   return NULL;
 }
 
-/// The child has the descriptors but no thread; the epoll set is still the parent's too and must
-/// not be touched.
+// The child has the descriptors but no thread; the epoll set is still the parent's too and must
+// not be touched.
 static void fork_prepare(void) { (void)pthread_mutex_lock(&guard); }
 static void fork_parent(void) { (void)pthread_mutex_unlock(&guard); }
 static void fork_child(void) {
@@ -300,7 +300,7 @@ int cipc_poller_gather(const cipc_poller_interest_t *interests, size_t count) {
   return status;
 }
 
-/// With room for the descriptors in `entries`.
+// With room for the descriptors in `entries`.
 static int poll_all(const cipc_poller_interest_t *interests, size_t count, cipc_deadline_t deadline,
                     struct pollfd *entries) {
   for (size_t i = 0; i < count; i++) {

@@ -4,10 +4,10 @@
 
 #include "cipc/poller.h"
 
-/// Whether this process has the poller's thread.
+// Whether this process has the poller's thread.
 int cipc_poller_is_running(void);
 
-/// Has the poller's thread make this call before all else, when it starts.
+// Has the poller's thread make this call before all else, when it starts.
 void cipc_poller_call_first(void (*call)(void));
 
 #endif

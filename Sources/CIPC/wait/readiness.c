@@ -29,7 +29,7 @@ struct cipc_readiness {
   cipc_poller_ticket_t ticket;
 };
 
-/// For the list alone; taken before the guard of one in it.
+// For the list alone; taken before the guard of one in it.
 static pthread_mutex_t list_guard = PTHREAD_MUTEX_INITIALIZER;
 static cipc_list_t all = CIPC_LIST_EMPTY(all);
 
@@ -37,7 +37,7 @@ static cipc_readiness_t *object(cipc_list_t *node) {
   return CIPC_LIST_OBJECT(node, cipc_readiness_t, node);
 }
 
-/// With the list's guard: closes one that nobody refers to, and frees it.
+// With the list's guard: closes one that nobody refers to, and frees it.
 static void discard(cipc_readiness_t *readiness) {
   cipc_list_remove(&readiness->node);
   if (readiness->descriptor >= 0) (void)close(readiness->descriptor);
@@ -133,8 +133,8 @@ static void fork_parent(void) {
   (void)pthread_mutex_unlock(&list_guard);
 }
 
-/// The child has none of the parent's waits, and must not touch its eventfd: there is another one
-/// by the same number.
+// The child has none of the parent's waits, and must not touch its eventfd: there is another one
+// by the same number.
 static void fork_child(void) {
   CIPC_LIST_EACH_REMOVABLE(node, &all) {
     cipc_readiness_t *readiness = object(node);

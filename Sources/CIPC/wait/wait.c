@@ -3,6 +3,8 @@
 
 #include <sched.h>
 
+#include <stdbool.h>
+
 #include "base/clock.h"
 #include "base/futex.h"
 #include "base/interrupt.h"
@@ -52,10 +54,10 @@ static void find_epoch(int is_another_wait) {
 }
 
 // Whether somebody was found dead since the last look.
-static int has_epoch_changed(void) {
-  if (last.epoch == NULL) return 0;
+static bool has_epoch_changed(void) {
+  if (last.epoch == NULL) return false;
   uint32_t now = __atomic_load_n(last.epoch, __ATOMIC_ACQUIRE);
-  int has_changed = now != last.seen;
+  bool has_changed = now != last.seen;
   last.seen = now;
   return has_changed;
 }
