@@ -13,8 +13,8 @@ import Testing
       return "ended"
     }
     for i in 0..<300 {
-      try await a.send([.init(integer: i), nil, "hello"] as MessageValue)
-      #expect(try await a.receive() == [.init(integer: i), nil, "hello"])
+      try await a.send([.integer(i), nil, "hello"] as MessageValue)
+      #expect(try await a.receive() == [.integer(i), nil, "hello"])
     }
     a.close()
     #expect(try await echo.value == "ended")

@@ -248,18 +248,18 @@ import Testing
     #expect(try decode(Double.self, 3) == 3.0)
     #expect(try decode([Double].self, [1, 2.5]) == [1, 2.5])
     #expect(try decode([UInt8].self, [1, 2]) == [1, 2])
-    #expect(try decode(UInt64.self, MessageValue(integer: UInt64.max)) == .max)
+    #expect(try decode(UInt64.self, MessageValue.integer(UInt64.max)) == .max)
     #expect(throws: IPCError.self) { try decode(Int.self, 3.0) }
     #expect(throws: IPCError.self) { try decode(Int.self, true) }
     #expect(throws: IPCError.self) { try decode(Bool.self, 1) }
     #expect(throws: IPCError.self) { try decode(UInt8.self, 256) }
     #expect(throws: IPCError.self) { try decode(UInt.self, -1) }
-    #expect(throws: IPCError.self) { try decode(Int64.self, MessageValue(integer: UInt64.max)) }
+    #expect(throws: IPCError.self) { try decode(Int64.self, MessageValue.integer(UInt64.max)) }
     #expect(throws: IPCError.self) { try decode(Float.self, 1e300) }
     // An integer says that it is exact.
-    #expect(try decode(Double.self, MessageValue(integer: 1 << 53)) == 0x1p53)
-    #expect(throws: IPCError.self) { try decode(Double.self, MessageValue(integer: 1 << 53 + 1)) }
-    #expect(throws: IPCError.self) { try decode(Float.self, MessageValue(integer: 1 << 24 + 1)) }
+    #expect(try decode(Double.self, MessageValue.integer(1 << 53)) == 0x1p53)
+    #expect(throws: IPCError.self) { try decode(Double.self, MessageValue.integer(1 << 53 + 1)) }
+    #expect(throws: IPCError.self) { try decode(Float.self, MessageValue.integer(1 << 24 + 1)) }
     #expect(throws: IPCError.self) { try decode(Double.self, true) }
     #expect(throws: IPCError.self) { try decode([UInt8].self, [1, 256]) }
     #expect(throws: IPCError.self) { try decode(String.self, .bytes([65])) }

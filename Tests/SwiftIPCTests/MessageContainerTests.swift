@@ -153,7 +153,7 @@ import Testing
     try roundTrip([[1, 2]: [[3: 4]: 5]])
     try roundTrip([Int?.none: 1, 3: 2])
     #expect(try value([Letter.a: 1]) == ["a": 1])
-    #expect(try value([UInt64.max: 1]) == .dictionary([MessageValue(integer: UInt64.max): 1]))
+    #expect(try value([UInt64.max: 1]) == .dictionary([MessageValue.integer(UInt64.max): 1]))
     #expect(try value([true: 1]) == [true: 1])
     // Codable's own form where the key is no scalar: keys and values in turn.
     #expect(try value([Point(x: 1, y: 2): 3]) == [["x": 1, "y": 2], 3])
@@ -500,7 +500,7 @@ import Testing
     try roundTrip("a" as String?)
     try roundTrip(Result<Int, Never>.success(1).get())
     #expect(throws: IPCError.self) { try decode(Float16.self, 1e10) }
-    #expect(throws: IPCError.self) { try decode(Int128.self, MessageValue(integer: UInt128.max)) }
+    #expect(throws: IPCError.self) { try decode(Int128.self, MessageValue.integer(UInt128.max)) }
     #expect(throws: IPCError.self) { try decode(UInt128.self, -1) }
   }
 

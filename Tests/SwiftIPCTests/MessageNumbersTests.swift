@@ -175,9 +175,9 @@ import Testing
     lenient.numberConversion = .lenient
     #expect(try lenient.decode([Int].self, from: floats) == [1, 2])
     let huge = try packing.encode([.max, 1] as [UInt128])
-    #expect(try read(huge) == [MessageValue(integer: UInt128.max), 1])
+    #expect(try read(huge) == [MessageValue.integer(UInt128.max), 1])
     #expect(refusal { _ = try MessageDecoder().decode([Int128].self, from: huge) } != nil)
-    #expect(try read(packing.encode([UInt64.max])) == [MessageValue(integer: UInt64.max)])
+    #expect(try read(packing.encode([UInt64.max])) == [MessageValue.integer(UInt64.max)])
     #expect(
       refusal { _ = try MessageDecoder().decode([Float].self, from: packing.encode([1e300])) }
         == "[0]: expected Float, found the float 1e+300 at offset 12, which it cannot hold")

@@ -32,7 +32,7 @@ import Testing
     Example(name: "LONG4", body: [0x8b, 3, 0, 0, 0, 255, 255, 0], value: 65535),
     Example(
       name: "LONG1 of 9 bytes", body: [0x8a, 9, 0, 0, 0, 0, 0, 0, 0, 128, 0],
-      value: MessageValue(integer: UInt64(1) << 63)),
+      value: MessageValue.integer(UInt64(1) << 63)),
     Example(
       name: "LONG4 of 17 bytes",
       body: [0x8b, 17, 0, 0, 0] + [UInt8](repeating: 0, count: 16) + [1],

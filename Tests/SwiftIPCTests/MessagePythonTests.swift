@@ -56,14 +56,14 @@ import Testing
     var values: [MessageValue] = [
       [42, nil, "hello"], .tuple([]), .tuple([1]), .tuple([1, 2, 3, 4]), .set([]), .frozenSet([1]),
       .dictionary([:]), .array([]), .bytes([]), .string(""), .complex(real: 1, imaginary: -2),
-      .integer(.min), .integer(.max), MessageValue(integer: Int128.max),
-      MessageValue(integer: Int128.min), MessageValue(integer: UInt128.max),
+      .integer(.min), .integer(.max), MessageValue.integer(Int128.max),
+      MessageValue.integer(Int128.min), MessageValue.integer(UInt128.max),
       .string(String(repeating: "é", count: 40_000)), .bytes(.init(repeating: 7, count: 70_000)),
     ]
     for shift in 0..<127 {
       for around: Int128 in -1...1 {
-        values.append(MessageValue(integer: (Int128(1) << Int128(shift)) + around))
-        values.append(MessageValue(integer: -(Int128(1) << Int128(shift)) + around))
+        values.append(MessageValue.integer((Int128(1) << Int128(shift)) + around))
+        values.append(MessageValue.integer(-(Int128(1) << Int128(shift)) + around))
       }
     }
     for _ in 0..<400 { values.append(generator.value(depth: 5)) }

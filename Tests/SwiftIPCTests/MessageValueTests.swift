@@ -13,7 +13,7 @@ import Testing
     #expect("\(MessageValue.bytes([1, 255]))" == "<01 ff>")
     #expect("\(MessageValue.set([7]))" == "Set([7])")
     #expect("\(MessageValue.complex(real: 1, imaginary: -2))" == "(1.0 + -2.0i)")
-    #expect("\(MessageValue(integer: Int128(1) << 100))" == "1267650600228229401496703205376")
+    #expect("\(MessageValue.integer(Int128(1) << 100))" == "1267650600228229401496703205376")
   }
 
   @Test func bigIntegersHoldWhatTheyWereGiven() {

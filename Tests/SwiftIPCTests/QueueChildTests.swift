@@ -27,7 +27,7 @@ import Testing
       let child = try ChildProcess.start(["a": requests], [answers, nil], options: options) {
         requests, answers in
         while let number = try requests["a"]?.next() {
-          try answers[0]?.put([.init(integer: number * 2), nil, "hello"])
+          try answers[0]?.put([.integer(number * 2), nil, "hello"])
         }
         return requests["a"]?.capacity == .elements(2) ? answers[0] : nil
       }

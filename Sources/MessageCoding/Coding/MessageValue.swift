@@ -22,7 +22,8 @@ public enum MessageValue: Sendable {
   case bool(Bool)
   /// An integer that fits 64 bits.
   case integer(Int64)
-  /// An integer that does not fit 64 bits. `init(integer:)` picks the right one of the two.
+  /// An integer that does not fit 64 bits. `integer(_:)` for any type of integer picks the right one
+  /// of the two.
   case bigInteger(BigInteger)
   /// A floating-point number: Python's `float`.
   case double(Double)
@@ -43,13 +44,15 @@ public enum MessageValue: Sendable {
   /// A complex number.
   indirect case complex(real: Double, imaginary: Double)
 
-  /// The integer given, as `integer` or `bigInteger`.
-  public init(integer value: some BinaryInteger) {
-    if let small = Int64(exactly: value) {
-      self = .integer(small)
-    } else {
-      self = .bigInteger(BigInteger(value))
-    }
+  /// An integer of any type: the case `integer` where it fits 64 bits, otherwise `bigInteger`.
+  ///
+  /// ```swift
+  /// try connection.send(.tuple([.integer(image.memoryOffset), 480, 640]) as MessageValue)
+  /// ```
+  // Not favoured: for an `Int64` it would be as good as the case.
+  @_disfavoredOverload
+  public static func integer(_ value: some BinaryInteger) -> MessageValue {
+    Int64(exactly: value).map { .integer($0) } ?? .bigInteger(BigInteger(value))
   }
 
   /// The value of a key of a dictionary; `nil` when there is none or this is no dictionary.
@@ -100,7 +103,7 @@ extension MessageValue: ExpressibleByNilLiteral, ExpressibleByBooleanLiteral,
 {
   public init(nilLiteral: ()) { self = .null }
   public init(booleanLiteral value: Bool) { self = .bool(value) }
-  public init(integerLiteral value: Int128) { self.init(integer: value) }
+  public init(integerLiteral value: Int128) { self = .integer(value) }
   public init(floatLiteral value: Double) { self = .double(value) }
   public init(stringLiteral value: String) { self = .string(value) }
   public init(arrayLiteral elements: MessageValue...) { self = .array(elements) }

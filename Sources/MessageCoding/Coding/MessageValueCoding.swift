@@ -84,7 +84,8 @@ extension MessageDictionary: Codable {
 
 extension BigInteger: Codable {
   public func encode(to encoder: any Encoder) throws {
-    try MessageValue(integer: self).encode(to: encoder)
+    let value = asInt64.map { MessageValue.integer($0) } ?? .bigInteger(self)
+    try value.encode(to: encoder)
   }
 
   public init(from decoder: any Decoder) throws {
@@ -96,11 +97,5 @@ extension BigInteger: Codable {
         BigInteger.self,
         .init(codingPath: decoder.codingPath, debugDescription: "expected an integer"))
     }
-  }
-}
-
-extension MessageValue {
-  fileprivate init(integer value: BigInteger) {
-    self = value.asInt64.map { .integer($0) } ?? .bigInteger(value)
   }
 }

@@ -14,7 +14,7 @@ extension SharedArray {
   ///
   /// ```swift
   /// let descriptor = try image.memoryDescriptor()
-  /// try await python.send([.integer(Int64(image.memoryOffset)), 480, 640] as MessageValue)
+  /// try await python.send([.integer(image.memoryOffset), 480, 640] as MessageValue)
   /// try await python.sendHandles([descriptor], dialect: .plain)
   /// ```
   ///

@@ -23,7 +23,7 @@ struct ValueGenerator: RandomNumberGenerator {
     case 0: .null
     case 1: .bool(below(2) == 0)
     case 2: .integer(Int64(truncatingIfNeeded: next()) >> Int64(below(64)))
-    case 3: MessageValue(integer: Int128(truncatingIfNeeded: next()) << Int128(below(64)))
+    case 3: MessageValue.integer(Int128(truncatingIfNeeded: next()) << Int128(below(64)))
     case 4: .double(Double(Int64(truncatingIfNeeded: next())) / 1024)
     case 5: .bytes((0..<below(20)).map { _ in UInt8(truncatingIfNeeded: next()) })
     default:

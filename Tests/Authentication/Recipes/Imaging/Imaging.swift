@@ -8,7 +8,7 @@ import SwiftIPC
 
     let image = try SharedArray<Float>(shape: 480, 640, repeating: 0.5)
     image[1, 2] = 7
-    try await python.send(.tuple([.integer(Int64(image.memoryOffset)), 480, 640]) as MessageValue)
+    try await python.send(.tuple([.integer(image.memoryOffset), 480, 640]) as MessageValue)
     let descriptor = try image.memoryDescriptor()
     try await python.sendHandles([descriptor], dialect: isNew ? .acknowledged : .plain)
     close(descriptor)
