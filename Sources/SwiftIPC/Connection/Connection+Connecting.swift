@@ -2,12 +2,6 @@
 internal import CIPC
 public import MessageCoding
 
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
-
 extension Connection {
   /// Connects to a listener: a `Listener`, or one of Python's without a key.
   ///
@@ -54,65 +48,65 @@ extension Connection {
   static func connectBlocking(
     to address: Address, until deadline: Int64, _ maximum: Int
   ) throws(IPCError) -> Connection {
-    let candidates = try address.resolved()
-    return try first(of: candidates, address) { candidate, descriptor throws(IPCError) in
-      unsafe cipc_address_connect(&candidate, &descriptor, deadline)
-    }.connection(maximum)
+    var attempts = Attempts(address: address, maximum: maximum)
+    for var candidate in try address.resolved() {
+      var descriptor: Int32 = -1
+      let status = unsafe cipc_address_connect(&candidate, &descriptor, deadline)
+      if let connection = try attempts.connection(status, descriptor) { return connection }
+    }
+    throw attempts.error
   }
 
   static func connectSuspending(
     to address: Address, until deadline: Int64, _ maximum: Int
   ) async throws(IPCError) -> Connection {
+    var attempts = Attempts(address: address, maximum: maximum)
     let candidates: [cipc_address_t]
     if let found = try address.resolvedLocally() {
       candidates = found
     } else {
-      candidates = try await Lookup.find(address, until: deadline)
+      candidates = try await HostLookup.find(address, until: deadline)
     }
-    var failure: IPCError?
-    for candidate in candidates {
-      var candidate = candidate
+    for var candidate in candidates {
       var descriptor: Int32 = -1
       let status = await step(&candidate, &descriptor, until: deadline)
-      if status >= 0 { return try Connected(descriptor: descriptor).connection(maximum) }
-      if descriptor >= 0 { closeDescriptor(descriptor) }
-      let error = connectError(status, address)
-      if error.code == .cancelled || error.code == .timedOut { throw error }
-      failure = failure ?? error
+      if let connection = try attempts.connection(status, descriptor) { return connection }
     }
-    throw failure ?? IPCError(.hostNotFound, context: address.description)
+    throw attempts.error
   }
 
-  /// A socket that was connected.
-  private struct Connected {
-    var descriptor: Int32
+  /// The addresses of a name, which are tried in turn.
+  private struct Attempts {
+    let address: Address
+    let maximum: Int
+    private var first: IPCError?
 
-    func connection(_ maximum: Int) throws(IPCError) -> Connection {
+    init(address: Address, maximum: Int) {
+      self.address = address
+      self.maximum = maximum
+    }
+
+    /// Why there is no connection: the error of the first address.
+    var error: IPCError { first ?? IPCError(.hostNotFound, context: address.description) }
+
+    /// The connection over a socket, which is taken over; `nil` where the next address is to be tried.
+    mutating func connection(
+      _ status: Int32, _ descriptor: Int32
+    ) throws(IPCError) -> Connection? {
       do throws(IPCError) {
-        return try Connection(adopting: descriptor, maximumMessageSize: maximum)
+        if status >= 0 {
+          return try Connection(adopting: descriptor, maximumMessageSize: maximum)
+        }
       } catch {
         closeDescriptor(descriptor)
         throw error
       }
-    }
-  }
-
-  /// The first address that takes a connection; otherwise the error of the first of all.
-  private static func first(
-    of candidates: [cipc_address_t], _ address: Address,
-    _ connect: (inout cipc_address_t, inout Int32) throws(IPCError) -> Int32
-  ) throws(IPCError) -> Connected {
-    var failure: IPCError?
-    for candidate in candidates {
-      var candidate = candidate
-      var descriptor: Int32 = -1
-      let status = try connect(&candidate, &descriptor)
-      if status >= 0 { return Connected(descriptor: descriptor) }
+      if descriptor >= 0 { closeDescriptor(descriptor) }
       let error = connectError(status, address)
-      if error.code == .timedOut { throw error }
-      failure = failure ?? error
+      if error.code == .cancelled || error.code == .timedOut { throw error }
+      first = first ?? error
+      return nil
     }
-    throw failure ?? IPCError(.hostNotFound, context: address.description)
   }
 
   private static func connectError(_ status: Int32, _ address: Address) -> IPCError {
@@ -143,47 +137,5 @@ extension Connection {
       let wait = await Suspension().wait(for: condition)
       if wait < 0 && !(wait == CIPC_ETIMEDOUT.rawValue && descriptor < 0) { return wait }
     }
-  }
-}
-
-/// The lookup of a host's name on a thread of its own: the resolver knows no other way than to block.
-private final class Lookup: Sendable {
-  private let address: Connection.Address
-  private let suspension = Suspension()
-  private let result = Guarded<Result<[cipc_address_t], IPCError>?>(nil)
-
-  private init(_ address: Connection.Address) { self.address = address }
-
-  static func find(
-    _ address: Connection.Address, until deadline: Int64
-  ) async throws(IPCError) -> [cipc_address_t] {
-    let lookup = Lookup(address)
-    var thread = pthread_t()
-    // Balanced on the thread.
-    let context = unsafe Unmanaged.passRetained(lookup)
-    let status = unsafe pthread_create(
-      &thread, nil,
-      { context in
-        guard let context = unsafe context else { return nil }
-        unsafe Unmanaged<Lookup>.fromOpaque(context).takeRetainedValue().run()
-        return nil
-      }, context.toOpaque())
-    if status != 0 {
-      unsafe context.release()
-      throw IPCError(status: -status, "looking up \(address)")
-    }
-    pthread_detach(thread)
-    let wait = await lookup.suspension.wait(for: .init(deadline: deadline))
-    try IPCError.check(wait, "looking up \(address)")
-    return try lookup.result.withLock { result throws(IPCError) in try result?.get() ?? [] }
-  }
-
-  private func run() {
-    let found: Result<[cipc_address_t], IPCError>
-    do throws(IPCError) { found = .success(try address.resolved()) } catch {
-      found = .failure(error)
-    }
-    result.withLock { $0 = found }
-    suspension.resume(0)
   }
 }

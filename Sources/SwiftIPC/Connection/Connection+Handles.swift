@@ -139,26 +139,18 @@ extension Connection {
     return descriptors
   }
 
-  private func receiveSuspending(
-    until deadline: Int64, _ attempt: () -> Int32
-  ) async -> Int32 {
-    waitingToReceive.enter()
-    defer { waitingToReceive.leave() }
-    let turn = await asyncReceivers.enter(until: deadline)
-    if turn < 0 { return turn }
-    defer { asyncReceivers.leave() }
-    return await retrying(until: deadline, attempt)
-  }
-
   /// Tries until there is room for a byte. Nothing of it is out before all of it is.
   private func sendSuspending(
     until deadline: Int64, _ attempt: () -> Int32
   ) async -> Int32 {
-    waitingToSend.enter()
-    defer { waitingToSend.leave() }
-    let turn = await asyncSenders.enter(until: deadline)
-    if turn < 0 { return turn }
-    defer { asyncSenders.leave() }
+    await inTurn(waitingToSend, asyncSenders, until: deadline) {
+      await retryingToSend(until: deadline, attempt)
+    }
+  }
+
+  private func retryingToSend(
+    until deadline: Int64, _ attempt: () -> Int32
+  ) async -> Int32 {
     var pause: Int64 = 1_000_000
     while true {
       if Task.isCancelled { return CIPC_ECANCELED.rawValue }

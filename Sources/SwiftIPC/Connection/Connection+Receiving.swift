@@ -194,22 +194,19 @@ extension Connection {
 
   func receive(withDescriptors: Bool, _ timeout: Duration?) async throws(IPCError) -> Arrival {
     var message = Arrival()
-    let deadline = Deadline.after(timeout)
-    let status = await receiveSuspending(&message, withDescriptors, deadline)
+    let status = await receiveSuspending(until: Deadline.after(timeout)) {
+      take(&message, withDescriptors: withDescriptors, until: 0)
+    }
     try check(status, wake: waitingToReceive)
     return message
   }
 
-  private func receiveSuspending(
-    _ message: inout Arrival, _ withDescriptors: Bool, _ deadline: Int64
+  /// Tries until there is an answer, as the only task that receives here.
+  func receiveSuspending(
+    until deadline: Int64, _ attempt: () -> Int32
   ) async -> Int32 {
-    waitingToReceive.enter()
-    defer { waitingToReceive.leave() }
-    let turn = await asyncReceivers.enter(until: deadline)
-    if turn < 0 { return turn }
-    defer { asyncReceivers.leave() }
-    return await retrying(until: deadline) {
-      take(&message, withDescriptors: withDescriptors, until: 0)
+    await inTurn(waitingToReceive, asyncReceivers, until: deadline) {
+      await retrying(until: deadline, attempt)
     }
   }
 

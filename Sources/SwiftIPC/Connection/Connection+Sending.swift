@@ -2,12 +2,6 @@
 internal import CIPC
 public import MessageCoding
 
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
-
 extension Connection {
   /// Sends bytes as one message.
   ///
@@ -44,10 +38,7 @@ extension Connection {
     bytes: RawSpan, descriptors: [Int32] = [], timeout: Duration? = nil
   ) throws(IPCError) {
     let deadline = Deadline.after(timeout)
-    let status = unsafe bytes.withUnsafeBytes { buffer in
-      unsafe cipc_connection_send(
-        handle, buffer.baseAddress, buffer.count, descriptors, descriptors.count, deadline)
-    }
+    let status = unsafe bytes.withUnsafeBytes { unsafe pass($0, descriptors, deadline) }
     try check(status, wake: waitingToSend)
   }
 
@@ -64,11 +55,9 @@ extension Connection {
     bytes: some Sequence<UInt8>, descriptors: [Int32] = [], timeout: Duration? = nil
   ) throws(IPCError) {
     let deadline = Deadline.after(timeout)
-    let status =
-      bytes.withContiguousStorageIfAvailable { buffer in
-        unsafe cipc_connection_send(
-          handle, buffer.baseAddress, buffer.count, descriptors, descriptors.count, deadline)
-      }
+    let status = bytes.withContiguousStorageIfAvailable { buffer in
+      unsafe pass(UnsafeRawBufferPointer(buffer), descriptors, deadline)
+    }
     if let status { return try check(status, wake: waitingToSend) }
     try sendBlocking(Array(bytes), descriptors, timeout)
   }
@@ -85,8 +74,8 @@ extension Connection {
   func sendBlocking(
     _ bytes: [UInt8], _ descriptors: [Int32], _ timeout: Duration?
   ) throws(IPCError) {
-    let status = unsafe cipc_connection_send(
-      handle, bytes, bytes.count, descriptors, descriptors.count, Deadline.after(timeout))
+    let deadline = Deadline.after(timeout)
+    let status = unsafe bytes.withUnsafeBytes { unsafe pass($0, descriptors, deadline) }
     try check(status, wake: waitingToSend)
   }
 
@@ -95,11 +84,15 @@ extension Connection {
     _ writer: PickleWriter, _ descriptors: [Int32], _ timeout: Duration?
   ) throws(IPCError) {
     let deadline = Deadline.after(timeout)
-    let status = unsafe writer.withBytes { bytes in
-      unsafe cipc_connection_send(
-        handle, bytes.baseAddress, bytes.count, descriptors, descriptors.count, deadline)
-    }
+    let status = unsafe writer.withBytes { unsafe pass($0, descriptors, deadline) }
     try check(status, wake: waitingToSend)
+  }
+
+  private func pass(
+    _ bytes: UnsafeRawBufferPointer, _ descriptors: [Int32], _ deadline: Int64
+  ) -> Int32 {
+    unsafe cipc_connection_send(
+      handle, bytes.baseAddress, bytes.count, descriptors, descriptors.count, deadline)
   }
 
   /// Sends bytes as one message; suspends while the peer is behind with receiving.
@@ -109,19 +102,16 @@ extension Connection {
   public func send(
     bytes: [UInt8], descriptors: [Int32] = [], timeout: Duration? = nil
   ) async throws(IPCError) {
-    let status = await sendSuspending(bytes, descriptors, Deadline.after(timeout))
+    let deadline = Deadline.after(timeout)
+    let status = await inTurn(waitingToSend, asyncSenders, until: deadline) {
+      await sendSuspending(bytes, descriptors, deadline)
+    }
     try check(status, wake: waitingToSend)
   }
 
   private func sendSuspending(
     _ bytes: [UInt8], _ descriptors: [Int32], _ deadline: Int64
   ) async -> Int32 {
-    waitingToSend.enter()
-    defer { waitingToSend.leave() }
-    let turn = await asyncSenders.enter(until: deadline)
-    if turn < 0 { return turn }
-    defer { asyncSenders.leave() }
-
     var progress: UInt64 = 0
     // Whatever ends this in the middle; does nothing at the beginning and after the end.
     defer { unsafe cipc_connection_abandon(handle, progress) }

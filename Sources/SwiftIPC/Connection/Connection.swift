@@ -210,6 +210,22 @@ public final class Connection: Sendable {
     waitingToReceive.wake()
   }
 
+  // MARK: - Turns
+
+  /// Runs the body as the only task that sends, or receives, here. Threads do so beside it, and wake it
+  /// when they are done.
+  func inTurn(
+    _ waiting: SuspensionSet, _ tasks: SuspensionQueue, until deadline: Int64,
+    _ body: () async -> Int32
+  ) async -> Int32 {
+    waiting.enter()
+    defer { waiting.leave() }
+    let turn = await tasks.enter(until: deadline)
+    if turn < 0 { return turn }
+    defer { tasks.leave() }
+    return await body()
+  }
+
   // MARK: - Errors
 
   /// Throws the error of a status, after telling the tasks that wait when it may concern them.

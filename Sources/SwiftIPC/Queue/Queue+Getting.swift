@@ -71,13 +71,7 @@ extension Queue {
   }
 
   @usableFromInline @inline(never) func getRecord(before deadline: Int64) throws -> Element {
-    let taken = try withExtendedLifetime(self) { () throws(IPCError) in
-      var shown = QueueShown()
-      let status = first(&shown, deadline)
-      if status < 0 { throw failure(status) }
-      return try take(shown)
-    }
-    return try element(of: taken)
+    try element(of: takeBlocking(until: deadline) { shown throws(IPCError) in try take(shown) })
   }
 
   // MARK: Suspending
@@ -89,12 +83,10 @@ extension Queue {
   ///   before, which loses nothing; `resourceLimit` and `outOfMemory` where there can be no
   ///   waiting; `timedOut` when there was none.
   public func get(timeout: Duration? = nil) async throws -> Element {
-    try await getSuspending(Deadline.after(timeout))
-  }
-
-  private func getSuspending(_ deadline: Int64) async throws -> Element {
     try element(
-      of: await takeSuspending(until: deadline) { shown throws(IPCError) in try take(shown) })
+      of: await takeSuspending(until: Deadline.after(timeout)) { shown throws(IPCError) in
+        try take(shown)
+      })
   }
 
   /// Calls a step of the ring until it has done what it is for. The task is suspended in between.
@@ -147,12 +139,20 @@ extension Queue {
     return QueueTaken(record: try read.get(), ticket: shown.ticket)
   }
 
-  /// Waits for the first element: shown, or leased.
-  func first(_ shown: inout QueueShown, _ deadline: Int64) -> Int32 {
-    if isReading { return CIPC_EDEADLK.rawValue }
-    return delivery == .atMostOnce
-      ? unsafe cipc_ring_peek(ring, &shown.record, deadline)
-      : unsafe cipc_ring_lease(ring, &shown.record, deadline)
+  /// Has `body` called with the first element, shown or leased, when there is one. Blocks until then.
+  func takeBlocking<R>(
+    until deadline: Int64, _ body: (QueueShown) throws(IPCError) -> R
+  ) throws(IPCError) -> R {
+    try withExtendedLifetime(self) { () throws(IPCError) in
+      if isReading { throw failure(CIPC_EDEADLK.rawValue) }
+      var shown = QueueShown()
+      let status =
+        delivery == .atMostOnce
+        ? unsafe cipc_ring_peek(ring, &shown.record, deadline)
+        : unsafe cipc_ring_lease(ring, &shown.record, deadline)
+      if status < 0 { throw failure(status) }
+      return try body(shown)
+    }
   }
 
   /// Tries for the first element, as a step: shown, or leased.

@@ -20,7 +20,11 @@ extension Queue {
       "use 'try await getMany(upTo:)'; at top level: func run() async throws { … }; try await run()"
   )
   public func getMany(upTo most: Int, timeout: Duration? = nil) throws -> [Element] {
-    try getMany(most, before: Deadline.after(timeout))
+    guard most > 0 else { return [] }
+    return try elements(
+      of: takeBlocking(until: Deadline.after(timeout)) { shown throws(IPCError) in
+        try takeMany(from: shown, upTo: most)
+      })
   }
 
   /// Takes as many elements as there are, up to a number. The task is suspended until there is one; no
@@ -32,28 +36,11 @@ extension Queue {
   public func getMany(
     upTo most: Int, timeout: Duration? = nil
   ) async throws -> [Element] {
-    try await getManySuspending(most, Deadline.after(timeout))
-  }
-
-  private func getMany(_ most: Int, before deadline: Int64) throws -> [Element] {
     guard most > 0 else { return [] }
-    let taken = try withExtendedLifetime(self) { () throws(IPCError) in
-      var shown = QueueShown()
-      let status = first(&shown, deadline)
-      if status < 0 { throw failure(status) }
-      return try takeMany(from: shown, upTo: most)
-    }
-    return try elements(of: taken)
-  }
-
-  private func getManySuspending(
-    _ most: Int, _ deadline: Int64
-  ) async throws -> [Element] {
-    guard most > 0 else { return [] }
-    let taken = try await takeSuspending(until: deadline) { shown throws(IPCError) in
-      try takeMany(from: shown, upTo: most)
-    }
-    return try elements(of: taken)
+    return try elements(
+      of: await takeSuspending(until: Deadline.after(timeout)) { shown throws(IPCError) in
+        try takeMany(from: shown, upTo: most)
+      })
   }
 
   /// What was taken at once.

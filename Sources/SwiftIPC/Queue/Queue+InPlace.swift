@@ -43,13 +43,10 @@ extension Queue {
   public func withElementBytes<R>(
     timeout: Duration? = nil, _ body: (RawSpan) throws -> R
   ) throws -> R {
-    try withExtendedLifetime(self) {
-      var shown = QueueShown()
-      guard delivery == .atMostOnce else { throw notInPlace }
-      let status = first(&shown, Deadline.after(timeout))
-      if status < 0 { throw failure(status) }
-      return try show(shown, body).get()
-    }
+    guard delivery == .atMostOnce else { throw notInPlace }
+    return try takeBlocking(until: Deadline.after(timeout)) { shown throws(IPCError) in
+      show(shown, body)
+    }.get()
   }
 
   /// The same without a blocked thread: the task is suspended until there is an element. The body runs

@@ -20,13 +20,8 @@ extension Queue {
   )
   public func lease(timeout: Duration? = nil) throws -> QueueLease<Element> {
     try checkLeased()
-    let lease = try withExtendedLifetime(self) { () throws(IPCError) in
-      var shown = QueueShown()
-      let status = unsafe cipc_ring_lease(ring, &shown.record, Deadline.after(timeout))
-      if status < 0 { throw failure(status) }
-      return try begin(shown)
-    }
-    return try self.lease(lease)
+    return try lease(
+      takeBlocking(until: Deadline.after(timeout)) { shown throws(IPCError) in try begin(shown) })
   }
 
   /// The same without a blocked thread: the task is suspended until there is an element.

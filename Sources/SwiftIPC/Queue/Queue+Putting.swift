@@ -72,14 +72,8 @@ extension Queue {
   ///   before; `resourceLimit` and `outOfMemory` where there can be no waiting; `timedOut` when
   ///   there was no room.
   public func put(_ element: Element, timeout: Duration? = nil) async throws {
-    try await putSuspending(element, Deadline.after(timeout))
-  }
-
-  private func putSuspending(
-    _ element: Element, _ deadline: Int64
-  ) async throws {
     let record = try coding.record(of: element)
-    try await waitForTurn(until: deadline) { look, wait in
+    try await waitForTurn(until: Deadline.after(timeout)) { look, wait in
       unsafe insert(record) { unsafe cipc_ring_put_step(ring, $0, $1, look ? 1 : 0, &wait) }
     }
   }

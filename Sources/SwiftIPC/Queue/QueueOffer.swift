@@ -3,12 +3,6 @@ internal import CIPC
 internal import MessageCoding
 internal import Synchronization
 
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
-
 /// The announcement that another process will have a queue: among those who have it there is an entry
 /// for it, until it has come, or cannot come any more.
 @safe
