@@ -18,13 +18,13 @@ package indirect enum InertMessage {
 
   /// Reads a message.
   ///
-  /// - Throws: `malformedMessage` for what neither is data nor makes objects of data.
+  /// - Throws: `malformedMessage` for bytes that neither are data nor make objects of data.
   package init(_ bytes: [UInt8]) throws {
     var generator = SystemRandomNumberGenerator()
     let mark = (0..<16).map { _ in UInt8.random(in: 0...255, using: &generator) }
     let data = try Self.replacingObjects(in: bytes, mark: mark)
     var decoder = MessageDecoder()
-    // What a message may spell is a matter of its own size, not of what it was replaced by.
+    // The limit follows from the size of the message itself, not of its replacement.
     decoder.maximumValues = max(16_384, bytes.count * 8)
     var reading = Reading(mark: .bytes(mark), budget: max(16_384, bytes.count * 8))
     self = try Self.read(decoder.decode(MessageValue.self, from: data), &reading)
@@ -306,7 +306,7 @@ package indirect enum InertMessage {
 }
 
 extension InertMessage: CustomStringConvertible {
-  /// What Python would write, more or less: `decimal.Decimal("1.5")`. The beginning of what is long.
+  /// Roughly as Python writes it: `decimal.Decimal("1.5")`. Cut where it is long.
   package var description: String { description(limit: MessageDescription.usual) }
 
   package func description(limit: Int) -> String {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What a type's `init(from:)` is given: which value of the message it is, and how it came there.
+/// The decoder that a type's `init(from:)` gets: which value of the message to read, and the path to it.
 ///
 /// Three words, so that it fits an existential without memory of its own.
 struct MessageDecoding: Decoder, SingleValueDecodingContainer {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What all parts of one message being decoded have in common.
+/// The state that all parts of one message being decoded share.
 final class MessageDecodingContext {
   let tape = PickleTape()
   private(set) var conversion = MessageDecoder.NumberConversion.strict
@@ -15,7 +15,7 @@ final class MessageDecodingContext {
     _ decoder: MessageDecoder, _ inbox: DescriptorInbox?,
     _ body: (MessageDecodingContext) throws -> Result
   ) throws -> Result {
-    // Moved about, so that there is one reference unless somebody has kept another.
+    // Moved, not copied: there is one reference unless a type that was decoded has kept another.
     var context = spare.take() ?? Optional(MessageDecodingContext())
     defer { putAway(&context) }
     context!.begin(decoder, inbox)

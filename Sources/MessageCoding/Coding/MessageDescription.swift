@@ -19,7 +19,7 @@ package struct MessageDescription {
     case dictionary(MessageDictionary)
   }
 
-  /// How long descriptions become that nobody gave a length for.
+  /// How long descriptions become unless a limit is given.
   static let usual = 1 << 20
 
   package init(limit: Int = usual) { self.limit = limit }

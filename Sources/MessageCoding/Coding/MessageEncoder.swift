@@ -134,13 +134,13 @@ public struct MessageEncoder: Sendable {
   }
 }
 
-/// What all parts of one message being encoded have in common.
+/// The state that all parts of one message being encoded share.
 package final class MessageEncodingContext {
   private var given: [CodingUserInfoKey: any Sendable] = [:]
   private var makesOutbox = false
   var packsNumbers = false
   package var outbox: DescriptorOutbox?
-  /// What could not be said where it happened: the message is not to be had.
+  /// An error that could not be thrown where it happened. It is thrown at the end of the message.
   var failure: IPCError?
 
   func begin(_ encoder: MessageEncoder, makesOutbox: Bool, _ outbox: DescriptorOutbox?) {
@@ -156,7 +156,7 @@ package final class MessageEncodingContext {
     outbox = nil
   }
 
-  /// The outbox is made when somebody looks: most messages carry no descriptors.
+  /// The outbox is made when first asked for: most messages carry no descriptors.
   var userInfo: [CodingUserInfoKey: Any] {
     var userInfo: [CodingUserInfoKey: Any] = given
     if makesOutbox {

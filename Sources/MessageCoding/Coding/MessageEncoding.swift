@@ -9,7 +9,7 @@ package final class MessageEncoding {
   package let writer: PickleWriter
   let path: MessageCodingPath?
 
-  /// What the value being encoded has asked for so far.
+  /// The container that the value being encoded has asked for so far.
   enum Kind: UInt8 {
     case nothing, keyed, unkeyed, single
   }
@@ -43,7 +43,7 @@ package final class MessageEncoding {
   /// Runs the body with one for a message.
   @inline(__always)
   static func with<Result>(_ body: (MessageEncoding) throws -> Result) throws -> Result {
-    // Moved about, so that there is one reference unless somebody has kept another.
+    // Moved, not copied: there is one reference unless a type that was encoded has kept another.
     var encoding =
       spare.take() ?? Optional(MessageEncoding(MessageEncodingContext(), path: nil))
     defer { putAway(&encoding) }
@@ -81,14 +81,14 @@ package final class MessageEncoding {
       try value.encode(to: MessageValueEncoder(encoding: self, serial: serial, path: path))
       close()
     } catch {
-      // Whoever catches the error can go on as if nothing had been encoded.
+      // A caller that catches the error can go on as if nothing had been encoded.
       writer.truncate(to: start)
       parts.removeLast(parts.count - partCount)
       throw error
     }
   }
 
-  /// Ends the container of the innermost value. What encoded nothing is an empty dictionary.
+  /// Ends the container of the innermost value. A value that encoded nothing is an empty dictionary.
   private func close() {
     switch kind {
     case .nothing: writer.opcode(PickleOpcode.emptyDictionary)
@@ -103,7 +103,7 @@ package final class MessageEncoding {
     do {
       try PickleWriter.checkDepth(depth)
     } catch {
-      // Codable has no way to say so here: it is said by whatever is encoded in there, and at the end.
+      // Codable does not let this throw: what is encoded into the part throws, and the end does.
       context.failure = context.failure ?? error
       return .unusable(path, error)
     }

@@ -79,7 +79,7 @@ struct MessageKeyedEncodingContainer<Key: CodingKey>: KeyedEncodingContainerProt
     if let value { try encode(value, forKey: key) } else { try encodeNil(forKey: key) }
   }
 
-  // Codable does not let these throw: a container that is not to be used throws when it is.
+  // Codable does not let these throw: an unusable container throws when something is encoded into it.
   private func part(_ key: any CodingKey, _ name: String, _ kind: MessageEncoding.Kind)
     -> MessageEncoding
   {

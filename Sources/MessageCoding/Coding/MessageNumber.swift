@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A number of the standard library: what arrays can hold that travel as memory.
+/// A number of the standard library: the element of arrays that travel as memory.
 ///
 /// Towards a peer that is Swift too, an array of these is one copy of its bytes, and it can be sent
 /// from and received into memory of the caller. See `MessageEncoder.NumberArrays`. Types of your own

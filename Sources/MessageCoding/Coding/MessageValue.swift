@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A value of a message whose type is not known beforehand: what Python's plain data can be.
+/// A value of a message whose type is not known beforehand: any plain data of Python's.
 ///
 /// ```swift
 /// try await connection.send([42, nil, "hello"] as MessageValue)

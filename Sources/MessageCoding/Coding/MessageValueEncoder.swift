@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What a type's `encode(to:)` is given: where to write, and which value this is.
+/// The encoder that a type's `encode(to:)` gets: where to write, and which value this is.
 ///
 /// Three words, so that it fits an existential without memory of its own.
 struct MessageValueEncoder: Encoder {

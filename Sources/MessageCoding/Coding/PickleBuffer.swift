@@ -9,7 +9,7 @@
 ///
 /// An array would ask at each append whether it is shared; reading a message is mostly appends.
 @safe struct PickleBuffer<Element: BitwiseCopyable>: ~Copyable {
-  /// Of malloc, since realloc moves the pages of what is large and needs them once.
+  /// From malloc: realloc moves the pages of a large block instead of copying them.
   private var base: UnsafeMutablePointer<Element>
   private var capacity: Int
   private(set) var count = 0

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What the elements of an array are that a message holds as memory. In the bytes each is the letter
+/// The type of the elements of an array that a message holds as memory. In the bytes each is the letter
 /// that Python's `struct` has for it; `struct` knows none for 128 bits.
 enum PickleElement: UInt8 {
   case double = 0x64  // d
@@ -63,8 +63,8 @@ enum PickleElement: UInt8 {
     }
   }
 
-  /// What a node says that stands for one element: a tag that no opcode has. Its payload is the
-  /// element's offset in the message.
+  /// The tag of a node that stands for one element. No opcode has it. The node's payload is the element's
+  /// offset in the message.
   var tag: UInt8 {
     switch self {
     case .double: 0xe0

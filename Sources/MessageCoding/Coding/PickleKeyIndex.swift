@@ -23,7 +23,7 @@ struct PickleKeyIndex {
     for place in stride(from: children.lowerBound, to: children.upperBound, by: 2) {
       let key = tape.element(place)
       tape.note(shared: key)
-      // Of a key that occurs twice the first stays, as for whoever goes through them.
+      // Of a key that occurs twice the first stays, as in a search from the front.
       if key.isString {
         let hash = tape.hash(of: key)
         if places[hash] == nil { places[hash] = place + 1 }

@@ -21,7 +21,7 @@ struct PickleReader: ~Copyable {
   private var opcode: UInt8 = 0
   private var opcodeOffset = 0
 
-  /// What a name in a message may stand for. Recognised, never looked up.
+  /// The classes and functions that a message may name. They are recognised, never looked up.
   private enum Global: Int {
     case set, frozenSet, byteArray, complex, encode
   }
@@ -38,7 +38,7 @@ struct PickleReader: ~Copyable {
       }
     }
     if let failure { throw failure }
-    // What only a part of the work needs is not to be in memory together with what the next makes.
+    // Freed before the next part of the work allocates.
     clearStack()
     try checkShape(root, bytes, limits)
     chunks.clear()
@@ -220,7 +220,7 @@ struct PickleReader: ~Copyable {
         let claimed = unsafe raw.loadUnaligned(fromByteOffset: position + 1, as: UInt64.self)
           .littleEndian
         let start = position + PickleNumbers.headerSize
-        // What does not fit 64 bits when multiplied is beyond any message.
+        // A size that does not fit 64 bits is beyond any message.
         let (size, overflow) = claimed.multipliedReportingOverflow(by: UInt64(element.stride))
         try need(overflow ? .max : Int(clamping: size), start, end)
         stack.append(PickleNode(opcode, position))
@@ -275,7 +275,7 @@ struct PickleReader: ~Copyable {
     @inline(__always) get { marks.count > 0 ? marks[marks.count - 1] : 0 }
   }
 
-  /// Values below the last mark belong to somebody else.
+  /// Values below the last mark belong to an outer container.
   @inline(__always)
   private mutating func needOnStack(_ count: Int) throws(IPCError) {
     if stack.count - lastMark < count { throw malformed("too few values before it") }
@@ -316,9 +316,9 @@ struct PickleReader: ~Copyable {
   private mutating func add(from first: Int, to tag: UInt8) throws(IPCError) {
     guard first > lastMark else { throw malformed("nothing before it to add to") }
     let target = stack[first - 1]
-    guard target.tag == tag else { throw malformed("what it adds to is of another kind") }
+    guard target.tag == tag else { throw malformed("adds to a value of another kind") }
     let index = target.payload
-    if containers[index].isFrozen { throw malformed("what it adds to was made by REDUCE") }
+    if containers[index].isFrozen { throw malformed("adds to a set made by REDUCE") }
     let count = UInt32(stack.count - first)
     guard count > 0 else { return }
     let start = UInt32(elements.count)
@@ -572,7 +572,7 @@ struct PickleReader: ~Copyable {
     }
 
     let maximum = limits.values(byteCount: byteCount)
-    /// 0 for what was not seen, -1 for what is being visited, otherwise the number of values in it.
+    /// 0 for a container not seen yet, -1 for one that is being visited, otherwise its number of values.
     var sizes = [Int](repeating: 0, count: containers.count)
     var heights = [UInt16](repeating: 0, count: containers.count)
     var path: [Visit] = []
@@ -701,7 +701,7 @@ struct PickleReader: ~Copyable {
   }
 }
 
-/// What a message may spell.
+/// How deep and how large the value of a message may be.
 struct PickleLimits {
   /// How deep containers may be nested: each level costs stack in the type that is decoded.
   var depth = 512

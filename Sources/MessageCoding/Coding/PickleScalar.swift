@@ -68,11 +68,11 @@ extension PickleFloat {
   ) -> Self? {
     guard let value = tape.floatingPoint(node) else { return readInteger(node, tape, conversion) }
     let rounded = Self(value)
-    // Rounding is what a small float is for; turning a number into infinity is not.
+    // A small float may round. It may not turn a number into infinity.
     return rounded.isInfinite && !value.isInfinite ? nil : rounded
   }
 
-  /// Whoever writes a list of floats in Python writes `[1, 2.5]`.
+  /// A list of floats written in Python may hold integers: `[1, 2.5]`.
   @inline(never)
   private static func readInteger(
     _ node: PickleNode, _ tape: PickleTape, _ conversion: MessageDecoder.NumberConversion

@@ -8,7 +8,7 @@
 /// A message that was read: its values in an order that can be indexed, over its bytes.
 ///
 /// It owns the bytes, so that a decoder which outlives `decode` still reads memory that is there. Its
-/// memory serves one message after the other, as long as nobody keeps it.
+/// memory serves one message after the other, unless a decoded type keeps its decoder.
 final class PickleTape {
   private(set) var bytes: [UInt8] = []
   // No access lasts while anybody else's code runs, so none meets another; checking costs a call each.
@@ -27,11 +27,11 @@ final class PickleTape {
   private var keyIndexes: [Int: PickleKeyIndex] = [:]
   private var hasMade = false
 
-  /// What may still be spent on hashing keys and on bytes read one by one, in values.
+  /// The work that may still go into hashing keys and into bytes read one by one, in values.
   private var budget = 0
   /// What was spent on when it went below zero.
   private var maximum = 0
-  /// What it costs to hash all that `value` has made so far.
+  /// The cost of hashing all that `value` has made so far.
   private var weight = 0
   /// How many sets are within each other in the value that `value` has made last: the standard library
   /// hashes a set by recursion into its elements.

@@ -95,7 +95,7 @@
     }
   }
 
-  /// Takes note of what a part holds that will be inserted here.
+  /// Notes whether a part that will be inserted here holds arrays as memory.
   func takeNote(of part: PickleWriter) { hasNumbers = hasNumbers || part.hasNumbers }
 
   @inline(__always)
@@ -236,7 +236,7 @@
     hasNumbers = true
   }
 
-  /// Appends what was written from one offset on, up to another, to bytes.
+  /// Appends a range of what was written to bytes.
   func append(_ range: Range<Int>, to bytes: inout [UInt8]) {
     let own = unsafe UnsafeRawBufferPointer(start: base, count: count)
     unsafe bytes.append(contentsOf: own[range])

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 package import Synchronization
 
-/// Keeps one object that was used, for whoever needs one next.
+/// Keeps one used object for the next caller that needs one.
 ///
 /// Coding a short message takes as long as making a few objects does. A second thread that comes at
 /// the same time finds none, and makes one.
 @safe package struct Spare<Object: AnyObject>: ~Copyable, @unchecked Sendable {
-  // Owns what it points to. Exchanged only, so that each object has one owner.
+  // Owns its object. It is only exchanged, so that each object has one owner.
   @usableFromInline let slot = unsafe Atomic<UnsafeMutableRawPointer?>(nil)
 
   @inlinable package init() {}
@@ -18,7 +18,7 @@ package import Synchronization
     return unsafe Unmanaged<Object>.fromOpaque(object).takeRetainedValue()
   }
 
-  /// Keeps an object that nobody else has a reference to.
+  /// Keeps an object to which there is no other reference.
   @inlinable @inline(__always)
   package borrowing func keep(_ object: consuming Object) {
     let object = unsafe Unmanaged.passRetained(object).toOpaque()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
 
-/// The descriptors that arrived with one message. Whatever nobody took is closed with it.
+/// The descriptors that arrived with one message. Those that were not taken are closed with it.
 package final class DescriptorInbox: Sendable {
   /// The longest message of a connection unless another maximum is asked for.
   package static let defaultMaximumMessageSize = 64 << 20
@@ -39,8 +39,8 @@ package final class DescriptorInbox: Sendable {
     return descriptor
   }
 
-  /// What several objects in the message come from: made of the descriptor at an index when it is first
-  /// asked for.
+  /// The object that several others in the message share: made of the descriptor at an index when it is
+  /// first asked for.
   ///
   /// - Throws: what `make` throws; `malformedMessage` for an index out of bounds, or of something else.
   package func shared<T: Sendable & AnyObject>(

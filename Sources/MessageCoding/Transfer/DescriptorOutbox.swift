@@ -73,14 +73,14 @@ package final class DescriptorOutbox: Sendable {
     }
   }
 
-  /// Says which child the message is for, before it is sent: handles that the child has not opened when it
-  /// is killed are not waited for.
+  /// Names the child that the message is for, before it is sent: handles that the child has not opened
+  /// when it is killed are not waited for.
   package func address(to child: UInt64) {
     for offer in state.withLock({ $0.offers }) { offer.handOn(to: child) }
   }
 
-  /// Has the kernel say when the message, of a connection, is lost with whoever did not receive it: one
-  /// end of a pipe travels along, which nobody takes.
+  /// Makes the kernel say when a connection's message is lost because its receiver died or never took
+  /// it: one end of a pipe travels along, and is closed with the message.
   ///
   /// - Throws: `resourceLimit`, `outOfMemory`, `closed`.
   package func followOffers() throws(IPCError) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// The announcement that a handle is on its way, made when the handle was encoded: until the receiver
-/// has it, or cannot get it any more. One that is let go of without `complete` is taken back.
+/// has it, or can no longer get it. An offer that ends without `complete` is taken back.
 package protocol HandleOffer: Sendable, AnyObject {
   /// Ends also with the death of the participant given, who is to receive it.
   func handOn(to child: UInt64)

@@ -8,7 +8,7 @@ internal import MessageCoding
   internal import Musl
 #endif
 
-/// What a message says about a connection in it; its descriptors travel beside the bytes.
+/// A connection in a message. Its descriptors travel beside the bytes.
 private struct ConnectionTicket: Codable {
   /// Index in the message's descriptors.
   var descriptor: Int

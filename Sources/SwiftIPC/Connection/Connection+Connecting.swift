@@ -130,7 +130,7 @@ extension Connection {
         condition.isOwned = false
         (condition.descriptor, condition.direction) = (descriptor, CIPC_POLLER_WRITABLE)
       } else {
-        // Nothing tells when a listener has room again.
+        // No event says when a listener has room again.
         condition.deadline = min(deadline, cipc_clock_deadline(pause))
         pause = min(pause * 2, 50_000_000)
       }

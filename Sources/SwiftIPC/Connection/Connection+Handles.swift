@@ -123,8 +123,8 @@ extension Connection {
     return try acknowledging(descriptors, answer)
   }
 
-  /// The peer has the descriptors, or nobody knows: then neither end knows where the next message
-  /// begins.
+  /// Closes the connection unless the peer has the descriptors: otherwise neither end knows where the
+  /// next message begins.
   private func acknowledgement(_ status: Int32) throws(IPCError) {
     if status < 0 { close() }
     try check(status, wake: waitingToReceive)
@@ -160,8 +160,8 @@ extension Connection {
         return status
       }
       if deadline != .max && cipc_clock_now() >= deadline { return CIPC_ETIMEDOUT.rawValue }
-      // No room in the socket, or too many descriptors in flight, of which nothing tells when they
-      // are taken; or a thread sends, which ends the round when it is done.
+      // The socket has no room, or too many descriptors are in flight, and no event says when that
+      // changes; or a thread sends, which ends the round when it is done.
       let wait = await waitingToSend.wait(
         for: .init(deadline: min(deadline, cipc_clock_deadline(pause))), in: round)
       pause = min(pause * 2, 50_000_000)

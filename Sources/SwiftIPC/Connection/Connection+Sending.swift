@@ -79,7 +79,7 @@ extension Connection {
     try check(status, wake: waitingToSend)
   }
 
-  /// Sends what a writer holds, from where it is.
+  /// Sends the bytes of a writer without copying them.
   func sendBlocking(
     _ writer: PickleWriter, _ descriptors: [Int32], _ timeout: Duration?
   ) throws(IPCError) {
@@ -113,7 +113,7 @@ extension Connection {
     _ bytes: [UInt8], _ descriptors: [Int32], _ deadline: Int64
   ) async -> Int32 {
     var progress: UInt64 = 0
-    // Whatever ends this in the middle; does nothing at the beginning and after the end.
+    // For any end in the middle of the message; at its beginning and after its end this does nothing.
     defer { unsafe cipc_connection_abandon(handle, progress) }
     while true {
       if Task.isCancelled { return CIPC_ECANCELED.rawValue }
@@ -133,7 +133,7 @@ extension Connection {
       case CIPC_EBUSY.rawValue:
         if deadline == 0 { return CIPC_ETIMEDOUT.rawValue }
       case -ETOOMANYREFS:
-        // Nothing tells when descriptors leave the queues of this user.
+        // No event says when this user's descriptors in flight have been received.
         if deadline != .max && cipc_clock_now() >= deadline { return CIPC_ETIMEDOUT.rawValue }
         condition.deadline = min(deadline, cipc_clock_deadline(5_000_000))
         isPause = true

@@ -201,7 +201,7 @@ public final class Connection: Sendable {
 
   // MARK: - Closing
 
-  /// Closes this end. Whoever is waiting on it gets the error `closed`; the peer sees the end.
+  /// Closes this end. Callers that wait on it get the error `closed`; the peer sees the end.
   ///
   /// Closing twice does nothing. The last reference going away closes too.
   public func close() {

@@ -28,7 +28,7 @@ struct Handshake {
     }
   }
 
-  /// What the two ends have agreed on beforehand.
+  /// The key that both ends know, and the digests that this end accepts.
   struct Secret: Sendable {
     /// The HMAC of a message under the key.
     var authenticate: @Sendable (Digest, [UInt8]) -> [UInt8]
@@ -36,7 +36,7 @@ struct Handshake {
     var allowsMD5: Bool
   }
 
-  /// What a step comes to.
+  /// The outcome of a step.
   struct Step {
     enum Outcome: Hashable {
       case goesOn, done
@@ -131,7 +131,7 @@ struct Handshake {
     return Step(replies: [isBare ? code : Array("{\(digest.rawValue)}".utf8) + code])
   }
 
-  /// We have answered, and the peer says what it thinks of that.
+  /// The peer's verdict on our answer.
   private mutating func judge(_ message: [UInt8]) -> Step {
     guard message == Self.welcome else {
       return Self.failed(

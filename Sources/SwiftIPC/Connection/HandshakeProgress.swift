@@ -25,7 +25,7 @@ struct HandshakeProgress {
     self.patience = patience
     self.limit = limit
     deadline = min(limit, Deadline.after(patience))
-    // Who has not proved anything yet opens no descriptors here.
+    // A peer that has proved nothing yet opens no descriptors here.
     unsafe cipc_connection_refuse_descriptors(connection.handle, 1)
     for message in handshake.begin() { try send(message) }
   }

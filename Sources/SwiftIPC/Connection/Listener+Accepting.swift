@@ -29,7 +29,7 @@ extension Listener {
       case .nobody(let signals, let until):
         if isOver { throw timedOut }
         let wake = try SignalSet(signals).wait(until: min(deadline, until))
-        // One look more: who came in time is accepted.
+        // One more look: a client that came in time is accepted.
         if case .timedOut = wake { isOver = deadline <= cipc_clock_now() }
       }
     }
@@ -105,7 +105,7 @@ extension Listener {
       switch failure.code {
       case .closed: return nil
       case .resourceLimit, .outOfMemory:
-        // Nothing tells when there are some again.
+        // No event says when there are some again.
         guard await Self.hasPassed(pause) else { throw failure }
         pause = min(pause * 2, 100_000_000)
       default: throw failure

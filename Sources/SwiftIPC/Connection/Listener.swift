@@ -132,7 +132,7 @@ public final class Listener: Sendable {
 
   // MARK: - One look, which never waits
 
-  /// What a look comes to.
+  /// The outcome of a look.
   enum Look {
     case client(Connection)
     /// Look again after one of these, and at this time at the latest.
@@ -153,7 +153,7 @@ public final class Listener: Sendable {
       forgetClients()
       throw closedError
     }
-    // Those who came just now may have said something already.
+    // Clients that came just now may have sent something already.
     if let client = advance() { return .client(client) }
     return try pending()
   }
@@ -237,7 +237,7 @@ public final class Listener: Sendable {
     }
   }
 
-  /// Goes on with those who authenticate themselves, until one of them is done.
+  /// Goes on with the clients that authenticate themselves, until one of them is done.
   private func advance() -> Connection? {
     if secret == nil { return nil }
     var refused: [(client: Client, connection: Connection, error: IPCError)] = []

@@ -2,7 +2,7 @@
 public import MessageCoding
 
 extension Listener {
-  /// Who asks to be accepted.
+  /// A client that asks to be accepted.
   public struct Client: Hashable, Sendable {
     /// The process, over a Unix socket; `nil` over TCP.
     public var credentials: PeerCredentials?

@@ -24,9 +24,9 @@ public struct PeerCredentials: Hashable, Sendable {
 }
 
 extension Connection {
-  /// Who is at the other end; `nil` where the kernel does not say: TCP and pipes.
+  /// The process at the other end; `nil` where the kernel does not say: TCP and pipes.
   ///
-  /// Of `Connection.pair()`, who made the pair. Does not block.
+  /// Of `Connection.pair()`, the process that made the pair. Does not block.
   ///
   /// - Throws: `IPCError` with `closed`, `resourceLimit`.
   public func peerCredentials() throws(IPCError) -> PeerCredentials? {

@@ -47,7 +47,7 @@ final class ManagerLink: Sendable {
   }
 
   private let dialer: Dialer
-  /// Connections for objects that nobody is using; each has a thread in the manager.
+  /// Connections that are not in use; each has a thread in the manager.
   private let idle = Guarded<[Connection]>([])
   private static let mostIdle = 8
 
@@ -112,7 +112,7 @@ final class ManagerLink: Sendable {
     return try answered(message.bytes, connection, keeps: keeps && request.identity != nil)
   }
 
-  // MARK: What both have in common
+  // MARK: Common to both forms
 
   /// The thread's name in the manager.
   private static let opening = Request(method: "accept_connection", arguments: ["SwiftIPC"])

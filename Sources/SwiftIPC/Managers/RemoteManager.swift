@@ -88,7 +88,7 @@ public final class RemoteManager: Sendable {
 
   // MARK: - The manager itself
 
-  /// How many objects the manager has that somebody refers to. Blocks.
+  /// How many objects of the manager are referred to. Blocks.
   @available(
     *, noasync,
     message:
@@ -99,7 +99,7 @@ public final class RemoteManager: Sendable {
       link.ask(.init(method: "number_of_objects"), until: Deadline.after(timeout)))
   }
 
-  /// How many objects the manager has that somebody refers to.
+  /// How many objects of the manager are referred to.
   public func objectCount(timeout: Duration? = nil) async throws -> Int {
     try Self.count(
       await link.ask(.init(method: "number_of_objects"), until: Deadline.after(timeout)))

@@ -167,7 +167,7 @@ public final class RemoteObject: Sendable {
     _ = try await link.ask(releasing(identity), until: Deadline.after(timeout))
   }
 
-  // MARK: - What both forms have in common
+  // MARK: - Common to both forms
 
   private func request(
     _ method: String, _ arguments: [MessageValue], _ keywords: [String: MessageValue]

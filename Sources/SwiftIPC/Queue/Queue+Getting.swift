@@ -89,13 +89,13 @@ extension Queue {
       })
   }
 
-  /// Calls a step of the ring until it has done what it is for. The task is suspended in between.
+  /// Repeats a step of the ring until it succeeds or fails. The task is suspended in between.
   @safe func waitForTurn(
     until deadline: Int64, step: (_ look: Bool, _ wait: inout cipc_wait_t) -> Int32
   ) async throws(IPCError) {
     try await waitForWord(until: deadline, subject: Self.subject) { look, wait in
       let status = unsafe step(look, &wait)
-      // A call that does not wait does not wait in vain either.
+      // A call that does not wait reports that its time is over, not that it waits in vain.
       let isInVain = deadline <= 0 && status == CIPC_ENOBODY.rawValue
       return isInVain ? CIPC_ETIMEDOUT.rawValue : status
     }
@@ -113,13 +113,13 @@ extension Queue {
     }
   }
 
-  /// Says of what could not be made elements of that it is done, where nobody else will.
+  /// Marks records that could not be decoded as done: their consumer never gets them, and cannot.
   func abandon(_ taken: [QueueTaken<Element>]) {
     guard delivery == .tracked else { return }
     for taken in taken { _ = unsafe cipc_ring_acknowledge(ring, taken.ticket, .max) }
   }
 
-  /// Takes the element that is shown, or was leased, out of the queue.
+  /// Takes the element that is shown or leased out of the queue.
   func take(_ shown: QueueShown) throws(IPCError) -> QueueTaken<Element> {
     let read: Result<QueueRecord<Element>, IPCError>
     do throws(IPCError) {
@@ -131,7 +131,7 @@ extension Queue {
     switch delivery {
     case .atMostOnce: status = unsafe cipc_ring_release(ring)
     case .tracked:
-      // Nobody will say of what is no element that it is done.
+      // The consumer gets no element, and so cannot say that it is done.
       if case .failure = read { status = unsafe cipc_ring_acknowledge(ring, shown.ticket, .max) }
     case .leased: status = unsafe cipc_ring_acknowledge(ring, shown.ticket, .max)
     }
@@ -139,7 +139,7 @@ extension Queue {
     return QueueTaken(record: try read.get(), ticket: shown.ticket)
   }
 
-  /// Has `body` called with the first element, shown or leased, when there is one. Blocks until then.
+  /// Calls `body` with the first element, shown or leased. Blocks until there is one.
   func takeBlocking<R>(
     until deadline: Int64, _ body: (QueueShown) throws(IPCError) -> R
   ) throws(IPCError) -> R {
@@ -165,14 +165,14 @@ extension Queue {
       : unsafe cipc_ring_lease_step(ring, &shown.record, look ? 1 : 0, wait)
   }
 
-  /// Has `body` called with the first element, shown or leased, if there is one.
+  /// Calls `body` with the first element, shown or leased, if there is one.
   func takeIfAvailable<R>(
     _ body: (QueueShown) throws(IPCError) -> R
   ) throws(IPCError) -> R? {
     try withExtendedLifetime(self) { () throws(IPCError) in
       repeat {
         var shown = QueueShown()
-        // Every 200 ms who only tries looks for the dead, too.
+        // A caller that only tries looks for dead processes every 200 ms, too.
         let look = watches.isTimeToLook()
         let status = unsafe step(&shown, look, nil)
         if status == 0 { return try body(shown) }
@@ -182,8 +182,8 @@ extension Queue {
     }
   }
 
-  /// Has `body` called with the first element, shown or leased, when there is one; by the thread that is
-  /// shown it.
+  /// Calls `body` with the first element, shown or leased, when there is one, on the thread that it is
+  /// shown to.
   func takeSuspending<R>(
     until deadline: Int64, _ body: (QueueShown) throws(IPCError) -> R
   ) async throws(IPCError) -> R {

@@ -97,8 +97,8 @@ extension Queue {
   private func copyMany(
     _ shown: inout QueueShown, upTo most: Int, _ problem: inout IPCError?
   ) -> Batch {
-    // Those that come meanwhile are left for the next time. The count is others' word: it does not have
-    // this process allocate more than that.
+    // Elements that arrive meanwhile are left for the next call. Other processes write the count, so it
+    // is bounded before memory is allocated for it.
     let most = Swift.min(most, Swift.max(1, count), 1 << 16)
     let stride = MemoryLayout<Element>.stride
     return .elements(

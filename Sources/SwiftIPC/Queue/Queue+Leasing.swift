@@ -69,7 +69,7 @@ extension Queue {
       return QueueLease(
         try coding.element(of: lease.record), of: self, lease.ticket, deliveries: lease.deliveries)
     } catch {
-      // Nobody else could make something of it either.
+      // No other consumer could decode it either.
       _ = unsafe cipc_ring_acknowledge(ring, lease.ticket, .max)
       throw error
     }

@@ -30,7 +30,7 @@ extension Queue {
   /// - Throws: as `put(_:timeout:)`, but never `peersGone`.
   public func putIfRoom(_ element: Element) throws -> Bool {
     let record = try coding.record(of: element)
-    // Every 200 ms who only tries looks for the dead, too.
+    // A caller that only tries looks for dead processes every 200 ms, too.
     let look: Int32 = watches.isTimeToLook() ? 1 : 0
     let status = unsafe insert(record) { unsafe cipc_ring_put_step(ring, $0, $1, look, nil) }
     if status == CIPC_EAGAIN.rawValue { return false }

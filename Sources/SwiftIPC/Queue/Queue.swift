@@ -68,7 +68,7 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
   /// Makes a queue.
   ///
   /// - Parameters:
-  ///   - capacity: how much it takes before whoever puts has to wait.
+  ///   - capacity: how much it takes before producers have to wait.
   ///   - delivery: what becomes of an element whose consumer is killed.
   ///   - whenAlone: what calls that wait do once all others are gone; also of those who get the queue.
   /// - Throws: `IPCError` with `invalidArgument` for a capacity that cannot be, `outOfMemory` or
@@ -277,7 +277,7 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
   /// Ends the stream, for all processes: nothing can be put any more, and consumers get what is there
   /// and then the end. Again, it does nothing; nor does it on a queue that was closed here.
   ///
-  /// Waits for whoever is putting at this moment. Must not be called while this thread writes an element
+  /// Waits for a producer that is putting at this moment. Must not be called while this thread writes an element
   /// in place. The corresponding C function is `cipc_ring_finish`.
   public func finish() {
     let status = withExtendedLifetime(self) { unsafe cipc_ring_finish(ring, .max) }
@@ -290,7 +290,7 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
     withExtendedLifetime(self) { unsafe cipc_ring_is_finished(ring) != 0 }
   }
 
-  /// Drops this handle. Whoever waits on it here gets `closed`, as does every later call; other processes
+  /// Drops this handle. Callers that wait on it here get `closed`, as does every later call; other processes
   /// keep theirs. Leases go back to the queue, and what was taken and is not done counts as done.
   ///
   /// Closing twice does nothing. The last reference going away closes too. The corresponding C function is
@@ -302,13 +302,13 @@ public final class Queue<Element: Codable & Sendable>: Sendable {
 
 extension Queue: NamedObject {}
 
-/// What a message says about a queue in it.
+/// A queue in a message.
 struct QueueTicket: Codable {
   /// Index in the message's descriptors.
   var descriptor: Int
   var delivery: UInt8
   var whenAlone: UInt8
-  /// The entry among those who have the queue that stands for its receiver until that has come.
+  /// The entry in the queue's table of participants that stands for the receiver until it has opened it.
   var offer: UInt32
 }
 

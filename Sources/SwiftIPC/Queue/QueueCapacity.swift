@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// How much a `Queue` takes before whoever puts has to wait.
+/// How much a `Queue` takes before its producers have to wait.
 ///
 /// ```swift
 /// let frames = try Queue<[Float]>(capacity: .elements(64))

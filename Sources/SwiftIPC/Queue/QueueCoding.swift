@@ -138,7 +138,7 @@ struct StringQueueCoding: QueueCoding {
   }
 
   func read(_ bytes: UnsafeRawBufferPointer) throws(IPCError) -> QueueRecord<String> {
-    // A copy first: who validates in place has validated what another process may write over.
+    // A copy first: another process may write over text that was validated in place.
     let text = unsafe withUnsafeTemporaryAllocation(
       byteCount: bytes.count, alignment: 1
     ) { copy -> String? in

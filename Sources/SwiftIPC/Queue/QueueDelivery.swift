@@ -7,8 +7,8 @@ internal import CIPC
 /// let jobs = try Queue<String>(delivery: .leased)
 /// ```
 public enum QueueDelivery: UInt8, Hashable, Sendable, CaseIterable {
-  /// Who has taken an element has it, and takes it along when it dies: each is delivered once, or not
-  /// at all. The fastest.
+  /// An element belongs to the consumer that took it, and is lost when that consumer dies: each is
+  /// delivered once, or not at all. The fastest.
   case atMostOnce
   /// The same, and the queue knows which elements are being worked on: consumers say `taskDone()`, and
   /// `join()` waits until all that was put is done. What a process has taken counts as done when it

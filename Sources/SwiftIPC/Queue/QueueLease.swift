@@ -36,14 +36,15 @@ public final class QueueLease<Element: Codable & Sendable>: Sendable {
   }
 
   deinit {
-    // Nobody can be told of an error.
+    // There is no caller to report an error to.
     if !isEnded.load(ordering: .acquiring) { try? giveBack() }
   }
 
   /// Whether this process still works on it by this object.
   public var isHeld: Bool { !isEnded.load(ordering: .acquiring) }
 
-  /// Says that the element is done: nobody gets it again. Waits for whoever is taking at this moment.
+  /// Says that the element is done, so that it is not delivered again. Waits for a consumer that is taking
+  /// at this moment.
   ///
   /// - Throws: `IPCError` with `notOwner` when it was acknowledged or given back already, or is a forked
   ///   copy's; `closed`.
@@ -52,7 +53,7 @@ public final class QueueLease<Element: Codable & Sendable>: Sendable {
   }
 
   /// Hands the element back to the queue, for anybody to take, ahead of those that were not taken yet.
-  /// Waits for whoever is taking at this moment.
+  /// Waits for a consumer that is taking at this moment.
   ///
   /// - Throws: as `acknowledge()`.
   public func giveBack() throws(IPCError) {

@@ -3,8 +3,8 @@ internal import CIPC
 internal import MessageCoding
 internal import Synchronization
 
-/// The announcement that another process will have a queue: among those who have it there is an entry
-/// for it, until it has come, or cannot come any more.
+/// The announcement that another process will have a queue: an entry in the queue's table of participants
+/// stands for that process until it has opened the queue, or can no longer do so.
 @safe
 final class QueueOffer: HandleOffer {
   let ticket: UInt32
@@ -23,7 +23,7 @@ final class QueueOffer: HandleOffer {
   }
 
   deinit {
-    // Nobody will come with a message that was not sent.
+    // A message that was not sent brings no receiver.
     if !wasSent.load(ordering: .relaxed) {
       _ = unsafe cipc_segment_settle(cipc_ring_segment(ring), ticket)
     }

@@ -9,7 +9,8 @@ internal import Synchronization
   internal import Musl
 #endif
 
-/// The descriptors of a queue that tell when there is something to take, made when first asked for.
+/// The descriptors of a queue that become readable when there is something to take. They are made when
+/// first asked for.
 @safe
 final class QueueWatches: Sendable {
   private struct State {
@@ -22,7 +23,7 @@ final class QueueWatches: Sendable {
   private let hasLoops = Atomic(false)
   private let nextLook = Atomic<Int64>(0)
 
-  /// Whether whoever only tries, and has done so for 200 ms, is to look for the dead.
+  /// Whether a caller that only tries is to look for dead processes: once in 200 ms.
   func isTimeToLook() -> Bool {
     let now = cipc_clock_now()
     guard now >= nextLook.load(ordering: .relaxed) else { return false }
@@ -47,7 +48,7 @@ final class QueueWatches: Sendable {
     let descriptor = try state.withLock { state throws(IPCError) -> Int32 in
       if let watch = state.forLoops { return watch.descriptor }
       let watch = try unsafe QueueWatch(ring)
-      // Says "look" once: whoever looks in vain has it tell of the next element.
+      // It becomes readable once, so that the loop looks; a look in vain arms it for the next element.
       watch.tell()
       state.forLoops = watch
       hasLoops.store(true, ordering: .releasing)
@@ -56,21 +57,21 @@ final class QueueWatches: Sendable {
     return try SignalSet([.readable(descriptor)]).descriptor()
   }
 
-  /// Has a loop's descriptor tell of the next element, after a look that was in vain.
+  /// Arms a loop's descriptor for the next element, after a look that was in vain.
   ///
   /// - Returns: whether there is one by now.
   func rearm() throws(IPCError) -> Bool {
     guard hasLoops.load(ordering: .acquiring) else { return false }
     return try state.withLock { state throws(IPCError) -> Bool in
       guard let watch = state.forLoops, try watch.look() else { return false }
-      // There is: the look has taken the word of it back, and the loop may come for one at a time.
+      // The look has reset the descriptor, and the loop may take one element at a time.
       watch.tell()
       return true
     }
   }
 }
 
-/// A descriptor that tells when there is something to take.
+/// A descriptor that becomes readable when there is something to take.
 @safe
 private final class QueueWatch: @unchecked Sendable {
   // Not changed after `init`; the C core's functions may be called from any thread.
@@ -87,7 +88,7 @@ private final class QueueWatch: @unchecked Sendable {
 
   var descriptor: Int32 { unsafe cipc_readiness_descriptor(handle) }
 
-  /// Whether there is something. If not, the descriptor tells.
+  /// Whether there is something. If not, the descriptor becomes readable when there is.
   func look() throws(IPCError) -> Bool {
     try IPCError.check(unsafe cipc_readiness_look(handle), "queue") > 0
   }
