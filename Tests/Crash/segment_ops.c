@@ -167,7 +167,7 @@ static void survive_racing(struct trial *trial, int survivor) {
   int status = open_or_create(trial, fill, NULL);
   trial->shared->acquired_at[survivor] = cipc_clock_now();
   if (status != 0) expect(trial, "open or create", status, CIPC_SEGMENT_CREATED);
-  trial->shared->number[1 + survivor] = status;
+  trial->shared->number[1 + survivor] = status == CIPC_SEGMENT_CREATED;
 }
 
 static void look_around(struct trial *trial, bool named) {

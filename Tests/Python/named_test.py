@@ -109,7 +109,7 @@ def soon(cipc):
 
 FOREVER = ctypes.c_int64(NO_DEADLINE)
 AT_ONCE = ctypes.c_int64(IMMEDIATELY)
-CREATED = 1
+CREATED = 5
 
 
 def fork_and_die(body):

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // A creator that has seen no name and takes it, even if another process has it by then.
-// Caught: segment.create-overtaken owns: open or create: .* \(1\) instead of 0
+// Caught: segment.create-overtaken owns: open or create: .* \(5\) instead of 0
 #define cipc_segment_open_or_create open_or_create_right
 #include "segment/segment.c"
 #undef cipc_segment_open_or_create
