@@ -31,7 +31,7 @@ import Testing
     attempt(size) { _ = try Connection.pair(maximumMessageSize: $0) }
   }
 
-  @Test(arguments: sizes) func whatIsTakenIsWhatIsThere(_ size: Int) async throws {
+  @Test(arguments: sizes) func takenElementsAreThoseThatWereThere(_ size: Int) async throws {
     for delivery in QueueDelivery.allCases {
       let queue = try Queue<Int>(delivery: delivery)
       try await queue.put(1)

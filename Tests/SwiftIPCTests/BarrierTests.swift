@@ -143,7 +143,7 @@ import Testing
     #expect(try startWaiting(barrier).join() == .broken)
   }
 
-  @Test func resetSendsAwayWhoWaits() throws {
+  @Test func resetSendsWaitersAway() throws {
     let barrier = try Barrier(parties: 3)
     for _ in 0..<3 {
       let threads = try startWaiting(barrier, 2)
@@ -201,7 +201,7 @@ import Testing
     #expect(await code { try await barrier.wait() } == .broken)
   }
 
-  @Test func whoReceivedItAndDiesBreaksIt() async throws {
+  @Test func aReceiverThatDiesBreaksTheBarrier() async throws {
     let barrier = try Barrier(parties: 2)
     let (ours, theirs) = try Connection.pair()
     // It never arrives.
@@ -218,7 +218,7 @@ import Testing
     #expect(await task.value == .broken)
   }
 
-  @Test func whoDoesNotHaveItAnyMoreIsNoParty() async throws {
+  @Test func aProcessWithoutTheBarrierIsNoParty() async throws {
     let barrier = try Barrier(parties: 2)
     let (ours, theirs) = try Connection.pair()
     let child = try ChildProcess.start(theirs) { connection in
@@ -235,7 +235,7 @@ import Testing
     #expect(try thread.join() == nil)
   }
 
-  @Test func whoLeavesMayEnd() async throws {
+  @Test func aPartyThatHasLeftMayEnd() async throws {
     let barrier = try Barrier(parties: 2)
     for _ in 0..<3 {
       let child = try ChildProcess.start(barrier) { barrier in
@@ -303,7 +303,7 @@ import Testing
     #expect(barrier.isBroken)
   }
 
-  @Test func nobodyWaitsForTheActionOfABrokenBarrier() async throws {
+  @Test func noPartyWaitsForTheActionOfABrokenBarrier() async throws {
     let barrier = try Barrier(parties: 2)
     let (entered, released) = (try SharedAtomic(0), try SharedAtomic(0))
     let thread = startWaiting(barrier)

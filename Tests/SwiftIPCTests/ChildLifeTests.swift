@@ -9,7 +9,7 @@ import Testing
 
 /// Names, parents, children of children, and what becomes of them at the end.
 @Suite struct ChildLifeTests {
-  @Test(arguments: StartMethodTests.fromHere) func aChildKnowsWhoItIs(
+  @Test(arguments: StartMethodTests.fromHere) func aChildKnowsItsIdentity(
     _ method: StartMethod
   ) async throws {
     #expect(CurrentProcess.pid == getpid())

@@ -237,7 +237,7 @@ import Testing
     #expect(try await child.join() == .signalled(SIGXCPU))
   }
 
-  @Test(arguments: StartMethodTests.fromHere) func whatCannotBeHadIsAnError(
+  @Test(arguments: StartMethodTests.fromHere) func unavailableResourcesAreAnError(
     _ method: StartMethod
   ) throws {
     func code(_ options: ChildProcessOptions) -> IPCError.Code? {

@@ -112,7 +112,7 @@ import Testing
     #expect(try await child.value == large.reduce(0, +))
   }
 
-  @Test func aLargeValueIsReadByWhoJoins() async throws {
+  @Test func aLargeValueIsReadByTheJoiningCaller() async throws {
     let child = try ChildProcess.start(1_000_000) { Array(repeating: 1.5, count: $0) }
     #expect(try await child.join() == .exited(0))
     #expect(try await child.value.count == 1_000_000)
@@ -458,7 +458,7 @@ import Testing
     #expect(foundToo[0] == foundToo[1])
   }
 
-  @Test func childrenThatNobodyKeepsLeaveNoZombies() async throws {
+  @Test func childrenWithoutAHandleLeaveNoZombies() async throws {
     let child = try ChildProcess.start {
       for _ in 0..<10 { try ChildProcess.start {} }
       // Reaped by later starts, however many it takes until the last of them has ended.

@@ -255,7 +255,7 @@ import Testing
     #expect(try threads[1].join() == 1)
   }
 
-  @Test func whoWaitsIsToldOfADeadOwner() async throws {
+  @Test func waitersAreToldOfADeadOwner() async throws {
     let condition = try Condition()
     let thread = InThread {
       errorCode { try condition.withLock { try condition.wait() } }

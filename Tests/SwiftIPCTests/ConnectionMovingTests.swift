@@ -118,7 +118,7 @@ private struct ForgedTicket: Codable {
     withExtendedLifetime(_d) {}
   }
 
-  @Test func oneThatNobodyTakesIsClosed() throws {
+  @Test func aConnectionThatIsNotTakenIsClosed() throws {
     let (carrier, receiver) = try Connection.pair()
     let (a, b) = try Connection.pair()
     try carrier.send(b)

@@ -62,7 +62,7 @@ import Testing
     try await event.wait(timeout: .zero)
   }
 
-  @Test func allWhoWaitAreReleased() async throws {
+  @Test func allWaitersAreReleased() async throws {
     let event = try Event()
     let arrived = try SharedSemaphore.Unowned(value: 0)
     let children = try (0..<2).map { _ in
@@ -90,7 +90,7 @@ import Testing
     for task in tasks { try await task.value }
   }
 
-  @Test func whoWaitedAtASetIsReleasedHoweverSoonItIsCleared() async throws {
+  @Test func waitersOfASetAreReleasedHoweverSoonItIsCleared() async throws {
     let event = try Event()
     let released = try SharedAtomic(0)
     for round in 1...20 {
@@ -132,7 +132,7 @@ import Testing
     #expect(try await child.join() == .exited(0))
   }
 
-  @Test func aKilledWaiterDisturbsNobody() async throws {
+  @Test func aKilledWaiterDisturbsNoOther() async throws {
     let event = try Event()
     let arrived = try Event()
     let child = try ChildProcess.start(event, arrived) { event, arrived in

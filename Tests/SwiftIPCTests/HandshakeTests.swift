@@ -279,7 +279,7 @@ import Testing
     #expect(codes.contains(.peerClosed))
   }
 
-  @Test func oneThatStallsHoldsUpNobody() async throws {
+  @Test func aStallingClientHoldsUpNoOther() async throws {
     let listener = try listener()
     let silent = try (0..<5).map { _ in try Connection.connect(to: folder.address()) }
     // Some begin an answer and do not end it: in its length, and in its body.
@@ -312,7 +312,7 @@ import Testing
     return descriptor
   }
 
-  @Test func oneThatStallsIsDroppedInTime() async throws {
+  @Test func aStallingClientIsDroppedInTime() async throws {
     let refused = Mutex<[IPCError.Code]>([])
     let listener = try listener { options in
       options.authenticationTimeout = .milliseconds(20)
@@ -341,7 +341,7 @@ import Testing
       } == .peerClosed)
   }
 
-  @Test func thoseWhoStallDoNotShutOthersOut() async throws {
+  @Test func stallingClientsDoNotShutOthersOut() async throws {
     let refused = Mutex<[IPCError.Code]>([])
     let listener = try listener { options in
       options.maximumAuthenticating = 4

@@ -211,7 +211,7 @@ private func unlistenedPort() throws -> (socket: Int32, address: Connection.Addr
   }
 
   /// Those that connect all the time do not keep others from being accepted.
-  @Test func aClientThatIsNotAdmittedHoldsUpNobody() async throws {
+  @Test func aClientThatIsNotAdmittedHoldsUpNoOther() async throws {
     var options = Listener.Options()
     let seen = Mutex(0)
     options.admits = { _ in

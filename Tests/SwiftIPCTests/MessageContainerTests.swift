@@ -409,7 +409,7 @@ import Testing
     func letGo() { (encoder, container, part, decoder) = (nil, nil, nil, nil) }
   }
 
-  @Test func whatOutlivesItsValueHarmsNobody() throws {
+  @Test func containersThatOutliveTheirValueDoNoHarm() throws {
     let keeper = Keeper()
     // The coders have the closures, which have the keeper.
     defer { keeper.letGo() }

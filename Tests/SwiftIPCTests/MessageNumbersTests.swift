@@ -323,7 +323,7 @@ import Testing
     return Array(list.prefix(2))
   }
 
-  @Test func peersKnownToBeSwiftGetThemAndNobodyElse() throws {
+  @Test func onlyPeersKnownToBeSwiftGetThem() throws {
     let (first, second) = try Connection.pair()
     #expect(first.isPeerSwift && second.isPeerSwift)
     #expect(try firstBytes(first, second) == [0x80, 0xc4])

@@ -176,7 +176,7 @@ import Testing
 
   // MARK: Workers that do nothing
 
-  @Test func whatAStoppedWorkerHasNotBegunRunsElsewhere() async throws {
+  @Test func tasksThatAStoppedWorkerHasNotBegunRunElsewhere() async throws {
     let pool = try ProcessPool(workers: 2)
     let pids = Set(try await pool.map(0..<64, chunkSize: 1) { _ in getpid() })
     #expect(pids.count > 0)

@@ -60,7 +60,7 @@ import Testing
     await pool.terminate()
   }
 
-  @Test func whatIsGivenUpIsCountedAndTold() async throws {
+  @Test func resultsThatAreGivenUpAreCountedAndReported() async throws {
     let seen = Snapshots()
     let pool = try ProcessPool(workers: 1, poolOptions: .init(onProgress: { seen.add($0) }))
     for try await number in pool.imap(0..<500, window: 4, { $0 }) where number == 7 { break }

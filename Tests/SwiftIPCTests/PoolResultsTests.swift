@@ -196,7 +196,7 @@ import Testing
     await pool.terminate()
   }
 
-  @Test(.timeLimit(.minutes(5))) func whatIsNotThereInTimeHasAnErrorThatSaysSo() async throws {
+  @Test(.timeLimit(.minutes(5))) func lateResultsHaveAnErrorThatSaysSo() async throws {
     let pool = try ProcessPool(workers: 2)
     let slow = try asked(pool)
     let quick = try pool.submit(1) { $0 }

@@ -109,7 +109,7 @@ extension PoolFunction {
 
   private static let mostQueued = JobSchedule.mostQueued
 
-  @Test func whatADeadWorkerHadNotBegunRunsElsewhere() throws {
+  @Test func tasksThatADeadWorkerHadNotBegunRunElsewhere() throws {
     let trial = Trial()
     let job = try trial.job(8, chunkSize: 4)
     #expect(trial.engine.runs(1) == [[0, 1, 2, 3]])
@@ -243,7 +243,7 @@ extension PoolFunction {
     #expect(trial.engine.killed == [])
   }
 
-  @Test func whatAStoppedWorkerHasNotBegunRunsElsewhere() throws {
+  @Test func tasksThatAStoppedWorkerHasNotBegunRunElsewhere() throws {
     let trial = Trial(workers: 2, settings: { $0.grace.toBegin = 0 })
     let job = try trial.job(4, chunkSize: 2, .init(timeout: .nanoseconds(1)))
     trial.engine.results(2, [2, 3])

@@ -163,7 +163,7 @@ import Testing
     #expect(await asyncCode { _ = try await queue.get() } == .peersGone)
   }
 
-  @Test func whatAKilledWorkerHadTakenCountsAsDone() async throws {
+  @Test func recordsTakenByAKilledWorkerCountAsDone() async throws {
     let queue = try Queue<Int>(delivery: .tracked)
     let ready = try Event()
     try await queue.putMany(0..<3)
@@ -184,7 +184,7 @@ import Testing
     #expect(queue.unfinishedCount == 0)
   }
 
-  @Test func whatAKilledWorkerHadLeasedIsHandedToAnother() async throws {
+  @Test func recordsLeasedByAKilledWorkerGoToAnother() async throws {
     let queue = try Queue<String>(delivery: .leased)
     let ready = try Event()
     try await queue.putMany(["a", "b"])
@@ -232,7 +232,7 @@ import Testing
 
   enum Leaving: String, CaseIterable, Codable { case closes, ends, isKilled }
 
-  @Test(arguments: Leaving.allCases) func whoWaitsIsToldThatAllOthersAreGone(
+  @Test(arguments: Leaving.allCases) func waitersAreToldThatAllOthersAreGone(
     _ leaving: Leaving
   ) async throws {
     let empty = try Queue<Int>(whenAlone: .fail)
@@ -471,7 +471,7 @@ import Testing
     _ = try await child.join()
   }
 
-  @Test func anUnreadHandleIsSomebodyWhoMayCome() async throws {
+  @Test func anUnreadHandleCountsAsAParticipantToCome() async throws {
     let queue = try Queue<Int>(whenAlone: .fail)
     let (ours, theirs) = try Connection.pair()
     try await ours.send(queue)
@@ -485,7 +485,7 @@ import Testing
     #expect(await asyncCode { _ = try await suspended.value } == .peersGone)
   }
 
-  @Test func aHandleOnItsWayOutlivesWhoSentIt() async throws {
+  @Test func aHandleOnItsWayOutlivesItsSender() async throws {
     let (ours, theirs) = try Connection.pair()
     let (queue, second) = (try Queue<Int>(whenAlone: .fail), try Queue<Int>(whenAlone: .fail))
     let child = try ChildProcess.start(theirs) { connection in

@@ -18,7 +18,7 @@ import Testing
 
   // MARK: Putting and taking
 
-  @Test func whatIsPutFirstComesFirst() throws {
+  @Test func elementsComeInTheOrderInWhichTheyWerePut() throws {
     let queue = try Queue<Int>()
     #expect(queue.isEmpty && queue.count == 0 && !queue.isFull)
     for number in 0..<1000 { try queue.put(number) }
@@ -216,7 +216,7 @@ import Testing
     #expect(try await queue.get() == 1)
   }
 
-  @Test func whoWaitsIsWoken() async throws {
+  @Test func waitersAreWoken() async throws {
     let queue = try Queue<Int>(capacity: .elements(1))
     for number in 0..<200 {
       let blocked = InThread { try queue.get() }
@@ -364,7 +364,7 @@ import Testing
     await #expect(throws: Even.Odd.self) { for try await _ in other {} }
   }
 
-  @Test func theEndWakesWhoWaits() async throws {
+  @Test func theEndWakesWaiters() async throws {
     let queue = try Queue<Int>()
     let blocked = InThread { try queue.next() }
     let suspended = Task { try await queue.get() }
@@ -383,7 +383,7 @@ import Testing
     #expect(try await full.get() == 1)
   }
 
-  @Test func closingWakesWhoWaits() async throws {
+  @Test func closingWakesWaiters() async throws {
     let queue = try Queue<Int>(capacity: .elements(1))
     let blocked = InThread { errorCode { _ = try queue.get() } }
     let suspended = Task { try await queue.get() }
@@ -399,7 +399,7 @@ import Testing
   }
 
   /// No other process was ever there: one may come yet.
-  @Test func whoIsAloneFromTheBeginningWaits() throws {
+  @Test func aProcessThatIsAloneFromTheBeginningWaits() throws {
     let queue = try Queue<Int>()
     #expect(errorCode { _ = try queue.get(timeout: .milliseconds(500)) } == .timedOut)
   }

@@ -124,7 +124,7 @@ import Testing
     try lock.withReadLock {}
   }
 
-  @Test func whatWouldWaitForItselfIsAnError() throws {
+  @Test func waitingForOneselfIsAnError() throws {
     let lock = try ReadWriteLock()
     let other = try transfer(lock)
     try lock.withWriteLock {
@@ -200,7 +200,7 @@ import Testing
     #expect(try writer.join() == 2)
   }
 
-  @Test func everybodyIsToldOfADeadWriterUntilOneRepairs() throws {
+  @Test func allAreToldOfADeadWriterUntilOneRepairs() throws {
     let lock = try ReadWriteLock()
     let holder = try Holder.writing(lock)
     let waiting = InThread { errorCode { try lock.withReadLock { _ = Issue.record("ran") } } }
@@ -488,7 +488,7 @@ extension ReadWriteLockTests {
     #expect(try await writing.value == 2)
   }
 
-  @Test func aProcessThatWaitsToWriteAndDiesHoldsNobodyBack() async throws {
+  @Test func aWaitingWriterThatDiesHoldsNoOtherBack() async throws {
     let lock = try ReadWriteLock()
     let child = try await lock.withReadLock {
       let child = try ChildProcess.start(lock) { lock in try await lock.withWriteLock {} }

@@ -48,7 +48,7 @@ import Testing
     close(manager)
   }
 
-  @Test func whereThereIsNoManagerNobodyIsTold() async throws {
+  @Test func withoutAManagerNothingIsSent() async throws {
     let child = try ChildProcess.start(options: .init(environment: ["NOTIFY_SOCKET": nil])) {
       () async throws -> [Int] in
       let sockets = try ServiceManager.sockets()
@@ -57,7 +57,7 @@ import Testing
     #expect(try await child.value == [0, 0])
   }
 
-  @Test func whatMakesNoSenseIsAnError() async throws {
+  @Test func nonsenseIsAnError() async throws {
     let child = try ChildProcess.start { () async throws -> [String] in
       var codes: [String] = []
       set("LISTEN_PID", "\(getpid())")

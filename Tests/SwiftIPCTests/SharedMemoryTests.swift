@@ -97,7 +97,7 @@ import Testing
     #expect(!exists(name))
   }
 
-  @Test func closingUnmapsOnceNobodyIsInside() throws {
+  @Test func closingUnmapsOnceNoCallIsInside() throws {
     let memory = try SharedMemory(creating: nil, size: 8)
     defer { try? memory.unlink() }
     let descriptor = unsafe open("/dev/shm/\(memory.name!)", O_RDONLY)

@@ -501,7 +501,7 @@ import Testing
     #expect(semaphore.value == 0)
   }
 
-  @Test func whatAKilledProcessTookIsGone() async throws {
+  @Test func permitsTakenByAKilledProcessAreGone() async throws {
     let semaphore = try SharedSemaphore.Unowned(value: 2)
     let child = try ChildProcess.start(semaphore) { semaphore in
       try semaphore.acquire()

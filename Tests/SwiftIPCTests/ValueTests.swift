@@ -92,7 +92,7 @@ import Testing
     #expect(value.value == UInt64(4 * rounds))
   }
 
-  @Test func anOwnerKilledLeavesTheLastValueAndNobodyIsTold() throws {
+  @Test func aKilledOwnerLeavesTheLastValueAndNoDeathIsReported() throws {
     let value = try Value(UInt64(41))
     try unsafe killHolder(of: mutex(of: value))
     #expect(value.value == 41)
@@ -129,7 +129,7 @@ import Testing
     #expect(last > 0)
   }
 
-  @Test func aReaderWhomWritersOvertakeStillEnds() throws {
+  @Test func aReaderThatWritersOvertakeStillEnds() throws {
     let value = try Value(InlineArray<4096, UInt64>(repeating: 0))
     let stop = Atomic(false)
     try withThread {
