@@ -6,7 +6,7 @@ extension StatefulPool {
   /// work meanwhile.
   ///
   /// ```swift
-  /// let label = try pool.with(Model.self).apply(image) { model, image in try model.label(image) }
+  /// let label = try pool.with(Model.self).apply("cat") { model, name in try model.label(name) }
   /// ```
   ///
   /// Otherwise as `ProcessPool.apply`.
