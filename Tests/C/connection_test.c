@@ -151,6 +151,52 @@ static void both_directions(void) {
   CHECK_EQUAL(open_descriptors(), before);
 }
 
+static void messages_are_received_in_steps(void) {
+  cipc_connection_t *a, *b;
+  CHECK_EQUAL(cipc_connection_pair(&a, &b, 0), 0);
+  cipc_wait_t wait = {0};
+  uint8_t *bytes;
+  size_t length;
+  CHECK_EQUAL(cipc_connection_receive_step(b, &bytes, &length, NULL, NULL, &wait), CIPC_EAGAIN);
+  CHECK(bytes == NULL && wait.kind == CIPC_WAIT_DESCRIPTOR);
+  CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
+  CHECK_EQUAL(cipc_connection_send(a, "one", 3, NULL, 0, CIPC_NO_DEADLINE), 0);
+  CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_NO_DEADLINE), 0);
+  CHECK_EQUAL(cipc_connection_receive_step(b, &bytes, &length, NULL, NULL, &wait), 0);
+  CHECK(length == 3 && memcmp(bytes, "one", 3) == 0);
+  free(bytes);
+  // A call with a deadline is a step, too; what it says otherwise stays as it is.
+  int status = cipc_connection_poll(b, CIPC_IMMEDIATELY);
+  CHECK_EQUAL(cipc_connection_retry(b, status, CIPC_CONNECTION_READABLE, &wait), CIPC_EAGAIN);
+  CHECK_EQUAL(cipc_connection_retry(b, CIPC_EBUSY, CIPC_CONNECTION_READABLE, &wait), CIPC_EBUSY);
+  cipc_connection_close(b);
+  CHECK_EQUAL(cipc_connection_retry(b, CIPC_ETIMEDOUT, CIPC_CONNECTION_READABLE, &wait),
+              CIPC_ECLOSED);
+  cipc_connection_free(a);
+  cipc_connection_free(b);
+}
+
+static void descriptors_are_sent_in_steps(void) {
+  cipc_connection_t *a, *b;
+  CHECK_EQUAL(cipc_connection_pair(&a, &b, 0), 0);
+  cipc_wait_t wait = {0};
+  const int descriptors[] = {0};
+  int status, sent = 0;
+  while ((status = cipc_connection_send_handles_step(a, descriptors, 1, &wait)) == 0) sent++;
+  CHECK(sent > 0);
+  CHECK_EQUAL(status, CIPC_EAGAIN);
+  CHECK_EQUAL(cipc_connection_send_handles_step(a, descriptors, 0, &wait), CIPC_EDESCRIPTORCOUNT);
+  for (; sent > 0; sent--) {
+    int received;
+    CHECK_EQUAL(cipc_connection_receive_handles(b, &received, 1, CIPC_NO_DEADLINE), 0);
+    close(received);
+  }
+  CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_NO_DEADLINE), 0);
+  CHECK_EQUAL(cipc_connection_send_handles_step(a, descriptors, 1, &wait), 0);
+  cipc_connection_free(a);
+  cipc_connection_free(b);
+}
+
 static void one_direction(void) {
   cipc_connection_t *reader, *writer;
   CHECK_EQUAL(cipc_connection_pipe(&reader, &writer, 100), 0);
@@ -602,19 +648,23 @@ static void sending_in_steps(void) {
   uint8_t *bytes = pattern(3 << 20);
   uint8_t *buffer = malloc(3 << 20);
   uint64_t progress = 0, other = 0;
+  cipc_wait_t wait = {0};
   size_t length;
-  CHECK_EQUAL(cipc_connection_send_step(a, "small", 5, NULL, 0, &progress), 0);
+  CHECK_EQUAL(cipc_connection_send_step(a, "small", 5, NULL, 0, &progress, &wait), 0);
   expect(b, "small", 5);
   progress = 0;
   int status, steps = 0;
-  while ((status = cipc_connection_send_step(a, bytes, 3 << 20, NULL, 0, &progress)) ==
+  while ((status = cipc_connection_send_step(a, bytes, 3 << 20, NULL, 0, &progress, &wait)) ==
          CIPC_EAGAIN) {
     steps++;
-    CHECK_EQUAL(cipc_connection_send_step(a, "x", 1, NULL, 0, &other), CIPC_EBUSY);
+    CHECK_EQUAL((int)wait.kind, CIPC_WAIT_DESCRIPTOR);
+    CHECK_EQUAL((int)wait.directions, CIPC_POLLER_WRITABLE);
+    CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
+    CHECK_EQUAL(cipc_connection_send_step(a, "x", 1, NULL, 0, &other, &wait), CIPC_EBUSY);
     CHECK_EQUAL(send_status(a, CIPC_IMMEDIATELY), CIPC_EBUSY);
     CHECK_EQUAL(send_status(a, cipc_clock_deadline(1)), CIPC_ETIMEDOUT);
     uint64_t wrong = progress + 1;
-    CHECK_EQUAL(cipc_connection_send_step(a, "x", 1, NULL, 0, &wrong), CIPC_EINVAL);
+    CHECK_EQUAL(cipc_connection_send_step(a, "x", 1, NULL, 0, &wrong, &wait), CIPC_EINVAL);
     CHECK_EQUAL(cipc_connection_receive_into(b, buffer, 3 << 20, &length, NULL, NULL, 0),
                 CIPC_ETIMEDOUT);
   }
@@ -627,13 +677,14 @@ static void sending_in_steps(void) {
   cipc_connection_abandon(a, 0);
   CHECK_EQUAL(cipc_connection_closed(a), 0);
   progress = 0;
-  CHECK_EQUAL(cipc_connection_send_step(a, bytes, 3 << 20, NULL, 0, &progress), CIPC_EAGAIN);
+  CHECK_EQUAL(cipc_connection_send_step(a, bytes, 3 << 20, NULL, 0, &progress, &wait), CIPC_EAGAIN);
   struct thread thread;
   start(&thread, a, sends_much);
   until_asleep(&thread);
   cipc_connection_abandon(a, progress);
   CHECK_EQUAL(join(&thread), CIPC_ECLOSED);
-  CHECK_EQUAL(cipc_connection_send_step(a, bytes, 3 << 20, NULL, 0, &progress), CIPC_ECLOSED);
+  CHECK_EQUAL(cipc_connection_send_step(a, bytes, 3 << 20, NULL, 0, &progress, &wait),
+              CIPC_ECLOSED);
   expect(b, "x", 1);
   CHECK_EQUAL(receive_status(b, CIPC_NO_DEADLINE), CIPC_ETRUNCATED);
   cipc_connection_free(a);
@@ -1049,6 +1100,8 @@ static void handles_that_are_none(void) {
 int main(void) {
   TEST(a_watch_knows_what_was_read_ahead);
   TEST(both_directions);
+  TEST(messages_are_received_in_steps);
+  TEST(descriptors_are_sent_in_steps);
   TEST(one_direction);
   TEST(all_sizes);
   TEST(a_buffer_that_is_too_small);

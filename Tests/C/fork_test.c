@@ -240,14 +240,16 @@ static void *send_in_steps(void *unused) {
   (void)unused;
   while (goes_on()) {
     uint64_t progress = 0;
-    int status = cipc_connection_send_step(left, message, sizeof message, NULL, 0, &progress);
+    cipc_wait_t wait = {0};
+    int status =
+        cipc_connection_send_step(left, message, sizeof message, NULL, 0, &progress, &wait);
     while (status == CIPC_EAGAIN) {
       uint8_t *bytes;
       size_t length;
       status = cipc_connection_receive(right, &bytes, &length, NULL, NULL, CIPC_IMMEDIATELY);
       if (status == 0) free(bytes);
       CHECK(status == 0 || status == CIPC_ETIMEDOUT);
-      status = cipc_connection_send_step(left, message, sizeof message, NULL, 0, &progress);
+      status = cipc_connection_send_step(left, message, sizeof message, NULL, 0, &progress, &wait);
     }
     CHECK_EQUAL(status, 0);
   }
@@ -436,7 +438,7 @@ static void *sleep_on_word(void *number) {
   for (int i = 0; goes_on(); i++) {
     // Another word each time: then the segment is looked up that it lies in. Most waits end at
     // once.
-    cipc_wait_t wait = {&words[i & 1], number != NULL};
+    cipc_wait_t wait = {.word = &words[i & 1], .expected = number != NULL};
     int status = cipc_wait_sleep(&wait, cipc_clock_deadline(20000));
     CHECK(status == 0 || status == CIPC_ETIMEDOUT || status == CIPC_WAIT_LOOK);
   }
@@ -465,7 +467,7 @@ static void done(void *context, int status) {
 static uint32_t calls_of_parent;
 
 static void wait_asynchronously(uint32_t *calls) {
-  cipc_wait_t wait = {&event->word, 0};
+  cipc_wait_t wait = {.word = &event->word, .expected = 0};
   cipc_poller_ticket_t ticket;
   CHECK_EQUAL(cipc_wait_start(&wait, CIPC_NO_DEADLINE, done, calls, &ticket), 0);
   (void)!cipc_wait_cancel(ticket);
@@ -491,7 +493,7 @@ static void wait_asynchronously_in_child(void) {
   wait_asynchronously(&calls);
   cipc_poller_ticket_t ticket;
   uint32_t before = __atomic_load_n(&calls, __ATOMIC_ACQUIRE);
-  cipc_wait_t wait = {&event->word, 0};
+  cipc_wait_t wait = {.word = &event->word, .expected = 0};
   CHECK_EQUAL(cipc_wait_start(&wait, cipc_clock_deadline(1), done, &calls, &ticket), 0);
   CHECK_EQUAL(cipc_poller_wait(-1, 0, cipc_clock_deadline(1), done, &calls, &ticket), 0);
   while (__atomic_load_n(&calls, __ATOMIC_ACQUIRE) < before + 2) (void)sched_yield();

@@ -136,7 +136,9 @@ static void prepare(void) {
   CHECK_EQUAL(cipc_connection_pair(&ours, &theirs, 0), 0);
   // Another caller is in the middle of a message: the turn to send is taken.
   progress = 0;
-  CHECK_EQUAL(cipc_connection_send_step(ours, big, sizeof big, NULL, 0, &progress), CIPC_EAGAIN);
+  cipc_wait_t wait = {0};
+  CHECK_EQUAL(cipc_connection_send_step(ours, big, sizeof big, NULL, 0, &progress, &wait),
+              CIPC_EAGAIN);
   CHECK(progress > 0);
   char name[32];
   int length = snprintf(name, sizeof name, "cipc-interrupt-%d", (int)getpid());

@@ -442,7 +442,7 @@ static void wake_by_epoch(const cipc_segment_t *segment) {
 // Slices so long that no look can come of their end.
 static void sleep_until_told(void *argument) {
   cipc_wait_slice = HOUR;
-  cipc_wait_t wait = {cipc_segment_address(argument), 0};
+  cipc_wait_t wait = {.word = cipc_segment_address(argument), .expected = 0};
   int status;
   do {
     status = cipc_wait_sleep(&wait, CIPC_NO_DEADLINE);
@@ -491,7 +491,7 @@ static void note(void *context, int status) {
 }
 
 static void begin(const uint32_t *word, uintptr_t number, cipc_poller_ticket_t *ticket) {
-  cipc_wait_t wait = {word, 0};
+  cipc_wait_t wait = {.word = word, .expected = 0};
   CHECK_EQUAL(cipc_wait_start(&wait, CIPC_NO_DEADLINE, note, (void *)number, ticket), 0);
 }
 
@@ -532,7 +532,7 @@ static void whoever_waits_for_a_slice_finds_the_dead(void) {
   cipc_segment_t *segment = create();
   guest_t *guest = child_shared(sizeof *guest);
   child_kill(start_guest(guest));
-  cipc_wait_t wait = {cipc_segment_address(segment), 0};
+  cipc_wait_t wait = {.word = cipc_segment_address(segment), .expected = 0};
   CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_NO_DEADLINE), CIPC_WAIT_LOOK);
   CHECK_EQUAL(count(segment, CIPC_SEGMENT_DEAD), 0);
   CHECK_EQUAL(epoch_of(segment), 1);
@@ -575,7 +575,7 @@ static void *open_and_close(void *segment) {
 
 static void *sleep_and_wake(void *segment) {
   uint32_t *word = cipc_segment_address(segment);
-  cipc_wait_t wait = {word, 0};
+  cipc_wait_t wait = {.word = word, .expected = 0};
   while (__atomic_load_n(&stop, __ATOMIC_SEQ_CST) == 0) {
     int status = cipc_wait_sleep(&wait, cipc_clock_deadline(100000));
     CHECK(status >= 0 || status == CIPC_ETIMEDOUT);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cipc/wait.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <sys/time.h>
 
 #include "base/clock.h"
 #include "child.h"
+#include "wait/wait.h"
 
 #define MILLISECOND INT64_C(1000000)
 
@@ -14,14 +16,14 @@
 static const uint32_t *fresh_word(void) { return child_shared(sizeof(uint32_t)); }
 
 static void a_word_that_differs_is_not_slept_on(void) {
-  cipc_wait_t wait = {fresh_word(), 1};
+  cipc_wait_t wait = {.word = fresh_word(), .expected = 1};
   CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_NO_DEADLINE), 0);
   CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_IMMEDIATELY), 0);
 }
 
 // As one that others change all the time.
 static void a_deadline_passes_although_the_word_differs(void) {
-  cipc_wait_t wait = {fresh_word(), 1};
+  cipc_wait_t wait = {.word = fresh_word(), .expected = 1};
   cipc_deadline_t deadline = cipc_clock_deadline(20 * MILLISECOND);
   int status;
   do {
@@ -32,7 +34,7 @@ static void a_deadline_passes_although_the_word_differs(void) {
 
 static void sleep_until_set(void *argument) {
   const uint32_t *word = argument;
-  cipc_wait_t wait = {word, 0};
+  cipc_wait_t wait = {.word = word, .expected = 0};
   while (__atomic_load_n(word, __ATOMIC_SEQ_CST) == 0) {
     CHECK(cipc_wait_sleep(&wait, cipc_clock_deadline(CHILD_PATIENCE)) >= 0);
   }
@@ -49,7 +51,7 @@ static void a_wake_ends_the_sleep(void) {
 }
 
 static void a_slice_ends_with_a_look(void) {
-  cipc_wait_t wait = {fresh_word(), 0};
+  cipc_wait_t wait = {.word = fresh_word(), .expected = 0};
   cipc_deadline_t before = cipc_clock_now();
   for (int i = 1; i <= 2; i++) {
     CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_NO_DEADLINE), CIPC_WAIT_LOOK);
@@ -65,7 +67,7 @@ static void wake_without_end(void *argument) {
 static void wake_ups_do_not_put_off_the_look(void) {
   uint32_t *words = child_shared(2 * sizeof *words);
   pid_t child = child_start(wake_without_end, words);
-  cipc_wait_t wait = {words, 0};
+  cipc_wait_t wait = {.word = words, .expected = 0};
   cipc_deadline_t before = cipc_clock_now();
   int status;
   do {
@@ -86,7 +88,7 @@ static void signals_do_not_end_the_sleep(void) {
   struct itimerval often = {{0, 1000}, {0, 1000}};
   struct itimerval never = {{0, 0}, {0, 0}};
   CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
-  cipc_wait_t wait = {fresh_word(), 0};
+  cipc_wait_t wait = {.word = fresh_word(), .expected = 0};
   CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_NO_DEADLINE), CIPC_WAIT_LOOK);
   CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
   CHECK(sigaction(SIGALRM, &before, NULL) == 0);
@@ -94,7 +96,7 @@ static void signals_do_not_end_the_sleep(void) {
 }
 
 static void no_wait_times_out_before_a_look(void) {
-  cipc_wait_t wait = {fresh_word(), 0};
+  cipc_wait_t wait = {.word = fresh_word(), .expected = 0};
   CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_IMMEDIATELY), CIPC_WAIT_LOOK);
   CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
   CHECK_EQUAL(cipc_wait_sleep(&wait, -1), CIPC_ETIMEDOUT);
@@ -106,7 +108,7 @@ static void no_wait_times_out_before_a_look(void) {
 }
 
 static void who_polls_is_told_to_look_every_slice(void) {
-  cipc_wait_t wait = {fresh_word(), 0};
+  cipc_wait_t wait = {.word = fresh_word(), .expected = 0};
   int looks = 0;
   cipc_deadline_t end = cipc_clock_deadline(5 * CIPC_SLICE_NANOSECONDS / 2);
   while (cipc_clock_now() < end) {
@@ -119,7 +121,7 @@ static void who_polls_is_told_to_look_every_slice(void) {
 
 static void bad_words_are_errors(void) {
   char *page = child_shared(4096);
-  cipc_wait_t wait = {(const uint32_t *)(uintptr_t)(page + 1), 0};
+  cipc_wait_t wait = {.word = (const uint32_t *)(uintptr_t)(page + 1), .expected = 0};
   CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_NO_DEADLINE), CIPC_EINVAL);
   CHECK(munmap(page, 4096) == 0);
   wait.word = (const uint32_t *)(uintptr_t)page;
@@ -168,7 +170,7 @@ static void check_call(size_t number, int status) {
 
 static cipc_poller_ticket_t begin_at(const uint32_t *word, uint32_t expected,
                                      cipc_deadline_t deadline, size_t number) {
-  cipc_wait_t wait = {word, expected};
+  cipc_wait_t wait = {.word = word, .expected = expected};
   cipc_poller_ticket_t ticket = 0;
   CHECK_EQUAL(cipc_wait_start(&wait, deadline, note, (void *)(uintptr_t)number, &ticket), 0);
   CHECK(ticket != 0);
@@ -327,7 +329,7 @@ static void begin_again(void *context, int status) {
     return;
   }
   (void)__atomic_fetch_add(&again->rounds, 1, __ATOMIC_SEQ_CST);
-  cipc_wait_t wait = {again->word, 0};
+  cipc_wait_t wait = {.word = again->word, .expected = 0};
   cipc_poller_ticket_t ticket;
   CHECK_EQUAL(cipc_wait_start(&wait, CIPC_NO_DEADLINE, begin_again, again, &ticket), 0);
 }
@@ -409,6 +411,70 @@ static void older_kernels_look_in_turn(void) {
   CHECK_EQUAL(status, 0);
 }
 
+// MARK: Descriptors and pauses
+
+static void a_descriptor_is_waited_for(void) {
+  int ends[2];
+  CHECK(pipe2(ends, O_CLOEXEC) == 0);
+  cipc_wait_t wait = {
+      .kind = CIPC_WAIT_DESCRIPTOR, .descriptor = ends[0], .directions = CIPC_POLLER_READABLE};
+  CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
+  CHECK_EQUAL(cipc_wait_sleep(&wait, cipc_clock_deadline(MILLISECOND)), CIPC_ETIMEDOUT);
+  forget();
+  cipc_poller_ticket_t ticket = 0, other = 0;
+  CHECK_EQUAL(cipc_wait_start(&wait, CIPC_NO_DEADLINE, note, (void *)(uintptr_t)1, &ticket), 0);
+  CHECK_EQUAL(cipc_wait_start(&wait, CIPC_NO_DEADLINE, note, (void *)(uintptr_t)2, &other), 0);
+  // Tickets of both kinds are one kind to the caller: each ends its own wait alone.
+  uint32_t *word = child_shared(sizeof *word);
+  cipc_poller_ticket_t of_word = begin(word, 3);
+  CHECK(cancel(other, 2));
+  CHECK(cancel(of_word, 3));
+  CHECK(write(ends[1], "!", 1) == 1);
+  until_called(1);
+  check_call(1, 0);
+  CHECK_EQUAL(cipc_wait_cancel(ticket), CIPC_ENOENT);
+  CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_NO_DEADLINE), 0);
+  // The end of the stream is something, too; a writer finds it without waiting.
+  close(ends[0]);
+  wait = (cipc_wait_t){
+      .kind = CIPC_WAIT_DESCRIPTOR, .descriptor = ends[1], .directions = CIPC_POLLER_WRITABLE};
+  CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_NO_DEADLINE), 0);
+  close(ends[1]);
+  CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_NO_DEADLINE), CIPC_EBADF);
+}
+
+static void a_pause_ends(void) {
+  cipc_wait_t wait = {.kind = CIPC_WAIT_PAUSE, .pause = 5 * MILLISECOND};
+  cipc_deadline_t before = cipc_clock_now();
+  CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_NO_DEADLINE), 0);
+  CHECK(cipc_clock_now() >= before + 5 * MILLISECOND);
+  CHECK_EQUAL(cipc_wait_sleep(&wait, CIPC_IMMEDIATELY), CIPC_ETIMEDOUT);
+  CHECK_EQUAL(cipc_wait_sleep(&wait, cipc_clock_deadline(MILLISECOND)), CIPC_ETIMEDOUT);
+  forget();
+  cipc_poller_ticket_t ticket = 0;
+  CHECK_EQUAL(cipc_wait_start(&wait, CIPC_NO_DEADLINE, note, (void *)(uintptr_t)1, &ticket), 0);
+  until_called(1);
+  check_call(1, CIPC_ETIMEDOUT);
+  // One without end is cancelled.
+  wait.pause = INT64_MAX;
+  CHECK_EQUAL(cipc_wait_start(&wait, CIPC_NO_DEADLINE, note, (void *)(uintptr_t)2, &ticket), 0);
+  CHECK(cancel(ticket, 2));
+  // Nobody is woken by what has no word.
+  cipc_wait_pass(&wait);
+}
+
+// Twice as long from one to the next, up to 50 ms; what is waited for in between begins anew.
+static void pauses_grow(void) {
+  cipc_wait_t wait = {0};
+  CHECK_EQUAL(cipc_wait_for_pause(&wait), CIPC_EAGAIN);
+  CHECK(wait.kind == CIPC_WAIT_PAUSE && wait.pause == MILLISECOND);
+  for (int i = 0; i < 10; i++) CHECK_EQUAL(cipc_wait_for_pause(&wait), CIPC_EAGAIN);
+  CHECK(wait.pause == 50 * MILLISECOND);
+  CHECK_EQUAL(cipc_wait_for_descriptor(&wait, 0, CIPC_POLLER_READABLE), CIPC_EAGAIN);
+  CHECK_EQUAL(cipc_wait_for_pause(&wait), CIPC_EAGAIN);
+  CHECK(wait.pause == MILLISECOND);
+}
+
 int main(void) {
   TEST(a_word_that_differs_is_not_slept_on);
   TEST(a_deadline_passes_although_the_word_differs);
@@ -430,5 +496,8 @@ int main(void) {
   TEST(a_wake_up_for_nobody_is_passed_on);
   TEST(a_forked_child_has_no_waits_of_its_parent);
   TEST(older_kernels_look_in_turn);
+  TEST(a_descriptor_is_waited_for);
+  TEST(a_pause_ends);
+  TEST(pauses_grow);
   return check_finish();
 }

@@ -140,9 +140,10 @@ static void send_two(struct trial *trial) {
 static void send_two_in_steps(struct trial *trial) {
   for (unsigned frame = 1; frame < FRAMES; frame++) {
     uint64_t progress = 0;
+    cipc_wait_t wait = {0};
     expect(trial, "send_step",
            cipc_connection_send_step(connection, bodies[frame], length_of(trial, frame), NULL, 0,
-                                     &progress),
+                                     &progress, &wait),
            0);
   }
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // Slots of an array, and tickets that name what is in one: the slot's generation and number, so
-// that whoever comes too late with a ticket finds another generation, and nothing. No ticket is 0.
+// that whoever comes too late with a ticket finds another generation, and nothing. No ticket is 0,
+// and none has the highest bit.
 //
 // The array's elements begin with a cipc_slot_t. All calls are under the guard of the array's
 // owner.
@@ -83,7 +84,7 @@ static inline uint32_t cipc_slots_find(const cipc_slots_t *slots, uint64_t ticke
 static inline void cipc_slots_release(cipc_slots_t *slots, uint32_t slot) {
   cipc_slot_t *released = cipc_slots_at(slots, slot);
   released->is_taken = false;
-  if (++released->generation == 0) released->generation = 1;
+  released->generation = released->generation < INT32_MAX ? released->generation + 1 : 1;
   released->next_free = slots->first_free;
   slots->first_free = slot;
 }

@@ -267,10 +267,11 @@ static int answer_receive(int report, cipc_fork_server_answer_t *answer, int *pi
 static int request_write(int socket, const uint8_t *bytes, size_t length, const int *descriptors,
                          size_t count, uint64_t asked, cipc_deadline_t deadline, bool *is_part) {
   cipc_frame_writer_t writer;
+  cipc_wait_t wait = {0};
   int status =
       cipc_frame_writer_init(&writer, CIPC_FRAME_UNIX, bytes, length, descriptors, count, 0);
   while (status == 0) {
-    status = cipc_frame_writer_step(&writer, socket, CIPC_FRAME_UNIX);
+    status = cipc_frame_writer_step(&writer, socket, CIPC_FRAME_UNIX, &wait);
     // What is begun is written to its end, or the server is of no use any more.
     if (!*is_part && writer.sent > 0) {
       *is_part = true;
@@ -278,12 +279,8 @@ static int request_write(int socket, const uint8_t *bytes, size_t length, const 
     }
     if (status == 0) break;
     if (status == CIPC_EAGAIN) {
-      status = server_await(socket, POLLOUT, asked, deadline);
-    } else if (status == -ETOOMANYREFS) {
-      // Of all processes of this user; nothing tells when that changes.
-      status = deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline ? CIPC_ETIMEDOUT : 0;
-      if (status == 0) (void)poll(NULL, 0, 1);
-      if (status == 0) status = cipc_interrupt_check();
+      status = wait.kind == CIPC_WAIT_PAUSE ? cipc_wait_sleep(&wait, deadline)
+                                            : server_await(socket, POLLOUT, asked, deadline);
     }
   }
   if (*is_part) cipc_interrupt_resume();

@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "base/interrupt.h"
 #include "stream/address.h"
-#include "stream/frame.h"
+#include "wait/wait.h"
 
 _Static_assert(sizeof(struct sockaddr_un) <= sizeof((cipc_address_t *)0)->storage, "room");
 _Static_assert(sizeof(struct sockaddr_in6) <= sizeof((cipc_address_t *)0)->storage, "room");
@@ -226,7 +226,7 @@ static int finish(int fd) {
   return -error;
 }
 
-int cipc_address_connect_step(const cipc_address_t *address, int *fd) {
+int cipc_address_connect_step(const cipc_address_t *address, int *fd, cipc_wait_t *wait) {
   bool is_first = *fd < 0;
   int status = is_first ? begin(address, fd) : finish(*fd);
   if (status == 0) {
@@ -235,30 +235,21 @@ int cipc_address_connect_step(const cipc_address_t *address, int *fd) {
     if (flags < 0 || fcntl(*fd, F_SETFL, flags & ~O_NONBLOCK) < 0) status = -errno;
   }
   if (status == 0) return 0;
-  if (status == CIPC_EAGAIN && family(address) != AF_UNIX) return status;
+  if (status == CIPC_EAGAIN && family(address) != AF_UNIX) {
+    return cipc_wait_for_descriptor(wait, *fd, CIPC_POLLER_WRITABLE);
+  }
   if (*fd >= 0) (void)close(*fd);
   *fd = -1;
-  return status;
+  return status == CIPC_EAGAIN ? cipc_wait_for_pause(wait) : status;
 }
 
 int cipc_address_connect(const cipc_address_t *address, int *fd, cipc_deadline_t deadline) {
   *fd = -1;
-  int64_t pause = 1000000;
+  cipc_wait_t wait = {0};
   for (;;) {
-    int status = cipc_address_connect_step(address, fd);
+    int status = cipc_address_connect_step(address, fd, &wait);
     if (status != CIPC_EAGAIN) return status;
-    if (deadline <= CIPC_IMMEDIATELY) {
-      status = CIPC_ETIMEDOUT;
-    } else if (*fd >= 0) {
-      status = cipc_frame_wait(*fd, POLLOUT, deadline);
-    } else if (deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline) {
-      status = CIPC_ETIMEDOUT;
-    } else {
-      cipc_deadline_t until = cipc_clock_deadline(pause);
-      struct pollfd none = {.fd = -1};
-      status = cipc_interrupt_poll(&none, 1, until < deadline ? until : deadline);
-      if (pause < 50000000) pause *= 2;
-    }
+    status = cipc_wait_sleep(&wait, deadline);
     if (status < 0) {
       if (*fd >= 0) (void)close(*fd);
       *fd = -1;

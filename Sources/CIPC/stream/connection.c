@@ -19,6 +19,11 @@
 #include "cipc/listener.h"
 #include "stream/connection.h"
 #include "stream/frame.h"
+#include "wait/wait.h"
+
+// A direction of a connection is one to wait for.
+_Static_assert(CIPC_CONNECTION_READABLE == CIPC_POLLER_READABLE, "of the stream");
+_Static_assert(CIPC_CONNECTION_WRITABLE == CIPC_POLLER_WRITABLE, "of the stream");
 
 // A receiver that had to wait the last time waits first; every so often it looks first all the
 // same, since only then can it learn that messages come faster than it takes them.
@@ -449,38 +454,35 @@ static int wait_ready(cipc_connection_t *connection, int fd, short events,
 
 // MARK: Sending
 
-// Waits until it is worth going on with a send that said `status`: 0, or why not.
-static int wait_to_send(cipc_connection_t *connection, int status, int64_t *pause,
-                        cipc_deadline_t deadline) {
-  if (status == CIPC_EAGAIN) {
-    return deadline <= CIPC_IMMEDIATELY ? CIPC_ETIMEDOUT
-                                        : wait_ready(connection, connection->fd, POLLOUT, deadline);
-  }
-  if (status != -ETOOMANYREFS) return status;
-  // Nothing tells when descriptors leave the queues of this user.
-  cipc_deadline_t until = cipc_clock_deadline(*pause);
-  if (*pause < 50000000) *pause *= 2;
+// Waits for what a step says, which returned `status`: 0, or why not.
+static int wait_for(cipc_connection_t *connection, int status, const cipc_wait_t *wait,
+                    cipc_deadline_t deadline) {
+  if (status != CIPC_EAGAIN) return status;
   if (deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline) return CIPC_ETIMEDOUT;
+  if (wait->kind != CIPC_WAIT_PAUSE) {
+    short events = wait->directions & CIPC_POLLER_WRITABLE ? POLLOUT : POLLIN;
+    return wait_ready(connection, connection->fd, events, deadline);
+  }
+  cipc_deadline_t until = cipc_clock_deadline(wait->pause);
   status = wait_ready(connection, -1, 0, until < deadline ? until : deadline);
-  bool is_over = deadline != CIPC_NO_DEADLINE && until >= deadline;
-  return status == CIPC_ETIMEDOUT && !is_over ? 0 : status;
+  return status == CIPC_ETIMEDOUT && until < deadline ? 0 : status;
 }
 
 // With the turn: sends until all is out, or the deadline. `keeps`: the caller can go on.
 static int send_until(cipc_connection_t *connection, cipc_frame_writer_t *writer, bool keeps,
                       cipc_deadline_t deadline) {
-  int64_t pause = 1000000;
+  cipc_wait_t wait = {0};
   bool is_paused = false;
   int status;
   for (;;) {
-    status = cipc_frame_writer_step(writer, connection->fd, connection->kind);
+    status = cipc_frame_writer_step(writer, connection->fd, connection->kind, &wait);
     if (status == 0) break;
     // From the first byte on there is no way back.
     if (!keeps && !is_paused && writer->sent > 0) {
       is_paused = true;
       cipc_interrupt_pause();
     }
-    status = wait_to_send(connection, status, &pause, deadline);
+    status = wait_for(connection, status, &wait, deadline);
     if (status < 0) break;
   }
   if (is_paused) cipc_interrupt_resume();
@@ -530,9 +532,11 @@ static void leave_sending(cipc_connection_t *connection, int status, bool more, 
   leave_locked(connection);
 }
 
-int cipc_connection_send_on(cipc_connection_t *connection, const void *bytes, size_t length,
-                            const int *descriptors, size_t count, uint64_t *progress,
-                            cipc_deadline_t deadline) {
+// Goes on with a send that `*progress` bytes are out of, with the turn: with `wait` one step,
+/// without until the deadline.
+static int send_more(cipc_connection_t *connection, const void *bytes, size_t length,
+                     const int *descriptors, size_t count, uint64_t *progress, cipc_wait_t *wait,
+                     cipc_deadline_t deadline) {
   int status = enter_again(connection, *progress, deadline);
   if (status < 0) return status;
   cipc_frame_writer_t writer = {.sent = *progress};
@@ -541,28 +545,26 @@ int cipc_connection_send_on(cipc_connection_t *connection, const void *bytes, si
                : cipc_frame_writer_init(&writer, connection->kind, bytes, length, descriptors,
                                         count, *progress);
   if (status == 0) {
-    status = send_until(connection, &writer, true, deadline);
+    status = wait != NULL ? cipc_frame_writer_step(&writer, connection->fd, connection->kind, wait)
+                          : send_until(connection, &writer, true, deadline);
     *progress = writer.sent;
   }
-  leave_sending(connection, status, status == CIPC_EINTR || status == CIPC_ETIMEDOUT, *progress);
+  bool more =
+      wait != NULL ? status == CIPC_EAGAIN : status == CIPC_EINTR || status == CIPC_ETIMEDOUT;
+  leave_sending(connection, status, more, *progress);
   return status;
 }
 
+int cipc_connection_send_on(cipc_connection_t *connection, const void *bytes, size_t length,
+                            const int *descriptors, size_t count, uint64_t *progress,
+                            cipc_deadline_t deadline) {
+  return send_more(connection, bytes, length, descriptors, count, progress, NULL, deadline);
+}
+
 int cipc_connection_send_step(cipc_connection_t *connection, const void *bytes, size_t length,
-                              const int *descriptors, size_t count, uint64_t *progress) {
-  int status = enter_again(connection, *progress, CIPC_IMMEDIATELY);
-  if (status < 0) return status;
-  cipc_frame_writer_t writer = {.sent = *progress};
-  status = length > connection->maximum
-               ? CIPC_EFRAMETOOLONG
-               : cipc_frame_writer_init(&writer, connection->kind, bytes, length, descriptors,
-                                        count, *progress);
-  if (status == 0) {
-    status = cipc_frame_writer_step(&writer, connection->fd, connection->kind);
-    *progress = writer.sent;
-  }
-  leave_sending(connection, status, status == CIPC_EAGAIN || status == -ETOOMANYREFS, *progress);
-  return status;
+                              const int *descriptors, size_t count, uint64_t *progress,
+                              cipc_wait_t *wait) {
+  return send_more(connection, bytes, length, descriptors, count, progress, wait, CIPC_IMMEDIATELY);
 }
 
 void cipc_connection_abandon(cipc_connection_t *connection, uint64_t progress) {
@@ -724,29 +726,40 @@ int cipc_connection_receive(cipc_connection_t *connection, uint8_t **bytes, size
   return status;
 }
 
+int cipc_connection_retry(cipc_connection_t *connection, int status, unsigned direction,
+                          cipc_wait_t *wait) {
+  if (status != CIPC_ETIMEDOUT) return status;
+  cipc_guard_lock(&connection->guard);
+  status =
+      connection->closed ? CIPC_ECLOSED : cipc_wait_for_descriptor(wait, connection->fd, direction);
+  cipc_guard_unlock(&connection->guard);
+  return status;
+}
+
+int cipc_connection_receive_step(cipc_connection_t *connection, uint8_t **bytes, size_t *length,
+                                 int **descriptors, size_t *count, cipc_wait_t *wait) {
+  int status =
+      cipc_connection_receive(connection, bytes, length, descriptors, count, CIPC_IMMEDIATELY);
+  return cipc_connection_retry(connection, status, CIPC_CONNECTION_READABLE, wait);
+}
+
 // MARK: Handles, as Python passes them: a byte outside of any frame
 
 // What says that they have arrived.
 #define ACKNOWLEDGEMENT 'A'
 
+// With `wait` one step, without until the deadline.
 static int send_byte(cipc_connection_t *connection, uint8_t byte, const int *descriptors,
-                     size_t count, cipc_deadline_t deadline) {
+                     size_t count, cipc_wait_t *wait, cipc_deadline_t deadline) {
   if (connection->kind != CIPC_FRAME_UNIX) return CIPC_EOPNOTSUPP;
   int status = enter(connection, &connection->sending, CIPC_CONNECTION_WRITABLE, deadline);
   if (status < 0) return status;
+  cipc_wait_t own = {0};
   for (;;) {
-    status = cipc_frame_write_byte(connection->fd, byte, descriptors, count);
-    if (status != CIPC_EAGAIN && status != -ETOOMANYREFS) break;
-    if (deadline <= CIPC_IMMEDIATELY ||
-        (deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline)) {
-      status = CIPC_ETIMEDOUT;
-      break;
-    }
-    bool is_full = status == CIPC_EAGAIN;
-    cipc_deadline_t pause = cipc_clock_deadline(5000000);
-    status = wait_ready(connection, is_full ? connection->fd : -1, is_full ? POLLOUT : 0,
-                        is_full || pause > deadline ? deadline : pause);
-    if (status == CIPC_ETIMEDOUT && !is_full) status = 0;
+    status =
+        cipc_frame_write_byte(connection->fd, byte, descriptors, count, wait != NULL ? wait : &own);
+    if (status == 0 || wait != NULL) break;
+    status = wait_for(connection, status, &own, deadline);
     if (status < 0) break;
   }
   cipc_guard_lock(&connection->guard);
@@ -758,11 +771,17 @@ static int send_byte(cipc_connection_t *connection, uint8_t byte, const int *des
 int cipc_connection_send_handles(cipc_connection_t *connection, const int *descriptors,
                                  size_t count, cipc_deadline_t deadline) {
   if (count == 0) return CIPC_EDESCRIPTORCOUNT;
-  return send_byte(connection, (uint8_t)(count % 256), descriptors, count, deadline);
+  return send_byte(connection, (uint8_t)(count % 256), descriptors, count, NULL, deadline);
+}
+
+int cipc_connection_send_handles_step(cipc_connection_t *connection, const int *descriptors,
+                                      size_t count, cipc_wait_t *wait) {
+  if (count == 0) return CIPC_EDESCRIPTORCOUNT;
+  return send_byte(connection, (uint8_t)(count % 256), descriptors, count, wait, CIPC_IMMEDIATELY);
 }
 
 int cipc_connection_acknowledge(cipc_connection_t *connection, cipc_deadline_t deadline) {
-  return send_byte(connection, ACKNOWLEDGEMENT, NULL, 0, deadline);
+  return send_byte(connection, ACKNOWLEDGEMENT, NULL, 0, NULL, deadline);
 }
 
 // Receives a byte that has `count` descriptors with it, and is `expected`.

@@ -17,6 +17,7 @@
 #include "base/descriptor.h"
 #include "base/interrupt.h"
 #include "stream/rights.h"
+#include "wait/wait.h"
 
 // Up to this size a frame is put together first: a copy costs less than a vector.
 #define SMALL 1024
@@ -169,14 +170,30 @@ int cipc_frame_writer_init(cipc_frame_writer_t *writer, int kind, const void *by
   return 0;
 }
 
-int cipc_frame_write_byte(int fd, uint8_t byte, const int *descriptors, size_t count) {
-  struct iovec vector = {.iov_base = &byte, .iov_len = 1};
-  ssize_t done = cipc_rights_send(fd, &vector, 1, descriptors, count, MSG_DONTWAIT);
-  if (done == -EPIPE || done == -ECONNRESET) return CIPC_EPEERCLOSED;
-  return done < 0 ? (int)done : 0;
+// What a write that failed has to say: CIPC_EAGAIN where it is worth waiting, or the failure.
+static int write_failed(int error, int fd, cipc_wait_t *wait) {
+  switch (error) {
+    case EAGAIN:
+      return cipc_wait_for_descriptor(wait, fd, CIPC_POLLER_WRITABLE);
+    case ETOOMANYREFS:
+      // Nothing tells when descriptors leave the queues of this user.
+      return cipc_wait_for_pause(wait);
+    case EPIPE:
+    case ECONNRESET:
+      return CIPC_EPEERCLOSED;
+    default:
+      return -error;
+  }
 }
 
-int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind) {
+int cipc_frame_write_byte(int fd, uint8_t byte, const int *descriptors, size_t count,
+                          cipc_wait_t *wait) {
+  struct iovec vector = {.iov_base = &byte, .iov_len = 1};
+  ssize_t done = cipc_rights_send(fd, &vector, 1, descriptors, count, MSG_DONTWAIT);
+  return done < 0 ? write_failed((int)-done, fd, wait) : 0;
+}
+
+int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind, cipc_wait_t *wait) {
   uint64_t total = writer->header_size + (uint64_t)writer->length;
   while (writer->sent < total) {
     struct iovec vector[2];
@@ -220,33 +237,16 @@ int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind) {
       if (done < 0) errno = (int)-done;
     }
     if (done < 0) {
-      switch (errno) {
-        case EINTR:
-          continue;
-        case EAGAIN:
-          return CIPC_EAGAIN;
-        case EPIPE:
-        case ECONNRESET:
-          return CIPC_EPEERCLOSED;
-        default:
-          return -errno;
-      }
+      if (errno == EINTR) continue;
+      return write_failed(errno, fd, wait);
     }
     writer->sent += (uint64_t)done;
     // It took what it had room for: asking again would cost a call to hear that.
-    if (writer->sent < total && !partly) return CIPC_EAGAIN;
+    if (writer->sent < total && !partly) {
+      return cipc_wait_for_descriptor(wait, fd, CIPC_POLLER_WRITABLE);
+    }
   }
   return 0;
-}
-
-// Pauses for a while: 0; CIPC_ETIMEDOUT: the deadline has passed; CIPC_EINTR.
-static int wait_a_while(int64_t *pause, cipc_deadline_t deadline) {
-  if (deadline != CIPC_NO_DEADLINE && cipc_clock_now() >= deadline) return CIPC_ETIMEDOUT;
-  cipc_deadline_t until = cipc_clock_deadline(*pause);
-  struct pollfd none = {.fd = -1};
-  int status = cipc_interrupt_poll(&none, 1, until < deadline ? until : deadline);
-  if (*pause < 50000000) *pause *= 2;
-  return status < 0 ? status : 0;
 }
 
 int cipc_frame_write(int fd, const void *bytes, size_t length, const int *descriptors, size_t count,
@@ -255,22 +255,17 @@ int cipc_frame_write(int fd, const void *bytes, size_t length, const int *descri
   if (kind < 0) return kind;
   cipc_frame_writer_t writer;
   int status = cipc_frame_writer_init(&writer, kind, bytes, length, descriptors, count, 0);
-  int64_t pause = 1000000;
+  cipc_wait_t wait = {0};
   bool is_paused = false;
   while (status == 0) {
-    status = cipc_frame_writer_step(&writer, fd, kind);
+    status = cipc_frame_writer_step(&writer, fd, kind, &wait);
     if (status == 0) break;
     // From the first byte on there is no way back.
     if (!is_paused && writer.sent > 0) {
       is_paused = true;
       cipc_interrupt_pause();
     }
-    if (status == CIPC_EAGAIN) {
-      status = cipc_frame_wait(fd, POLLOUT, deadline);
-    } else if (status == -ETOOMANYREFS) {
-      // Nothing tells when descriptors leave the queues of this user.
-      status = wait_a_while(&pause, deadline);
-    }
+    if (status == CIPC_EAGAIN) status = cipc_wait_sleep(&wait, deadline);
   }
   if (is_paused) cipc_interrupt_resume();
   return status;

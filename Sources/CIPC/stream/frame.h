@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 
 #include "cipc/frame.h"
+#include "cipc/wait.h"
 
 // How far a reader reads ahead, so that a small frame costs one system call.
 #define CIPC_FRAME_AHEAD 16384
@@ -44,9 +45,10 @@ typedef struct cipc_frame_writer {
 int cipc_frame_writer_init(cipc_frame_writer_t *writer, int kind, const void *bytes, size_t length,
                            const int *descriptors, size_t count, uint64_t sent);
 
-// Writes what can be written without waiting. 0 when the frame is out; CIPC_EAGAIN: wait until
-// writable; -ETOOMANYREFS: too many descriptors are in flight, wait a little; CIPC_EPEERCLOSED.
-int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind);
+/// Writes what can be written without waiting. 0 when the frame is out; CIPC_EAGAIN with what to
+/// wait for: room, or a moment, where too many descriptors of this user are in flight;
+/// CIPC_EPEERCLOSED.
+int cipc_frame_writer_step(cipc_frame_writer_t *writer, int fd, int kind, cipc_wait_t *wait);
 
 // What was read of a stream and not handed out.
 typedef struct cipc_frame_reader {
@@ -106,9 +108,10 @@ int cipc_frame_reader_take(cipc_frame_reader_t *reader, int **descriptors, size_
 // cipc_frame_reader_header.
 int cipc_frame_reader_byte(cipc_frame_reader_t *reader, int fd, int kind, uint8_t *byte);
 
-// Writes one byte outside of any frame, with descriptors. 0, CIPC_EAGAIN, -ETOOMANYREFS,
-// CIPC_EPEERCLOSED, CIPC_EBADF, -errno.
-int cipc_frame_write_byte(int fd, uint8_t byte, const int *descriptors, size_t count);
+/// Writes one byte outside of any frame, with descriptors. 0, CIPC_EAGAIN with what to wait for,
+/// CIPC_EPEERCLOSED, CIPC_EBADF, -errno.
+int cipc_frame_write_byte(int fd, uint8_t byte, const int *descriptors, size_t count,
+                          cipc_wait_t *wait);
 
 // Whether a whole frame can be had without reading.
 bool cipc_frame_reader_buffered(const cipc_frame_reader_t *reader);

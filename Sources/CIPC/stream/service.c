@@ -11,6 +11,7 @@
 
 #include "cipc/address.h"
 #include "stream/frame.h"
+#include "wait/wait.h"
 
 // MARK: Sockets
 
@@ -109,4 +110,10 @@ int cipc_service_notify(const char *text, size_t length, cipc_deadline_t deadlin
   }
   (void)close(fd);
   return status;
+}
+
+int cipc_service_notify_step(const char *text, size_t length, cipc_wait_t *wait) {
+  int status = cipc_service_notify(text, length, CIPC_IMMEDIATELY);
+  // Nothing but a socket that is open in between would tell when there is room.
+  return status == CIPC_ETIMEDOUT ? cipc_wait_for_pause(wait) : status;
 }

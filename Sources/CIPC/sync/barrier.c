@@ -140,8 +140,7 @@ static int arrive(cipc_barrier_t *barrier, uint32_t parties, cipc_participant_t 
   if (party == CIPC_PARTICIPANT_NOBODY) return CIPC_ENOSYS;
   uint32_t state = state_of(barrier);
   if (state & BROKEN) return CIPC_EBROKEN;
-  wait->word = &barrier->state;
-  wait->expected = state;
+  *wait = (cipc_wait_t){.word = &barrier->state, .expected = state};
   int status = take(barrier, CIPC_IMMEDIATELY);
   if (status == CIPC_ETIMEDOUT) {
     status = take(barrier, cipc_clock_deadline(MUTEX_PATIENCE));
@@ -213,8 +212,7 @@ int cipc_barrier_step(cipc_barrier_t *barrier, uint32_t parties, cipc_participan
   }
   uint32_t state;
   int status = outcome(barrier, round, &state);
-  wait->word = &barrier->state;
-  wait->expected = state;
+  *wait = (cipc_wait_t){.word = &barrier->state, .expected = state};
   if (arrival->round != 0) return status;
   // Who found no place tries again when the round is over.
   return state & BROKEN ? CIPC_EBROKEN : CIPC_EAGAIN;

@@ -185,8 +185,7 @@ int cipc_condition_step(cipc_condition_t *condition, uint32_t slots, cipc_mutex_
     // Whoever died may have been about to notify.
     if (taken == CIPC_OWNER_DIED) return CIPC_OWNER_DIED;
   }
-  wait->word = &slot_at(condition, entered->slot)->asleep;
-  wait->expected = 1;
+  *wait = (cipc_wait_t){.word = &slot_at(condition, entered->slot)->asleep, .expected = 1};
   return CIPC_EAGAIN;
 }
 

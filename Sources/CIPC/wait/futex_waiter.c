@@ -10,6 +10,7 @@
 #include "base/slots.h"
 #include "base/thread.h"
 #include "segment/participants.h"
+#include "wait/futex_waiter.h"
 #include "wait/wait.h"
 
 #define NOWHERE CIPC_SLOT_NOWHERE
@@ -207,7 +208,7 @@ static void add_epoch(struct batch *batch, const struct word *word) {
   for (uint32_t i = 1; i < batch->count; i++) {
     if (batch->what[i].word == word->epoch) return;
   }
-  add(batch, &(cipc_wait_t){word->epoch, word->seen}, NOWHERE);
+  add(batch, &(cipc_wait_t){.word = word->epoch, .expected = word->seen}, NOWHERE);
 }
 
 static void gather(struct batch *batch) {
@@ -294,8 +295,9 @@ CIPC_FORK_ROOM(CIPC_FORK_RANK_FUTEX_WAITER, fork_prepare, fork_parent, fork_chil
 
 // MARK: API
 
-int cipc_wait_start(const cipc_wait_t *wait, cipc_deadline_t deadline,
-                    cipc_poller_callback_t callback, void *context, cipc_poller_ticket_t *ticket) {
+int cipc_futex_waiter_start(const cipc_wait_t *wait, cipc_deadline_t deadline,
+                            cipc_poller_callback_t callback, void *context,
+                            cipc_poller_ticket_t *ticket) {
   *ticket = 0;
   // Without the guard: the register has its own, and threads that fork take both. Read here, where
   // the caller has the segment open; later only the kernel looks at it.
@@ -333,7 +335,7 @@ int cipc_wait_start(const cipc_wait_t *wait, cipc_deadline_t deadline,
   return status;
 }
 
-int cipc_wait_cancel(cipc_poller_ticket_t ticket) {
+int cipc_futex_waiter_cancel(cipc_poller_ticket_t ticket) {
   (void)pthread_mutex_lock(&guard);
   uint32_t slot = cipc_slots_find(&slots, ticket);
   if (slot != NOWHERE) end(slot);

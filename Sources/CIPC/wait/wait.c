@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cipc/wait.h"
 
+#include <poll.h>
 #include <sched.h>
 
 #include <stdbool.h>
@@ -79,7 +80,25 @@ static int sleep_until(const cipc_wait_t *wait, cipc_deadline_t until) {
   return cipc_futex_wait_until(wait->word, wait->expected, until);
 }
 
+// Until the descriptor is ready, or for the pause.
+static int sleep_without_word(const cipc_wait_t *wait, cipc_deadline_t deadline) {
+  bool is_pause = wait->kind == CIPC_WAIT_PAUSE;
+  struct pollfd entry = {.fd = is_pause ? -1 : wait->descriptor};
+  if (wait->directions & CIPC_POLLER_READABLE) entry.events |= POLLIN;
+  if (wait->directions & CIPC_POLLER_WRITABLE) entry.events |= POLLOUT;
+  cipc_deadline_t pause = is_pause ? cipc_clock_deadline(wait->pause) : CIPC_NO_DEADLINE;
+  for (;;) {
+    int count = cipc_interrupt_poll(&entry, 1, pause < deadline ? pause : deadline);
+    if (count < 0) return count;
+    if (count > 0) return entry.revents & POLLNVAL ? CIPC_EBADF : 0;
+    cipc_deadline_t now = cipc_clock_now();
+    if (deadline != CIPC_NO_DEADLINE && now >= deadline) return CIPC_ETIMEDOUT;
+    if (is_pause && now >= pause) return 0;
+  }
+}
+
 int cipc_wait_sleep(const cipc_wait_t *wait, cipc_deadline_t deadline) {
+  if (wait->kind != CIPC_WAIT_WORD) return sleep_without_word(wait, deadline);
   cipc_deadline_t now = cipc_clock_now();
   // Beyond a second slice nothing was waited for: this is another wait.
   int is_another = last.word != wait->word || now - last.since >= 2 * cipc_wait_slice;
@@ -115,7 +134,9 @@ int cipc_wait_sleep(const cipc_wait_t *wait, cipc_deadline_t deadline) {
   return CIPC_ETIMEDOUT;
 }
 
-void cipc_wait_pass(const cipc_wait_t *wait) { (void)cipc_futex_wake(wait->word, 1); }
+void cipc_wait_pass(const cipc_wait_t *wait) {
+  if (wait->kind == CIPC_WAIT_WORD) (void)cipc_futex_wake(wait->word, 1);
+}
 
 // How long giving way may take where it pays: whoever runs instead comes here at once.
 #define GIVING_WAY_PAYS_BELOW INT64_C(20000)

@@ -119,23 +119,8 @@ extension Connection {
   private static func step(
     _ candidate: inout cipc_address_t, _ descriptor: inout Int32, until deadline: Int64
   ) async -> Int32 {
-    var pause: Int64 = 1_000_000
-    while true {
-      if Task.isCancelled { return CIPC_ECANCELED.rawValue }
-      let status = unsafe cipc_address_connect_step(&candidate, &descriptor)
-      if status != CIPC_EAGAIN.rawValue { return status }
-      if deadline != .max && cipc_clock_now() >= deadline { return CIPC_ETIMEDOUT.rawValue }
-      var condition = Suspension.Condition(deadline: deadline)
-      if descriptor >= 0 {
-        condition.isOwned = false
-        (condition.descriptor, condition.direction) = (descriptor, CIPC_POLLER_WRITABLE)
-      } else {
-        // No event says when a listener has room again.
-        condition.deadline = min(deadline, cipc_clock_deadline(pause))
-        pause = min(pause * 2, 50_000_000)
-      }
-      let wait = await Suspension().wait(for: condition)
-      if wait < 0 && !(wait == CIPC_ETIMEDOUT.rawValue && descriptor < 0) { return wait }
+    await statusOfStep(until: deadline) { _, wait in
+      unsafe cipc_address_connect_step(&candidate, &descriptor, &wait)
     }
   }
 }

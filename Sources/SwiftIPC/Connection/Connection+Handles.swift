@@ -60,8 +60,8 @@ extension Connection {
     _ descriptors: [Int32], dialect: HandleDialect, timeout: Duration? = nil
   ) async throws(IPCError) {
     let deadline = Deadline.after(timeout)
-    let status = await sendSuspending(until: deadline) {
-      unsafe cipc_connection_send_handles(handle, descriptors, descriptors.count, 0)
+    let status = unsafe await sendSuspending(until: deadline) { wait in
+      unsafe cipc_connection_send_handles_step(handle, descriptors, descriptors.count, &wait)
     }
     try check(status, wake: waitingToSend)
     if dialect == .plain { return }
@@ -117,8 +117,9 @@ extension Connection {
     }
     try check(status, wake: waitingToReceive)
     if dialect == .plain { return descriptors }
-    let answer = await sendSuspending(until: deadline) {
-      unsafe cipc_connection_acknowledge(handle, 0)
+    let answer = unsafe await sendSuspending(until: deadline) { wait in
+      unsafe cipc_connection_retry(
+        handle, cipc_connection_acknowledge(handle, 0), CIPC_CONNECTION_WRITABLE, &wait)
     }
     return try acknowledging(descriptors, answer)
   }
@@ -139,33 +140,10 @@ extension Connection {
     return descriptors
   }
 
-  /// Tries until there is room for a byte. Nothing of it is out before all of it is.
+  /// Tries until a byte is out, in turn with other tasks. Nothing of it is out before all of it is.
   private func sendSuspending(
-    until deadline: Int64, _ attempt: () -> Int32
+    until deadline: Int64, _ step: (_ wait: inout cipc_wait_t) -> Int32
   ) async -> Int32 {
-    await inTurn(waitingToSend, asyncSenders, until: deadline) {
-      await retryingToSend(until: deadline, attempt)
-    }
-  }
-
-  private func retryingToSend(
-    until deadline: Int64, _ attempt: () -> Int32
-  ) async -> Int32 {
-    var pause: Int64 = 1_000_000
-    while true {
-      if Task.isCancelled { return CIPC_ECANCELED.rawValue }
-      let round = waitingToSend.round
-      let status = attempt()
-      guard status == CIPC_ETIMEDOUT.rawValue || status == CIPC_EBUSY.rawValue else {
-        return status
-      }
-      if deadline != .max && cipc_clock_now() >= deadline { return CIPC_ETIMEDOUT.rawValue }
-      // The socket has no room, or too many descriptors are in flight, and no event says when that
-      // changes; or a thread sends, which ends the round when it is done.
-      let wait = await waitingToSend.wait(
-        for: .init(deadline: min(deadline, cipc_clock_deadline(pause))), in: round)
-      pause = min(pause * 2, 50_000_000)
-      if wait < 0 && wait != CIPC_ETIMEDOUT.rawValue { return wait }
-    }
+    unsafe await inTurn(waitingToSend, asyncSenders, until: deadline, step: step)
   }
 }

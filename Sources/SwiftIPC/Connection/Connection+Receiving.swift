@@ -153,33 +153,16 @@ extension Connection {
   }
 
   func suspendingPoll(until deadline: Int64) async -> Int32 {
-    waitingToReceive.enter()
-    defer { waitingToReceive.leave() }
-    return await retrying(until: deadline) { unsafe cipc_connection_poll(handle, 0) }
+    await statusOfStep(until: deadline, in: waitingToReceive) { _, wait in
+      unsafe cipc_connection_retry(
+        handle, cipc_connection_poll(handle, 0), CIPC_CONNECTION_READABLE, &wait)
+    }
   }
 
-  /// Tries until there is an answer, and waits for the descriptor in between.
-  func retrying(until deadline: Int64, _ attempt: () -> Int32) async -> Int32 {
-    while true {
-      if Task.isCancelled { return CIPC_ECANCELED.rawValue }
-      let round = waitingToReceive.round
-      let status = attempt()
-      var condition = Suspension.Condition(deadline: deadline)
-      switch status {
-      case CIPC_ETIMEDOUT.rawValue:
-        if deadline == 0 { return status }
-        var descriptor: Int32 = -1
-        let status = unsafe cipc_connection_descriptor(handle, &descriptor)
-        if status < 0 { return status }
-        condition.descriptor = descriptor
-        condition.direction = CIPC_POLLER_READABLE
-      case CIPC_EBUSY.rawValue:
-        // A thread receives; it ends the round when it is done.
-        if deadline == 0 { return CIPC_ETIMEDOUT.rawValue }
-      default: return status
-      }
-      let wait = await waitingToReceive.wait(for: condition, in: round)
-      if wait < 0 { return wait }
+  /// Tries until there is an answer, in turn with other tasks; suspended in between.
+  func receiveSuspending(until deadline: Int64, _ attempt: () -> Int32) async -> Int32 {
+    unsafe await inTurn(waitingToReceive, asyncReceivers, until: deadline) { wait in
+      unsafe cipc_connection_retry(handle, attempt(), CIPC_CONNECTION_READABLE, &wait)
     }
   }
 
@@ -199,15 +182,6 @@ extension Connection {
     }
     try check(status, wake: waitingToReceive)
     return message
-  }
-
-  /// Tries until there is an answer, as the only task that receives here.
-  func receiveSuspending(
-    until deadline: Int64, _ attempt: () -> Int32
-  ) async -> Int32 {
-    await inTurn(waitingToReceive, asyncReceivers, until: deadline) {
-      await retrying(until: deadline, attempt)
-    }
   }
 
   /// One attempt to receive, by a thread.

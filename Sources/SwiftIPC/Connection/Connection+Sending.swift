@@ -102,47 +102,15 @@ extension Connection {
   public func send(
     bytes: [UInt8], descriptors: [Int32] = [], timeout: Duration? = nil
   ) async throws(IPCError) {
-    let deadline = Deadline.after(timeout)
-    let status = await inTurn(waitingToSend, asyncSenders, until: deadline) {
-      await sendSuspending(bytes, descriptors, deadline)
-    }
-    try check(status, wake: waitingToSend)
-  }
-
-  private func sendSuspending(
-    _ bytes: [UInt8], _ descriptors: [Int32], _ deadline: Int64
-  ) async -> Int32 {
     var progress: UInt64 = 0
-    // For any end in the middle of the message; at its beginning and after its end this does nothing.
-    defer { unsafe cipc_connection_abandon(handle, progress) }
-    while true {
-      if Task.isCancelled { return CIPC_ECANCELED.rawValue }
-      let round = waitingToSend.round
-      let status = unsafe cipc_connection_send_step(
-        handle, bytes, bytes.count, descriptors, descriptors.count, &progress)
-      var condition = Suspension.Condition(deadline: deadline)
-      var isPause = false
-      switch status {
-      case CIPC_EAGAIN.rawValue:
-        if deadline == 0 { return CIPC_ETIMEDOUT.rawValue }
-        var descriptor: Int32 = -1
-        let status = unsafe cipc_connection_descriptor(handle, &descriptor)
-        if status < 0 { return status }
-        condition.descriptor = descriptor
-        condition.direction = CIPC_POLLER_WRITABLE
-      case CIPC_EBUSY.rawValue:
-        if deadline == 0 { return CIPC_ETIMEDOUT.rawValue }
-      case -ETOOMANYREFS:
-        // No event says when this user's descriptors in flight have been received.
-        if deadline != .max && cipc_clock_now() >= deadline { return CIPC_ETIMEDOUT.rawValue }
-        condition.deadline = min(deadline, cipc_clock_deadline(5_000_000))
-        isPause = true
-      default:
-        if status >= 0 { progress = 0 }
-        return status
-      }
-      let wait = await waitingToSend.wait(for: condition, in: round)
-      if wait < 0 && !(isPause && wait == CIPC_ETIMEDOUT.rawValue) { return wait }
+    let status = unsafe await inTurn(
+      waitingToSend, asyncSenders, until: Deadline.after(timeout)
+    ) { wait in
+      unsafe cipc_connection_send_step(
+        handle, bytes, bytes.count, descriptors, descriptors.count, &progress, &wait)
     }
+    // For any end in the middle of the message; at its beginning this does nothing.
+    if status < 0 { unsafe cipc_connection_abandon(handle, progress) }
+    try check(status, wake: waitingToSend)
   }
 }

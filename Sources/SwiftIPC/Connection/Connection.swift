@@ -212,18 +212,16 @@ public final class Connection: Sendable {
 
   // MARK: - Turns
 
-  /// Runs the body as the only task that sends, or receives, here. Threads do so beside it, and wake it
-  /// when they are done.
+  /// Calls a step as the only task that sends, or receives, here, until it has done what it is for;
+  /// suspended in between. Threads do so beside it, and wake it when they are done.
   func inTurn(
     _ waiting: SuspensionSet, _ tasks: SuspensionQueue, until deadline: Int64,
-    _ body: () async -> Int32
+    step: (_ wait: inout cipc_wait_t) -> Int32
   ) async -> Int32 {
-    waiting.enter()
-    defer { waiting.leave() }
     let turn = await tasks.enter(until: deadline)
     if turn < 0 { return turn }
     defer { tasks.leave() }
-    return await body()
+    return await statusOfStep(until: deadline, in: waiting) { _, wait in unsafe step(&wait) }
   }
 
   // MARK: - Errors

@@ -118,7 +118,7 @@ extension Listener {
   private static func hasPassed(_ nanoseconds: Int64) async -> Bool {
     let wait = unsafe cipc_wait_t(word: UnsafePointer(word), expected: 0)
     let status = await Suspension().wait(
-      for: unsafe .init(word: wait, deadline: cipc_clock_deadline(nanoseconds)))
+      for: unsafe .init(wait, deadline: cipc_clock_deadline(nanoseconds)))
     return status >= 0 || status == CIPC_ETIMEDOUT.rawValue
       || status == CIPC_ECANCELED.rawValue
   }

@@ -111,7 +111,8 @@ public enum ServiceManager {
   public static func notify(
     _ notices: Notice..., timeout: Duration? = nil
   ) throws(IPCError) -> Bool {
-    try send(lines(notices), until: Deadline.after(timeout))
+    let text = try lines(notices)
+    return try wasSent(unsafe cipc_service_notify(text, text.count, Deadline.after(timeout)))
   }
 
   /// Tells the manager something about this process, all of it at once; suspends while the manager is
@@ -123,21 +124,10 @@ public enum ServiceManager {
     _ notices: Notice..., timeout: Duration? = nil
   ) async throws(IPCError) -> Bool {
     let text = try lines(notices)
-    let deadline = Deadline.after(timeout)
-    var pause: Int64 = 1_000_000
-    while true {
-      if Task.isCancelled { throw IPCError(.cancelled, context: subject) }
-      do throws(IPCError) {
-        return try send(text, until: 0)
-      } catch  where error.code == .timedOut {
-        if deadline != .max && cipc_clock_now() >= deadline { throw error }
-        // Nothing but a socket that is open in between would tell when there is room.
-        let wait = await Suspension().wait(
-          for: .init(deadline: min(deadline, cipc_clock_deadline(pause))))
-        if wait != CIPC_ETIMEDOUT.rawValue { try IPCError.check(wait, subject) }
-        pause = min(pause * 2, 50_000_000)
-      }
+    let status = await statusOfStep(until: Deadline.after(timeout)) { _, wait in
+      unsafe cipc_service_notify_step(text, text.count, &wait)
     }
+    return try wasSent(status)
   }
 
   private static let subject = "telling the service manager"
@@ -148,8 +138,7 @@ public enum ServiceManager {
     return text.utf8.map(CChar.init(bitPattern:))
   }
 
-  private static func send(_ text: [CChar], until deadline: Int64) throws(IPCError) -> Bool {
-    let status = unsafe cipc_service_notify(text, text.count, deadline)
+  private static func wasSent(_ status: Int32) throws(IPCError) -> Bool {
     if status == CIPC_ENOENT.rawValue { return false }
     try IPCError.check(status, subject)
     return true

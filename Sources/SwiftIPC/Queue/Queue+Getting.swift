@@ -93,7 +93,7 @@ extension Queue {
   @safe func waitForTurn(
     until deadline: Int64, step: (_ look: Bool, _ wait: inout cipc_wait_t) -> Int32
   ) async throws(IPCError) {
-    try await waitForWord(until: deadline, subject: Self.subject) { look, wait in
+    try await waitForStep(until: deadline, subject: Self.subject) { look, wait in
       let status = unsafe step(look, &wait)
       // A call that does not wait reports that its time is over, not that it waits in vain.
       let isInVain = deadline <= 0 && status == CIPC_ENOBODY.rawValue

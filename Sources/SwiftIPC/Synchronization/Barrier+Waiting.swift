@@ -49,7 +49,7 @@ extension Barrier {
       let party = cipc_participant_this_thread()
       var status: Int32 = 0
       do throws(IPCError) {
-        status = try waitForWord(until: deadline, subject: "Barrier") { look, wait in
+        status = try waitForStep(until: deadline, subject: "Barrier") { look, wait in
           unsafe step(as: party, &arrival, acts: true, look: look, &wait)
         }
       } catch {
@@ -129,7 +129,7 @@ extension Barrier {
     // Others count on a task that is cancelled before it came: they are told as well.
     if Task.isCancelled && !isBroken { try abort() }
     defer { extendLifetime(self) }
-    return try await waitForWord(until: deadline, subject: "Barrier") { look, wait in
+    return try await waitForStep(until: deadline, subject: "Barrier") { look, wait in
       unsafe step(as: party, &arrival, acts: acts, look: look, &wait)
     }
   }

@@ -56,7 +56,7 @@ extension Condition {
       case .none: break
       }
       do throws(IPCError) {
-        try waitForWord(until: deadline, subject: "Condition") { look, wait in
+        try waitForStep(until: deadline, subject: "Condition") { look, wait in
           unsafe step(&turn.entry, look, &wait)
         }
       } catch {
@@ -116,7 +116,7 @@ extension Condition {
       case .none: break
       }
       do throws(IPCError) {
-        try await waitForWord(until: deadline, subject: "Condition") { look, wait in
+        try await waitForStep(until: deadline, subject: "Condition") { look, wait in
           unsafe step(&turn.entry, look, &wait)
         }
       } catch {

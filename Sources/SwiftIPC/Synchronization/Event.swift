@@ -122,7 +122,7 @@ public final class Event: SegmentObject {
 
   private func suspend(until deadline: Int64) async throws(IPCError) {
     let begin = unsafe cipc_event_begin(pointer)
-    try await waitForWord(until: deadline, subject: "event") { _, wait in
+    try await waitForStep(until: deadline, subject: "event") { _, wait in
       unsafe cipc_event_step(pointer, begin, &wait)
     }
   }

@@ -124,7 +124,7 @@ extension ReadWriteLock {
     var place = UInt32.max
     var status: Int32 = 0
     do throws(IPCError) {
-      status = try await waitForWord(until: deadline, subject: "ReadWriteLock") { look, wait in
+      status = try await waitForStep(until: deadline, subject: "ReadWriteLock") { look, wait in
         unsafe cipc_rwlock_read_step(pointer, lines, reader, look ? 1 : 0, &place, &wait)
       }
     } catch {

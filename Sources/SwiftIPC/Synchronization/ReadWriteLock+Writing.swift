@@ -184,7 +184,7 @@ extension ReadWriteLock {
     var result: R?
     var thrown: (any Error)?
     do {
-      try await waitForWord(until: deadline, subject: "ReadWriteLock") { look, wait in
+      try await waitForStep(until: deadline, subject: "ReadWriteLock") { look, wait in
         let status = unsafe cipc_rwlock_write_step(pointer, lines, owner, look ? 1 : 0, &wait)
         if status < 0 { return status }
         do { result = try enter(status) } catch { thrown = error }

@@ -149,7 +149,7 @@ extension SharedSemaphore {
     private func takeSuspending(
       until deadline: Int64
     ) async throws(IPCError) {
-      try await waitForWord(until: deadline, subject: "semaphore") { _, wait in
+      try await waitForStep(until: deadline, subject: "semaphore") { _, wait in
         unsafe cipc_semaphore_take_step(pointer, &wait)
       }
     }

@@ -115,7 +115,7 @@ public final class SharedSemaphore: SegmentObject {
   /// Waits for a permit of the process without blocking a thread.
   func takeSuspending(until deadline: Int64) async throws(IPCError) -> Permit {
     let owner = cipc_participant_current()
-    let permit = try await waitForWord(until: deadline, subject: "semaphore") { look, wait in
+    let permit = try await waitForStep(until: deadline, subject: "semaphore") { look, wait in
       unsafe cipc_semaphore_step(pointer, width, owner, look ? 1 : 0, &wait)
     }
     return Permit(of: self, number: UInt32(permit), owner: owner)

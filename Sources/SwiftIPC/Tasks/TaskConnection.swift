@@ -41,23 +41,26 @@ internal import MessageCoding
     _ bytes: [UInt8], _ descriptors: [Int32], to child: RunningChild, until deadline: Int64
   ) throws(IPCError) {
     var progress: UInt64 = 0
+    var wait = unsafe cipc_wait_t()
     while true {
       // One that has passed still tries once.
       let left = Self.milliseconds(until: deadline)
       let status = unsafe cipc_connection_send_step(
-        connection, bytes, bytes.count, descriptors, descriptors.count, &progress)
+        connection, bytes, bytes.count, descriptors, descriptors.count, &progress, &wait)
       if status >= 0 { return }
       var ready = [
         pollfd(fd: child.descriptor, events: Int16(POLLIN), revents: 0),
         pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0),
       ]
-      switch status {
-      case CIPC_EAGAIN.rawValue: _ = unsafe poll(&ready, 2, left)
-      // Too many descriptors are on their way at the moment, of all processes of this user.
-      case -ETOOMANYREFS: _ = unsafe poll(&ready, 1, 1)
-      default:
+      guard status == CIPC_EAGAIN.rawValue else {
         unsafe cipc_connection_abandon(connection, progress)
         throw IPCError(status: status, "the child's task")
+      }
+      if unsafe wait.kind == CIPC_WAIT_PAUSE {
+        let pause = unsafe Int32(clamping: wait.pause / 1_000_000)
+        _ = unsafe poll(&ready, 1, left < 0 ? pause : min(left, pause))
+      } else {
+        _ = unsafe poll(&ready, 2, left)
       }
       if ready[0].revents != 0 {
         unsafe cipc_connection_abandon(connection, progress)

@@ -2,12 +2,6 @@
 internal import CIPC
 internal import MessageCoding
 
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
-
 /// Signals to wait for until the first of them comes: the one way in which this library waits for
 /// several descriptors.
 struct SignalSet {
@@ -45,15 +39,16 @@ struct SignalSet {
   ///
   /// - Throws: `cancelled` when the waiting task is; and what the kernel says where it cannot wait.
   func wait(until deadline: Int64) async throws(IPCError) -> Wake {
-    var condition = Suspension.Condition(deadline: deadline)
+    let condition: Suspension.Condition
     if directions.count == 1, let (descriptor, direction) = directions.first {
       // Without a set, of which the kernel allows some hundreds for one descriptor.
-      condition.isOwned = false
-      (condition.descriptor, condition.direction) = (descriptor, direction)
+      condition = .init(
+        descriptor: descriptor, isOwned: false, direction: direction, deadline: deadline)
     } else {
       let descriptor = gather()
       if descriptor < 0 { return try Self.wake(descriptor) }
-      (condition.descriptor, condition.direction) = (descriptor, CIPC_POLLER_READABLE)
+      condition = .init(
+        descriptor: descriptor, direction: CIPC_POLLER_READABLE, deadline: deadline)
     }
     let status = await Suspension().wait(for: condition)
     // Not a wrong argument, since there are none: epoll's limit of ways to wake up.
@@ -82,9 +77,7 @@ struct SignalSet {
   private static func wake(_ status: Int32) throws(IPCError) -> Wake {
     switch status {
     case CIPC_ETIMEDOUT.rawValue: return .timedOut
-    // Another file by the same number: one that cannot be waited for, or the very set it was put in,
-    // or one that this is in.
-    case CIPC_EBADF.rawValue, CIPC_EPERM.rawValue, CIPC_EINVAL.rawValue, -ELOOP:
+    case _ where status.isOfAnotherFile:
       return .descriptorClosed(IPCError(status: status, subject))
     default:
       try IPCError.check(status, subject)

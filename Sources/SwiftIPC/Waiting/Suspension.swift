@@ -7,50 +7,51 @@ internal import MessageCoding
 final class Suspension: Sendable {
   /// What a suspension waits for, besides being resumed.
   @safe struct Condition {
-    /// `nil` waits for the word, or for the deadline alone.
-    var descriptor: Int32?
-    /// Whether the descriptor is taken over, and closed when the wait ends.
-    var isOwned = true
-    /// `CIPC_POLLER_READABLE` or `CIPC_POLLER_WRITABLE`.
-    var direction: UInt32 = 0
-    /// A word in shared memory that is to change, where there is no descriptor.
-    private(set) var word: cipc_wait_t?
-    var deadline: Int64
+    /// `nil` waits for the deadline alone.
+    private let wait: cipc_wait_t?
+    let deadline: Int64
 
-    init(deadline: Int64) { self.deadline = deadline }
-
-    init(descriptor: Int32, isOwned: Bool = true, direction: UInt32, deadline: Int64) {
-      (self.descriptor, self.isOwned, self.direction) = (descriptor, isOwned, direction)
+    init(deadline: Int64) {
+      unsafe wait = nil
       self.deadline = deadline
     }
 
-    init(word: cipc_wait_t, deadline: Int64) {
-      unsafe self.word = unsafe word
+    init(_ wait: cipc_wait_t, deadline: Int64) {
+      unsafe self.wait = unsafe wait
       self.deadline = deadline
+    }
+
+    /// - Parameters:
+    ///   - isOwned: whether the descriptor is taken over, and closed when the wait ends.
+    ///   - direction: `CIPC_POLLER_READABLE` or `CIPC_POLLER_WRITABLE`.
+    init(descriptor: Int32, isOwned: Bool = true, direction: UInt32, deadline: Int64) {
+      var wait = unsafe cipc_wait_t()
+      unsafe wait.kind = CIPC_WAIT_DESCRIPTOR
+      unsafe wait.descriptor = descriptor
+      unsafe wait.directions = direction | (isOwned ? CIPC_POLLER_OWNED : 0)
+      unsafe self.init(wait, deadline: deadline)
     }
 
     /// For a condition that nobody came to wait for.
     func discard() {
-      if isOwned, let descriptor { closeDescriptor(descriptor) }
+      guard let wait = unsafe wait, unsafe wait.kind == CIPC_WAIT_DESCRIPTOR else { return }
+      if unsafe wait.directions & CIPC_POLLER_OWNED != 0 { unsafe closeDescriptor(wait.descriptor) }
     }
 
-    fileprivate var isNothing: Bool {
-      unsafe descriptor == nil && word == nil && deadline == .max
-    }
+    fileprivate var isNothing: Bool { unsafe wait == nil && deadline == .max }
 
     /// Has the C core call back once.
     fileprivate func start(
       _ callback: cipc_poller_callback_t, _ context: UnsafeMutableRawPointer,
       _ ticket: inout cipc_poller_ticket_t
     ) -> Int32 {
-      if descriptor == nil, var word = unsafe word {
-        return unsafe cipc_wait_start(&word, deadline, callback, context, &ticket)
-      }
-      return unsafe cipc_poller_wait(
-        descriptor ?? -1, direction | (isOwned ? CIPC_POLLER_OWNED : 0), deadline, callback,
-        context, &ticket)
+      // A deadline is a pause that ends sooner.
+      var endless = unsafe cipc_wait_t()
+      unsafe endless.kind = CIPC_WAIT_PAUSE
+      unsafe endless.pause = .max
+      var wait = unsafe wait ?? endless
+      return unsafe cipc_wait_start(&wait, deadline, callback, context, &ticket)
     }
-
   }
 
   private struct State {
@@ -58,9 +59,6 @@ final class Suspension: Sendable {
     var continuation: CheckedContinuation<Int32, Never>?
     /// The wait of the C core that keeps a reference to this object; 0 for none.
     var ticket: cipc_poller_ticket_t = 0
-    var isForWord = false
-
-    func cancel() -> Int32 { isForWord ? cipc_wait_cancel(ticket) : cipc_poller_cancel(ticket) }
   }
   private let state = Guarded(State())
 
@@ -88,7 +86,7 @@ final class Suspension: Sendable {
       return (state, isFirst)
     }
     // Either the callback comes and takes its reference, or the cancellation wins and takes it.
-    if ended.ticket != 0 && ended.cancel() == 0 {
+    if ended.ticket != 0 && cipc_wait_cancel(ended.ticket) == 0 {
       unsafe Unmanaged.passUnretained(self).release()
     }
     ended.continuation?.resume(returning: result)
@@ -106,7 +104,6 @@ final class Suspension: Sendable {
       if !condition.isNothing {
         // Under the lock: a callback that comes at once finds the continuation.
         let reference = unsafe Unmanaged.passRetained(self)
-        state.isForWord = unsafe condition.word != nil
         let status = unsafe condition.start(
           { context, status in
             guard let context = unsafe context else { return }

@@ -3,8 +3,8 @@
 // Caught: connection.send-large woken: frame 1, of 40001 bytes, was never written
 #include "stream/frame.h"
 
-static int step_hasty(cipc_frame_writer_t *writer, int fd, int kind) {
-  int status = cipc_frame_writer_step(writer, fd, kind);
+static int step_hasty(cipc_frame_writer_t *writer, int fd, int kind, cipc_wait_t *wait) {
+  int status = cipc_frame_writer_step(writer, fd, kind, wait);
   return status == CIPC_EAGAIN && writer->sent > writer->length / 2 ? 0 : status;
 }
 #define cipc_frame_writer_step step_hasty

@@ -12,6 +12,7 @@
 
 #include "clock.h"
 #include "status.h"
+#include "wait.h"
 
 CIPC_BEGIN_DECLS
 
@@ -68,13 +69,14 @@ CIPC_API CIPC_CHECKED int cipc_address_text(const cipc_address_t *address,
 /// Connects without waiting, in steps. The first step has `*fd` -1 and makes a
 /// close-on-exec stream socket, the caller's to close.
 ///
-/// 0: connected. CIPC_EAGAIN with a descriptor: wait until it is writable, then step again.
-/// CIPC_EAGAIN with -1: the listener's backlog is full. Nothing tells when that changes, so wait a
-/// little (1 ms, then longer) and begin again. After any other status `*fd` is -1.
+/// 0: connected. CIPC_EAGAIN: wait as `*wait` says (wait.h), which is all zero before the first
+/// step, then step again: for the descriptor, or with `*fd` -1 for a moment, since the listener's
+/// backlog is full and nothing tells when that changes. After any other status `*fd` is -1.
 /// CIPC_ECONNREFUSED: there is no listener (also for a path whose listener is gone); CIPC_ENOENT:
 /// no such path; CIPC_EACCES; CIPC_ETIMEDOUT: the kernel gave up; -EPROTOTYPE: a socket of another
 /// type; -ENETUNREACH, -EHOSTUNREACH; CIPC_EMFILE, CIPC_ENFILE, CIPC_ENOMEM.
-CIPC_API CIPC_CHECKED int cipc_address_connect_step(const cipc_address_t *address, int *fd);
+CIPC_API CIPC_CHECKED int cipc_address_connect_step(const cipc_address_t *address, int *fd,
+                                                    cipc_wait_t *wait);
 
 /// Connects, and waits for that until the deadline. The descriptor is close-on-exec and the
 /// caller's. TCP is without delay (TCP_NODELAY). Statuses as above but for CIPC_EAGAIN;

@@ -33,6 +33,7 @@
 #include "clock.h"
 #include "frame.h"
 #include "status.h"
+#include "wait.h"
 
 CIPC_BEGIN_DECLS
 
@@ -126,15 +127,14 @@ CIPC_API CIPC_CHECKED int cipc_connection_send_on(cipc_connection_t *connection,
 
 /// Sends without waiting, in steps: for callers that wait elsewhere.
 ///
-/// `*progress` is 0 before the first step; pass the same arguments at every step. 0: sent.
-/// CIPC_EAGAIN: wait until writable, then call again. -ETOOMANYREFS: wait a little, then call
-/// again. CIPC_EBUSY: another caller is sending. Everything else as with cipc_connection_send.
-/// While `*progress` is above 0 the turn stays with the caller: go on, or call
-/// cipc_connection_abandon.
+/// `*progress` is 0 and `*wait` all zero before the first step; pass the same arguments at every
+/// step. 0: sent. CIPC_EAGAIN: wait as `*wait` says (wait.h), then call again. CIPC_EBUSY: another
+/// caller is sending. Everything else as with cipc_connection_send. While `*progress` is above 0
+/// the turn stays with the caller: go on, or call cipc_connection_abandon.
 CIPC_API CIPC_CHECKED int cipc_connection_send_step(cipc_connection_t *connection,
                                                     const void *bytes, size_t length,
                                                     const int *descriptors, size_t count,
-                                                    uint64_t *progress);
+                                                    uint64_t *progress, cipc_wait_t *wait);
 
 /// Gives up a send in steps. With a progress of 0 nothing happens; otherwise the
 /// connection is closed, since it stands in the middle of a frame.
@@ -170,6 +170,22 @@ CIPC_API CIPC_CHECKED int cipc_connection_receive(cipc_connection_t *connection,
                                                   size_t *length, int **descriptors, size_t *count,
                                                   cipc_deadline_t deadline);
 
+/// Receives without waiting, in steps: `cipc_connection_receive` with CIPC_IMMEDIATELY.
+/// CIPC_EAGAIN: wait as `*wait` says (wait.h), then call again; what has arrived is kept.
+/// CIPC_EBUSY: another caller is receiving.
+CIPC_API CIPC_CHECKED int cipc_connection_receive_step(cipc_connection_t *connection,
+                                                       uint8_t **bytes, size_t *length,
+                                                       int **descriptors, size_t *count,
+                                                       cipc_wait_t *wait);
+
+/// Makes a step of any call with a deadline: pass on what it returned for CIPC_IMMEDIATELY. Where
+/// that is CIPC_ETIMEDOUT, CIPC_EAGAIN comes back and `*wait` says to wait for the direction,
+/// CIPC_CONNECTION_READABLE or CIPC_CONNECTION_WRITABLE; CIPC_ECLOSED where that has no use any
+/// more; every other status is returned as it is. For sending there are steps of their own, which
+/// also wait for descriptors in flight.
+CIPC_API CIPC_CHECKED int cipc_connection_retry(cipc_connection_t *connection, int status,
+                                                unsigned direction, cipc_wait_t *wait);
+
 /// Sends descriptors as Python's multiprocessing.reduction.send_handle does, between two
 /// messages: one byte, their number, with all of them. They stay the caller's.
 ///
@@ -181,6 +197,12 @@ CIPC_API CIPC_CHECKED int cipc_connection_receive(cipc_connection_t *connection,
 CIPC_API CIPC_CHECKED int cipc_connection_send_handles(cipc_connection_t *connection,
                                                        const int *descriptors, size_t count,
                                                        cipc_deadline_t deadline);
+
+/// The same without waiting. CIPC_EAGAIN: wait as `*wait` says (wait.h), then call again.
+/// CIPC_EBUSY: another caller is sending.
+CIPC_API CIPC_CHECKED int cipc_connection_send_handles_step(cipc_connection_t *connection,
+                                                            const int *descriptors, size_t count,
+                                                            cipc_wait_t *wait);
 
 /// Receives `count` descriptors as Python's send_handle sends them, between two messages:
 /// close-on-exec, the caller's. Python from 3.14 on then waits for cipc_connection_acknowledge;

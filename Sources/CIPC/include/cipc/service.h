@@ -19,6 +19,7 @@
 
 #include "clock.h"
 #include "status.h"
+#include "wait.h"
 
 CIPC_BEGIN_DECLS
 
@@ -57,6 +58,11 @@ CIPC_API CIPC_CHECKED int cipc_service_sockets(cipc_service_socket_t *sockets, s
 /// -errno.
 CIPC_API CIPC_CHECKED int cipc_service_notify(const char *text, size_t length,
                                               cipc_deadline_t deadline);
+
+/// The same without waiting. CIPC_EAGAIN: wait as `*wait` says (wait.h), which is all zero at
+/// first, then call again.
+CIPC_API CIPC_CHECKED int cipc_service_notify_step(const char *text, size_t length,
+                                                   cipc_wait_t *wait);
 
 CIPC_END_DECLS
 

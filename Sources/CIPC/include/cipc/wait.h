@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/// Sleeping on a word in shared memory: how every wait for another process works here.
+/// Steps, and waiting between them: how every wait for another process works here.
 ///
 /// Everything that can be waited for has a *step*: a function that tries without blocking. When it
-/// fails, it returns CIPC_EAGAIN and names the word to sleep on. A waiter calls the step and
-/// `cipc_wait_sleep` in turn:
+/// fails, it returns CIPC_EAGAIN and says what to wait for: a word in shared memory, a descriptor
+/// or a moment. A waiter calls the step and `cipc_wait_sleep` in turn:
 ///
 ///     int look = 0;
+///     cipc_wait_t wait = {0};
 ///     for (;;) {
-///       cipc_wait_t wait;
 ///       int status = cipc_semaphore_step(semaphore, owner, look, &wait);
 ///       if (status != CIPC_EAGAIN) return status;
 ///       status = cipc_wait_sleep(&wait, deadline);
@@ -31,23 +31,37 @@
 
 CIPC_BEGIN_DECLS
 
-/// Where to sleep, and the value of the word while it is worth sleeping.
+/// What a step waits for.
+typedef enum cipc_wait_kind {
+  CIPC_WAIT_WORD,        ///< a word in shared memory that is to change
+  CIPC_WAIT_DESCRIPTOR,  ///< a descriptor that is to be ready
+  CIPC_WAIT_PAUSE,       ///< a moment, since nothing tells when it is worth trying again
+} cipc_wait_kind_t;
+
+/// What to wait for before the next step: all zero before the first one, and from then on the
+/// step's, which makes its pauses longer from one to the next. What it names need not be released.
 typedef struct cipc_wait {
-  const uint32_t *word;
-  uint32_t expected;
+  const uint32_t *word;   ///< where to sleep
+  uint32_t expected;      ///< the value of the word while it is worth sleeping
+  cipc_wait_kind_t kind;  ///< which of these fields count
+  int descriptor;         ///< stays the object's: what was closed meanwhile is -1, or another file
+  unsigned directions;    ///< CIPC_POLLER_READABLE, CIPC_POLLER_WRITABLE
+  int64_t pause;          ///< nanoseconds
 } cipc_wait_t;
 
 /// How often that is due, in nanoseconds.
 #define CIPC_WAIT_SLICE 200000000
 
-/// Sleeps while the word has the value expected, until it is woken or the deadline passes.
+/// Sleeps until what the step waits for may have come about, or the deadline passes: while the word
+/// has the value expected, until the descriptor is ready, or for the pause.
 ///
-/// 0: woken, or the word differs; try again. CIPC_WAIT_LOOK: try again and look for the dead: the
-/// caller has waited for 200 ms, however often it was woken meanwhile, or a participant has died.
-/// CIPC_ETIMEDOUT: the deadline passed; the caller was told to look for the dead within the last
-/// 200 ms before that, if need be by one CIPC_WAIT_LOOK behind the deadline, so that a caller that
-/// only polls does not pass over the dead for ever. -EFAULT, CIPC_EINVAL: the word is not mapped,
-/// or not aligned to four bytes. CIPC_EINTR: interrupt.h. Any thread.
+/// 0: woken, or the word differs, or ready, or paused; try again. CIPC_WAIT_LOOK: try again and
+/// look for the dead: the caller has waited for 200 ms, however often it was woken meanwhile, or a
+/// participant has died. CIPC_ETIMEDOUT: the deadline passed; the caller was told to look for the
+/// dead within the last 200 ms before that, if need be by one CIPC_WAIT_LOOK behind the deadline,
+/// so that a caller that only polls does not pass over the dead for ever. The dead are a matter of
+/// words alone. -EFAULT, CIPC_EINVAL: the word is not mapped, or not aligned to four bytes.
+/// CIPC_EBADF: the descriptor is not open. CIPC_EINTR: interrupt.h. Any thread.
 CIPC_API CIPC_CHECKED int cipc_wait_sleep(const cipc_wait_t *wait, cipc_deadline_t deadline);
 
 /// Starts to wait without a thread of the caller's: `callback` is called once, with what
@@ -57,7 +71,9 @@ CIPC_API CIPC_CHECKED int cipc_wait_sleep(const cipc_wait_t *wait, cipc_deadline
 /// with the first one and stays. Callbacks run on it one after the other, so they must be short;
 /// they may start and cancel waits. The callback may run before this returns, but never within.
 /// CIPC_WAIT_LOOK goes to one wait per word and slice: the waiter that looks for the dead wakes the
-/// others if there is reason to. CIPC_ETIMEDOUT comes without a look before it.
+/// others if there is reason to. CIPC_ETIMEDOUT comes without a look before it, and at the end of a
+/// pause, too. Descriptors and pauses are the waiter thread's of cipc/poller.h, whose statuses
+/// hold; with CIPC_POLLER_OWNED among its directions a descriptor is taken over.
 ///
 /// The kernel lets a thread sleep on 127 words besides that thread's own. With more than these, and
 /// before Linux 5.16 with any, the thread looks at words in turn, at each set of 127 every 10 ms

@@ -218,7 +218,7 @@ internal import MessageCoding
   }
 
   private func isPending(_ status: Int32) -> Bool {
-    status == CIPC_EAGAIN.rawValue || status == CIPC_EBUSY.rawValue || status == -ETOOMANYREFS
+    status == CIPC_EAGAIN.rawValue || status == CIPC_EBUSY.rawValue
   }
 
   /// Sends what found no space before.
@@ -237,8 +237,10 @@ internal import MessageCoding
       }
       if status == 0, let bytes = next.onSocket {
         let descriptors = next.attachments?.descriptors ?? []
+        // Waited for elsewhere: the pool's thread comes again.
+        var wait = unsafe cipc_wait_t()
         status = unsafe cipc_connection_send_step(
-          socket.handle, bytes, bytes.count, descriptors, descriptors.count, &state.progress)
+          socket.handle, bytes, bytes.count, descriptors, descriptors.count, &state.progress, &wait)
       }
       if isPending(status) { return }
       state.unsent.removeFirst()

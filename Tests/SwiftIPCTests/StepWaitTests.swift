@@ -32,15 +32,15 @@ import Testing
   }
 
   func wait(until deadline: Int64) throws -> Int32 {
-    try waitForWord(until: deadline, subject: "word") { step($0, &$1) }
+    try waitForStep(until: deadline, subject: "word") { step($0, &$1) }
   }
 
   func suspend(until deadline: Int64) async throws -> Int32 {
-    try await waitForWord(until: deadline, subject: "word") { step($0, &$1) }
+    try await waitForStep(until: deadline, subject: "word") { step($0, &$1) }
   }
 }
 
-@Suite struct WordWaitTests {
+@Suite struct StepWaitTests {
   private func code(_ body: () async throws -> Int32) async -> IPCError.Code? {
     do {
       _ = try await body()
@@ -104,7 +104,7 @@ import Testing
 
   @Test func slicesEndWithALook() async throws {
     let word = Word()
-    let result = try await waitForWord(until: .max) { look, wait in
+    let result = try await waitForStep(until: .max) { look, wait in
       word.looks.load(ordering: .relaxed) == 2 ? 9 : word.step(look, &wait)
     }
     #expect(result == 9)
@@ -126,10 +126,10 @@ import Testing
 
   @Test func failuresOfTheStepAreThrown() async throws {
     #expect(
-      await code { try await waitForWord(until: .max) { _, _ in CIPC_EBROKEN.rawValue } } == .broken
+      await code { try await waitForStep(until: .max) { _, _ in CIPC_EBROKEN.rawValue } } == .broken
     )
     #expect(
-      blockingCode { try waitForWord(until: .max) { _, _ in CIPC_EBROKEN.rawValue } } == .broken)
+      blockingCode { try waitForStep(until: .max) { _, _ in CIPC_EBROKEN.rawValue } } == .broken)
   }
 
   @Test func deadlinesOfTheClock() {
