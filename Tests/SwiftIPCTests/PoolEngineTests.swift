@@ -171,7 +171,8 @@ import Testing
         events.filter { if case .workerEnded = $0 { true } else { false } }
       )
     }
-    #expect(started >= 10 && retired >= 10 && ended.count == started)
+    // The last of both workers may end with the pool before it is retired.
+    #expect(started >= 10 && retired >= 8 && ended.count == started)
     for case .workerEnded(_, let status) in ended { #expect(status == .exited(0)) }
   }
 
