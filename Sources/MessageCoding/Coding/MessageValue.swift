@@ -47,7 +47,8 @@ public enum MessageValue: Sendable {
   /// An integer of any type: the case `integer` where it fits 64 bits, otherwise `bigInteger`.
   ///
   /// ```swift
-  /// try connection.send(.tuple([.integer(image.memoryOffset), 480, 640]) as MessageValue)
+  /// let size: MessageValue = .tuple([.integer(UInt64.max), .integer(480 as UInt16)])
+  /// print(size)                                   // (18446744073709551615, 480)
   /// ```
   // Not favoured: for an `Int64` it would be as good as the case.
   @_disfavoredOverload
