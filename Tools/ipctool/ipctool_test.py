@@ -28,6 +28,8 @@ class Options(ctypes.Structure):
 
 
 cipc = ctypes.CDLL(os.path.join(HERE, "../../build/libcipc.so"))
+# CIPC_SEGMENT_CREATED of cipc/status.h.
+SEGMENT_CREATED = 5
 cipc.cipc_segment_address.restype = ctypes.c_void_p
 cipc.cipc_segment_address.argtypes = [ctypes.c_void_p]
 cipc.cipc_segment_create.argtypes = [
@@ -75,7 +77,7 @@ def make_queue(name, flags=0, capacity=0, records=0, fingerprint=None):
         # CIPC_RING_OF_ELEMENTS
         fingerprint = cipc.cipc_ring_fingerprint(1, cipc.cipc_element(b"int64"))
     given = RingOptions(flags, capacity, records, fingerprint, None)
-    assert cipc.cipc_ring_open_or_create(ctypes.byref(ring), name.encode(), given) == 1
+    assert cipc.cipc_ring_open_or_create(ctypes.byref(ring), name.encode(), given) == SEGMENT_CREATED
     return ring
 
 

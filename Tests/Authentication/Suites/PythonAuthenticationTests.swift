@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Synchronization
 import Testing
 
 @testable import SwiftIPC
@@ -45,7 +46,7 @@ import Testing
   private func listen(
     _ peer: PythonPeer, allowsMD5: Bool
   ) async throws -> (said: String, accepted: Bool, why: [IPCError]) {
-    let refused = Guarded<[IPCError]>([])
+    let refused = Mutex<[IPCError]>([])
     var options = Listener.Options()
     options.refused = { _, error in refused.withLock { $0.append(error) } }
     let listener = try Listener(
