@@ -29,12 +29,14 @@ let package = Package(
         .define("CIPC_FAULTS", .when(configuration: .debug)),
       ]
     ),
+    // The C library of the platform, which has a module of another name on each.
+    .target(name: "IPCLibc"),
     // What travels in messages; SwiftIPC exports it again.
-    .target(name: "MessageCoding", dependencies: ["CIPC"]),
+    .target(name: "MessageCoding", dependencies: ["CIPC", "IPCLibc"]),
     .target(
       name: "SwiftIPC",
       dependencies: [
-        "CIPC", "MessageCoding",
+        "CIPC", "IPCLibc", "MessageCoding",
         .product(
           name: "Crypto", package: "swift-crypto", condition: .when(traits: ["Authentication"])),
       ]),

@@ -60,21 +60,26 @@ $(FUZZ)/frame: Tests/Fuzz/frame_fuzz.c $(C_HEADERS) $(FUZZ_C_OBJECTS)
 	$(Q)$(SANITIZE_CC) $(C_TEST_FLAGS) $(ASAN_FLAGS) -fsanitize=fuzzer -O2 $(SANITIZE_LINK) \
 	  $(filter %.c %.o,$^) -pthread -o $@
 
-# The coder of messages is a module of its own, as in the package; the fuzzers in Swift and the rest of
-# the library are another one, so that all is instrumented, once: the name of the program says which
-# fuzzer it is.
+# The modules below SwiftIPC are built as in the package; the fuzzers in Swift and the rest of the
+# library are one more, so that all is instrumented, once: the name of the program says which fuzzer
+# it is.
 FUZZERS_IN_SWIFT := $(FUZZ)/message $(FUZZ)/handshake
 SWIFT_FEATURES := $(shell sed -nE 's/.*enableUpcomingFeature\("(.*)"\).*/-enable-upcoming-feature \1/p' Package.swift)
 FUZZ_SWIFTC = swiftc -O -g -j $(shell nproc) -sanitize=fuzzer,address -parse-as-library -swift-version 6 \
-  -package-name swift_ipc -strict-memory-safety $(SWIFT_FEATURES) -I Sources/CIPC/include
-CODING_SOURCES := $(shell find Sources/MessageCoding -name '*.swift')
+  -package-name swift_ipc -strict-memory-safety $(SWIFT_FEATURES) -I Sources/CIPC/include -I $(FUZZ)
 
-$(FUZZ)/MessageCoding.o: $(CODING_SOURCES) $(C_HEADERS) | require-swift
-	@mkdir -p $(@D)
-	$(Q)$(FUZZ_SWIFTC) -wmo -module-name MessageCoding -emit-object -emit-module \
-	  -emit-module-path $(FUZZ)/MessageCoding.swiftmodule $(CODING_SOURCES) -o $@
-$(FUZZ)/swift: $(wildcard Tests/Fuzz/*.swift) $(SWIFT_SOURCES) $(FUZZ)/MessageCoding.o $(C_HEADERS) $(FUZZ_C_OBJECTS)
-	$(Q)$(FUZZ_SWIFTC) -module-name Fuzzers -I $(FUZZ) -use-ld=lld $(filter %.swift %.o,$^) -o $@
+# $(1): the module's name; $(2): the objects of those that it imports.
+define fuzz_module
+$(FUZZ)/$(1).o: $(shell find Sources/$(1) -name '*.swift') $(2) $(C_HEADERS) | require-swift
+	@mkdir -p $$(@D)
+	$$(Q)$$(FUZZ_SWIFTC) -wmo -module-name $(1) -emit-object -emit-module \
+	  -emit-module-path $(FUZZ)/$(1).swiftmodule $$(filter %.swift,$$^) -o $$@
+endef
+$(eval $(call fuzz_module,IPCLibc))
+$(eval $(call fuzz_module,MessageCoding,$(FUZZ)/IPCLibc.o))
+$(FUZZ)/swift: $(wildcard Tests/Fuzz/*.swift) $(SWIFT_SOURCES) \
+    $(FUZZ)/IPCLibc.o $(FUZZ)/MessageCoding.o $(C_HEADERS) $(FUZZ_C_OBJECTS)
+	$(Q)$(FUZZ_SWIFTC) -module-name Fuzzers -use-ld=lld $(filter %.swift %.o,$^) -o $@
 $(FUZZERS_IN_SWIFT): $(FUZZ)/swift
 	$(Q)ln -f $< $@
 

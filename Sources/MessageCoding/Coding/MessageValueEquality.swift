@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
+internal import IPCLibc
 
 extension MessageValue: Hashable {
   // Numbers, text and containers are compared one by one here rather than by the compiler, for three

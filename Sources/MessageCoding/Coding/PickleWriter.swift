@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
+internal import IPCLibc
 
 /// Message bytes that are being written: one buffer that grows, and the opcodes that go into it.
 ///

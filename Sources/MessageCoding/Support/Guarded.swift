@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#if canImport(Glibc)
-  package import Glibc
-#elseif canImport(Musl)
-  package import Musl
-#endif
+package import IPCLibc
 
 /// A value that the threads of this process take turns with.
 ///
@@ -15,8 +11,8 @@ package final class Guarded<Value>: @unchecked Sendable {
   @usableFromInline let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   @usableFromInline var value: Value
 
-  /// - Parameter value: not of size 0. ThreadSanitizer takes the address of an empty property for that of
-  ///   the object's head, which is read without the mutex.
+  /// - Parameter value: not of size 0. ThreadSanitizer takes the address of an empty property for
+  ///   that of the object's head, which is read without the mutex.
   @inlinable package init(_ value: sending Value) {
     assert(MemoryLayout<Value>.size > 0)
     self.value = value

@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
+internal import IPCLibc
 
 /// The descriptors that leave this process with one message.
 ///

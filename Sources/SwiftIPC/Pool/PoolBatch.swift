@@ -10,9 +10,9 @@ public import MessageCoding
 /// let squares = try await batch.get(timeout: .seconds(10))
 /// ```
 ///
-/// The tasks run whether or not anybody asks, also when this is dropped, and one that fails does not
-/// keep others from running. It may be used from several threads at once; `get` and `results` say the
-/// same each time.
+/// The tasks run whether or not their result is asked for, also when this is dropped, and one that
+/// fails does not keep others from running. It may be used from several threads at once; `get` and
+/// `results` say the same each time.
 public final class PoolBatch<Output: Sendable>: Sendable {
   private let core: PoolCore
   private let job: ListJob<Output>
@@ -88,7 +88,8 @@ public final class PoolBatch<Output: Sendable>: Sendable {
   ///
   /// - Parameter timeout: how long to wait; zero or less looks once, `nil` as long as it takes.
   /// - Throws: `IPCError` with `timedOut` when they have not ended by then, which leaves them alone; the
-  ///   error of a task that has failed, as soon as one has: its `taskIndex` says which. The others go on.
+  ///   error of a task that has failed, as soon as one has: its `taskIndex` says which. The others
+  ///   go on.
   @available(
     *, noasync,
     message:
@@ -155,7 +156,7 @@ public struct PoolBatchProgress: Hashable, Sendable {
   public var failed: Int
   /// Tasks that workers are in.
   public var running: Int
-  /// Tasks that nobody has begun.
+  /// Tasks that no worker has begun.
   public var waiting: Int
 
   /// All of them.

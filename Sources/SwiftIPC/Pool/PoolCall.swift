@@ -56,12 +56,12 @@ struct PoolCall<Output: Sendable> {
 
   private var cancelled: IPCError { IPCError(.cancelled, context: "waiting for tasks of a pool") }
 
-  /// Gives one task to the workers that nobody waits for yet.
+  /// Gives one task to the workers without waiting for the end.
   func submit() throws(IPCError) -> PoolResult<Output> {
     PoolResult(core, try submitted(stopsAtError: true))
   }
 
-  /// Gives many tasks to the workers that nobody waits for yet.
+  /// Gives many tasks to the workers without waiting for the end.
   func submitMany() throws(IPCError) -> PoolBatch<Output> {
     PoolBatch(core, try submitted(stopsAtError: false), count: inputs.count)
   }

@@ -16,11 +16,11 @@ public struct PoolProgress: Hashable, Sendable {
   public var failed: Int
   /// Tasks that workers are in.
   public var running: Int
-  /// Tasks that nobody has begun. Of the elements of `imap` also those that it has not taken yet, as far
-  /// as their number is known.
+  /// Tasks that no worker has begun. Of the elements of `imap` also those that it has not taken
+  /// yet, as far as their number is known.
   public var waiting: Int
-  /// Tasks that were given up before a worker had them: by a cancelled call, by an error that ended one, by
-  /// the end of the pool.
+  /// Tasks that were given up before a worker had them: by a cancelled call, by an error that ended
+  /// one, by the end of the pool.
   public var cancelled: Int = 0
   /// Tasks done and failed per second, since the first one that was given out after the pool had
   /// nothing to do.
@@ -31,8 +31,8 @@ public struct PoolProgress: Hashable, Sendable {
   /// Done, failed, running, waiting and cancelled together.
   public var total: Int { done + failed + running + waiting + cancelled }
 
-  /// The same without what was done, had failed and had been cancelled before: for a bar of one call among
-  /// several.
+  /// The same without what was done, had failed and had been cancelled before: for a bar of one
+  /// call among several.
   ///
   /// ```swift
   /// let before = pool.progress

@@ -9,8 +9,8 @@ public import MessageCoding
 /// print(try await result.get(timeout: .seconds(1)))  // 100
 /// ```
 ///
-/// The task runs whether or not anybody asks, also when this is dropped. It may be used from several
-/// threads at once; `get` says the same each time.
+/// The task runs whether or not its result is asked for, also when this is dropped. It may be used
+/// from several threads at once; `get` says the same each time.
 public final class PoolResult<Output: Sendable>: Sendable {
   let core: PoolCore
   let job: ListJob<Output>

@@ -24,15 +24,16 @@ public import MessageCoding
 /// unless it is said to be idempotent (`TaskOptions.retries`).
 ///
 /// A worker that traps prints a line that says why to its standard error. Where that is a `pipe`
-/// (`ChildProcessOptions.standardError`), the error of the task has the line too, and the `log` hook is told
-/// of all lines. Then the Swift runtime prints a backtrace, which takes a second; to have none, start
-/// the workers with `options: .init(environment: ["SWIFT_BACKTRACE": "enable=no"])`.
+/// (`ChildProcessOptions.standardError`), the error of the task has the line too, and the `log`
+/// hook is told of all lines. Then the Swift runtime prints a backtrace, which takes a second; to
+/// have none, start the workers with `options: .init(environment: ["SWIFT_BACKTRACE":
+/// "enable=no"])`.
 ///
 /// What a task prints is written out before its result arrives.
 ///
 /// **Waiting.** Each operation exists for asynchronous code, where it suspends, and for synchronous
 /// code, where it blocks and does the pool's work meanwhile: then no thread is started. For tasks
-/// that nobody waits for, such as those that were submitted, and for suspended ones the pool has one
+/// whose results no thread waits for, such as submitted ones, and for suspended ones the pool has one
 /// thread.
 ///
 /// **The end.** `close()` takes no more tasks, `join()` waits for all that there are, `terminate()` ends
@@ -110,8 +111,9 @@ public final class ProcessPool: Sendable {
   /// - Parameters:
   ///   - arguments: what the initializer is called with, sent to each worker.
   ///   - initializer: runs in each worker, before its first task; captures only what a task may.
-  ///   - finalizer: runs in each worker behind its last task, with the state: after `close()`, and when a
-  ///     worker is retired. Not in one that is killed, as `terminate()` does. Captures as the initializer.
+  ///   - finalizer: runs in each worker behind its last task, with the state: after `close()`, and
+  ///     when a worker is retired. Not in one that is killed, as `terminate()` does. Captures as
+  ///     the initializer.
   /// - Throws: as without an initializer; `notTransferable` for one that captures what cannot be sent,
   ///   and for a state whose type cannot be named.
   public convenience init<each A: Codable & Sendable, State>(
@@ -232,16 +234,17 @@ public final class ProcessPool: Sendable {
   /// closing again does nothing.
   public func close() { core.close() }
 
-  /// Gives up all tasks that no worker has been given yet, of all calls: their error is `cancelled`. What
-  /// has begun goes on, and the pool takes more. Does not block.
+  /// Gives up all tasks that no worker has been given yet, of all calls: their error is
+  /// `cancelled`. What has begun goes on, and the pool takes more. Does not block.
   ///
   /// ```swift
   /// let results = try urls.map { try pool.submit($0) { try fetch($0) } }
   /// print("\(pool.cancelWaiting()) were not begun")
   /// ```
   ///
-  /// A `map` of which tasks wait throws; `mapResults` and batches go on with what has begun. `imap` gives
-  /// the errors of those that it has taken from its input, and takes more where it is asked for more.
+  /// A `map` of which tasks wait throws; `mapResults` and batches go on with what has begun. `imap`
+  /// gives the errors of those that it has taken from its input, and takes more where it is asked
+  /// for more.
   ///
   /// - Returns: how many tasks were given up.
   @discardableResult

@@ -10,7 +10,7 @@ public struct TaskOptions: Hashable, Sendable {
   /// `timedOut`. `nil` for as long as it takes.
   ///
   /// Waiting for a worker does not count, but it has an end too. A worker that begins nothing of what it
-  /// has, since somebody has stopped it, say, is replaced two seconds after that time, and others do what
+  /// has, since it was stopped, say, is replaced two seconds after that time, and others do what
   /// it had. While no worker is ready since the pool's initializer does not return, tasks with a
   /// timeout wait for it, or for a minute where that is longer; their error is `timedOut` then. For a
   /// slower initializer there is `PoolOptions.initializerTimeout`.
@@ -21,7 +21,7 @@ public struct TaskOptions: Hashable, Sendable {
   public var retries: Int
   /// Whether cancelling ends a task that runs already, by killing its worker, which is then replaced.
   ///
-  /// Without it the task runs to its end, and nobody gets what it returns.
+  /// Without it the task runs to its end, and what it returns is dropped.
   public var killsWhenCancelled: Bool
 
   /// Makes options.

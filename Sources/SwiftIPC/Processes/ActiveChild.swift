@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import IPCLibc
 public import MessageCoding
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
 
 /// A running child of this process, whatever its task returns: one of `CurrentProcess.activeChildren`.
 ///
@@ -64,7 +59,7 @@ extension ActiveChild: Waitable {
   /// Ready once the child has ended. What `firstReady` asks; does not block.
   ///
   /// Unlike waiting for the `ChildProcess`, this does not take in the value that the child sends: one
-  /// that sends more than a socket's buffer holds ends only when somebody waits for that too.
+  /// that sends more than a socket's buffer holds ends only when it is waited for there too.
   public func readiness() -> Readiness {
     child.exitStatus != nil ? .ready : .pending([.readable(child.descriptor)])
   }

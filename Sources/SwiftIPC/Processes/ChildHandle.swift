@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import IPCLibc
 internal import MessageCoding
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
 
 /// A child and its end of the stream, whatever its output: what `ChildProcess` is made of.
 ///
-/// The outcome is read while anybody waits, not only by who wants the value: a child whose value is
+/// The outcome is read while any caller waits, not only one that wants the value: a child whose value is
 /// larger than the socket's buffer ends only when somebody reads it.
 final class ChildHandle: Sendable {
   let child: RunningChild
@@ -149,7 +144,7 @@ final class ChildHandle: Sendable {
   /// How the child ended; `nil` while it runs. Does not block.
   var exitStatus: ExitStatus? { child.exitStatus }
 
-  /// What somebody waits for.
+  /// What a caller waits for.
   enum Goal {
     case exit, outcome
   }
@@ -256,7 +251,7 @@ final class ChildHandle: Sendable {
     var cause = CauseOfDeath()
     if wasRefusedMemory.withLock({ $0 }) { cause.memoryLimit = memoryLimit }
     switch exitStatus {
-    // Somebody else's decision, of which the child knows nothing.
+    // Decided in this process; the child knows nothing of it.
     case .signalled(SIGKILL), .signalled(SIGTERM), .signalled(SIGINT), .exited(0), .unknown, nil:
       break
     case .signalled, .exited: cause.line = error?.lastLine

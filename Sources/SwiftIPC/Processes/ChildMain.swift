@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
 internal import Dispatch
+internal import IPCLibc
 internal import MessageCoding
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
 
 /// What a child does instead of the program's `main`: takes its task, runs it, and tells its parent
 /// what became of it. Called by the start-up hook, on the main thread; returns the exit code.
@@ -19,7 +14,7 @@ func childMain(_ descriptor: Int32) -> Int32 {
     return try runTask(
       header, parent, leave: { exit($0) }, { try TaskResolver.resolve(header.work) })
   } catch {
-    // The parent has closed its end, or is gone: nobody is left to tell.
+    // The parent has closed its end, or is gone: there is no reader left.
     return CIPC_PROCESS_NO_ENTRY
   }
 }
@@ -107,7 +102,7 @@ private func runTask(
 private func finish(
   _ header: TaskHeader, _ parent: TaskConnection, _ result: Result<(any Encodable)?, any Error>
 ) -> Int32 {
-  // Whoever has the outcome may end this process at once.
+  // A parent that has the outcome may end this process at once.
   cipc_process_flush_all()
   do {
     // The exit code 0 says all that there is to say about a task without a value.
@@ -116,7 +111,7 @@ private func finish(
   } catch {
     parent.send(failure: TaskFailure.threw(error))
     if !header.returnsValue {
-      // Whoever starts a child for its effect seldom asks for a value, and would never know.
+      // A caller that starts a child for its effect seldom asks for a value, and would never know.
       printError("\(header.name) (process \(getpid())) threw \(describe(error))\n")
     }
     return 1

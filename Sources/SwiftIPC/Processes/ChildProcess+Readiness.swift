@@ -24,7 +24,7 @@ extension ChildProcess: Waitable {
   ///
   /// `join` does not wait then, or, for a child of the fork server, only for its status to come, which
   /// takes well under a millisecond. A child that returns more than a socket's buffer holds (200 KiB)
-  /// ends only when somebody waits for it in this library too, say by `value`.
+  /// ends only when this library waits for it too, say by `value`.
   ///
   /// - Returns: a pidfd, close-on-exec, the caller's to close. It stays readable.
   /// - Throws: `IPCError` with `resourceLimit`.

@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import IPCLibc
 public import MessageCoding
 internal import Synchronization
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
 
 // One overload for each way in which a closure is called. The compiler takes the first that fits:
 // without a value before with one, blocking before asynchronous.
@@ -24,12 +19,12 @@ extension ChildProcess where Output == Void {
   /// arguments: they are copied as `Codable` does, but shared objects are the same in both processes,
   /// and a `Connection` moves to the child. It may capture numbers (`Int`, `Double`, `Bool`, and
   /// structs and tuples of nothing but numbers) and functions that can be sent themselves. Texts,
-  /// arrays, enums, optionals, objects, and so `self`, are no captures that can be sent: they are passed as
-  /// arguments, or are properties of a `ProcessTask`. In generic functions closures can be sent where
-  /// their types have names in another process, which those that are private or local in a generic
-  /// context have not. A key path in place of a function is written as a closure, `{ $0.count }`. All
-  /// this is the same in debug and in release builds. With the start method `fork` a closure may
-  /// capture anything.
+  /// arrays, enums, optionals, objects, and so `self`, are no captures that can be sent: they are
+  /// passed as arguments, or are properties of a `ProcessTask`. In generic functions closures can
+  /// be sent where their types have names in another process, which those that are private or local
+  /// in a generic context have not. A key path in place of a function is written as a closure, `{
+  /// $0.count }`. All this is the same in debug and in release builds. With the start method `fork`
+  /// a closure may capture anything.
   ///
   /// The child runs the closure on its main thread.
   ///
@@ -57,10 +52,10 @@ extension ChildProcess where Output == Void {
   ///   the child, if there is one by then, is killed. The time in which the kernel begins to execute the
   ///   program's file is not counted.
   /// - Throws: `timedOut`; `notTransferable` for a closure that captures what cannot be sent and for
-  ///   an argument that cannot; `bootstrapFailed` where the start-up hook did not run in this program, or
-  ///   the child ended before it took its task; `multipleThreads` for a fork in a process that has
-  ///   more than one thread; `resourceLimit`, `outOfMemory` and what
-  ///   `posix_spawn` says.
+  ///   an argument that cannot; `bootstrapFailed` where the start-up hook did not run in this
+  ///   program, or the child ended before it took its task; `multipleThreads` for a fork in a
+  ///   process that has more than one thread; `resourceLimit`, `outOfMemory` and what `posix_spawn`
+  ///   says.
   @discardableResult
   public static func start<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: ChildProcessOptions = .init(),
@@ -209,7 +204,8 @@ extension ChildProcessOptions {
   /// How the child is started: as it is said, or else by the method that is usual.
   ///
   /// A child of the fork server has what the loader, the libc and the Swift runtime have read of the
-  /// server's environment. Where it is to have another, and nobody asked for the server, it is spawned.
+  /// server's environment. A child that needs another one is spawned, unless the caller asked for
+  /// the server.
   func effectiveMethod(_ usual: StartMethod) -> StartMethod {
     if let method { return method }
     return usual == .forkServer && changesRuntime ? .spawn : usual

@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import IPCLibc
 public import MessageCoding
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
 
 /// A child process that runs a closure or a `ProcessTask` of this program.
 ///
@@ -27,10 +22,11 @@ public import MessageCoding
 /// is 0, or 1 when the task threw an error. Where the task returns nothing, that error is printed to the
 /// child's standard error too, since few ask a child without a value for one.
 ///
-/// A child goes on when its `ChildProcess` is dropped; what it returns is lost then. It is reaped as soon
-/// as it has ended; in a process with one thread, which is left with one so that it can still fork, at
-/// the next start, or when the first task waits. At this process's
-/// `exit`, children are waited for, and daemons ended. It may be used from several threads at once. The corresponding C functions are `cipc_process_spawn` and its kin.
+/// A child goes on when its `ChildProcess` is dropped; what it returns is lost then. It is reaped
+/// as soon as it has ended; in a process with one thread, which is left with one so that it can
+/// still fork, at the next start, or when the first task waits. At this process's `exit`, children
+/// are waited for, and daemons ended. It may be used from several threads at once. The
+/// corresponding C functions are `cipc_process_spawn` and its kin.
 public final class ChildProcess<Output: Sendable>: Sendable {
   let handle: ChildHandle
 

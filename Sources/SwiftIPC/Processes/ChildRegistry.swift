@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import IPCLibc
 internal import MessageCoding
 
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
-
-/// The children of this process that are not known to have ended, whether or not anybody keeps their
+/// The children of this process that are not known to have ended, whether or not the program keeps their
 /// `ChildProcess`.
 enum ChildRegistry {
   private struct State {
@@ -16,7 +11,7 @@ enum ChildRegistry {
     var owner: Int32 = 0
     var children: [ObjectIdentifier: (order: Int, child: RunningChild)] = [:]
     var started = 0
-    /// Starts to go until those that ended, and that nobody asked, are looked for.
+    /// Starts to go until those that ended, and that no caller asked, are looked for.
     var untilSweep = 0
     var isWaitedFor = false
   }

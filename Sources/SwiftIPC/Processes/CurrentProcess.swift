@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import IPCLibc
 internal import MessageCoding
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
 
 /// The process that asks.
 ///
@@ -58,8 +53,8 @@ public enum CurrentProcess {
   /// comes to, rounded up, where that is less. Read anew each time: some file accesses.
   public static var processorCount: Int { Int(cipc_processor_count()) }
 
-  /// Ends this process as the child of a `ChildProcess.fork()` should: waits for its own children, writes
-  /// out what was printed, and leaves, without what its parent registered for its own end.
+  /// Ends this process as the child of a `ChildProcess.fork()` should: waits for its own children,
+  /// writes out what was printed, and leaves, without what its parent registered for its own end.
   public static func leave(_ code: Int32) -> Never {
     ChildRegistry.endOfProcess()
     cipc_process_leave(code)

@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import IPCLibc
 public import MessageCoding
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
 
 /// What a child writes to its standard output or error, where that is a pipe.
 ///
@@ -15,7 +10,7 @@ public import MessageCoding
 /// let text = String(decoding: try await child.standardOutput!.readToEnd(), as: UTF8.self)
 /// ```
 ///
-/// A child that has filled the pipe (64 KiB) waits until somebody reads. Any number of threads and
+/// A child that has filled the pipe (64 KiB) waits until it is read. Any number of threads and
 /// tasks may read at once: each gets parts of the output, and each byte goes to one of them.
 @safe public final class OutputReader: Sendable {
   /// The pipe's descriptor, for waiting on. It stays this object's.

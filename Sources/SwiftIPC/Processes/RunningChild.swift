@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import IPCLibc
 internal import MessageCoding
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
 
 /// A child as a process: all that this process knows of it but its task.
 @safe final class RunningChild: Sendable {
@@ -28,7 +23,7 @@ internal import MessageCoding
   /// How the child ended; `nil` while it runs. Does not block, and reaps it.
   var exitStatus: ExitStatus? { wait(until: 0) }
 
-  /// Who it is among the participants of what is shared; `nil` where that cannot be told.
+  /// Its identity among the participants of shared objects; `nil` where that is unknown.
   var identity: UInt64? {
     var identity: UInt64 = 0
     return unsafe cipc_participant_of(pid, &identity) == 0 ? identity : nil
@@ -70,7 +65,8 @@ internal import MessageCoding
     return wait(until: cipc_clock_deadline(1_000_000_000)) ?? .unknown
   }
 
-  /// Has the child reaped, and taken off the registry, as soon as it has ended: nobody else will ask.
+  /// Has the child reaped, and taken off the registry, as soon as it has ended: no other caller
+  /// will ask.
   func reapWhenEnded() {
     let reference = unsafe Unmanaged.passRetained(self)
     let status = unsafe cipc_process_watch(

@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import IPCLibc
 internal import MessageCoding
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
 
 /// Runs two tasks in the fork server, the way its children do, so that they find the types made,
 /// the conformances looked up and the functions bound that each would spend its first half
@@ -44,7 +39,7 @@ private func runTask(_ header: TaskHeader, _ arguments: [UInt8]) {
   #endif
   guard unsafe socketpair(AF_UNIX, type, 0, &ends) == 0 else { return }
   defer { closeDescriptor(ends[0]) }
-  // All of it fits in the socket's buffer: nobody else is there to read it.
+  // All of it fits in the socket's buffer: it has no reader yet.
   let frames = header.hasArguments ? [header.bytes, arguments] : [header.bytes]
   for frame in frames {
     guard unsafe cipc_frame_write(ends[0], frame, frame.count, nil, 0, 0) == 0 else {

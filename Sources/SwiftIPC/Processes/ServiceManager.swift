@@ -11,7 +11,7 @@ public import MessageCoding
 /// ```
 ///
 /// Nothing of systemd is needed for it, and where no manager started this process there are no sockets
-/// and nobody is told. What is used are the variables of the environment that the manager has set;
+/// and no error says so. What is used are the variables of the environment that the manager has set;
 /// children of this process inherit them and know by `LISTEN_PID` that they are not meant. The
 /// corresponding C functions are `cipc_service_sockets` and `cipc_service_notify`.
 public enum ServiceManager {

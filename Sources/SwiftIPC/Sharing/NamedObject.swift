@@ -12,15 +12,16 @@ public import MessageCoding
 /// ```
 ///
 /// The object appears under its name whole or not at all, also when its creator is killed at any
-/// moment. It stays, with what is in it, until `unlink()`, or until somebody of the same user removes the
-/// name by `SharedMemory.removeName(_:)`, which takes the name of any object away: neither releasing the last reference nor
-/// the end of a process removes a name. So the name of a program that was killed stays as well, and the
-/// next one that asks for it with `openOrCreate` takes it over.
+/// moment. It stays, with what is in it, until `unlink()`, or until a process of the same user
+/// removes the name by `SharedMemory.removeName(_:)`, which takes the name of any object away:
+/// neither releasing the last reference nor the end of a process removes a name. So the name of a
+/// program that was killed stays as well, and the next one that asks for it with `openOrCreate`
+/// takes it over.
 ///
 /// A name is 1 to 250 bytes without a slash among them. One before them does not count: "/total" is
 /// "total". It stands for a file in /dev/shm that its user alone can open. What belongs to another user
 /// than the caller or root, a symbolic link, and an object of another type are refused. Memory with a
-/// name cannot be sealed against shrinking, so whoever opens it trusts all programs of its owner.
+/// name cannot be sealed against shrinking, so a process that opens it trusts all programs of its owner.
 ///
 /// Element types are compared by name: `Double` is the same in all programs, a type of your own where
 /// all of them import it from one module, or where it says by what name they know it: see `NamedType`.
@@ -43,7 +44,7 @@ extension NamedObject {
   /// Whether this handle made the object: not where it found it by name, or came from another process.
   public var wasCreated: Bool { naming.wasCreated }
 
-  /// Removes the name. The object lives on with those who have it.
+  /// Removes the name. The object lives on in the processes that have it.
   ///
   /// This is for the handle that made the object, in the process that did. It is never done unasked:
   /// Swift may release a reference as soon as it is not used any more, long before the end of its

@@ -56,16 +56,16 @@ extension SharedArray {
 
   /// Gives all elements to a closure, to read or write, under the array's lock.
   ///
-  /// The lock keeps out those who take it; element access elsewhere does not. Unlike the change of
-  /// a `Value`, what the body did before it threw stays; `update(_:)` is for changes that happen
-  /// whole or not at all. Blocks until the lock is free.
+  /// The lock keeps out other callers that take it; element access elsewhere does not. Unlike the
+  /// change of a `Value`, what the body did before it threw stays; `update(_:)` is for changes that
+  /// happen whole or not at all. Blocks until the lock is free.
   ///
   /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
-  /// - Throws: what the body throws; `IPCError` with `ownerDied` when an owner died and nobody has
-  ///   repaired yet: the body did not run, and the next caller is told as well; `alreadyLocked`
-  ///   when this thread holds the lock; `timedOut` when the lock was held all the time; the body
-  ///   did not run.
+  /// - Throws: what the body throws; `IPCError` with `ownerDied` when an owner died and no later
+  ///   owner has repaired it yet: the body did not run, and the next caller is told as well;
+  ///   `alreadyLocked` when this thread holds the lock; `timedOut` when the lock was held all the
+  ///   time; the body did not run.
   @inlinable public func withLock<R: ~Copyable>(
     timeout: Duration? = nil, _ body: (inout MutableSpan<T>) throws -> R
   ) throws -> R {
@@ -100,7 +100,7 @@ extension SharedArray {
 
   /// Gives all elements to a closure if the array's lock is free right now. Does not block.
   ///
-  /// - Returns: what the body returns, or `nil` when somebody else holds the lock.
+  /// - Returns: what the body returns, or `nil` while another owner holds the lock.
   /// - Throws: as `withLock(timeout:_:)`.
   @inlinable public func withLockIfAvailable<R: ~Copyable>(
     _ body: (inout MutableSpan<T>) throws -> R
@@ -113,7 +113,7 @@ extension SharedArray {
   /// Gives all elements to a closure if the array's lock is free right now, after a repair if an
   /// owner died. Does not block.
   ///
-  /// - Returns: what the body returns, or `nil` when somebody else holds the lock.
+  /// - Returns: what the body returns, or `nil` while another owner holds the lock.
   /// - Throws: as `withLock(timeout:_:recovering:)`.
   @inlinable public func withLockIfAvailable<R: ~Copyable>(
     _ body: (inout MutableSpan<T>) throws -> R,

@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import IPCLibc
 public import MessageCoding
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
 
 extension SharedArray {
   /// Makes a descriptor of the memory that the elements are in, for programs in other languages, which
@@ -20,7 +15,7 @@ extension SharedArray {
   ///
   /// The elements begin `memoryOffset` bytes into it, in row-major order and the machine's own
   /// representation. What lies before and behind them, the lock among it, is this library's. Who writes
-  /// the elements like this takes no turns with those who use `withLock`, unless something else is
+  /// the elements like this takes no turns with callers of `withLock`, unless something else is
   /// agreed on. An array with a name is also the file of that name in `/dev/shm`.
   ///
   /// Between Swift programs send the array itself.

@@ -24,9 +24,9 @@ extension SharedArray {
   /// ```
   ///
   /// The body works on a copy of the elements, whose first index is 0; when it has ended they all
-  /// change. Whoever takes the lock (`withLock`, `update`) sees either none or all of the change,
+  /// change. A caller that takes the lock (`withLock`, `update`) sees either none or all of the change,
   /// also when this process is killed at any moment: then the next owner finishes what was
-  /// committed, nothing is half-changed, and nobody is told `ownerDied`. Element access without the
+  /// committed, nothing is half-changed, and no owner gets `ownerDied`. Element access without the
   /// lock may see a part of it. Blocks until the array's lock is free.
   ///
   /// - Parameter range: of indices in row-major order. Traps when out of bounds.

@@ -22,8 +22,8 @@ public import MessageCoding
 /// (`withMutableSpan`, `withSpan`), also of some rows (`withMutableSpan(rows:_:)`).
 ///
 /// An array made with `transactional: true` also has `update`, which changes a range whole or not at
-/// all for whoever takes the lock, also when the process is killed in it. That takes as much memory
-/// again as the elements.
+/// all for every later owner of the lock, also when the process is killed in it. That takes as much
+/// memory again as the elements.
 ///
 /// An array has a row-major `shape` of 1 to 64 dimensions. As a collection, and with one index, it
 /// is flat whatever its shape. The count and the shape are fixed when it is made; each process
@@ -34,10 +34,10 @@ public import MessageCoding
 /// C function pointers. Do not share these.
 ///
 /// For processes that trust each other: a process that writes over the lock's bytes can crash those
-/// that use the lock and make them write to memory of theirs, see `Lock`, and one that writes over the elements can leave a bit pattern that their type
-/// does not have (`Bool`, enums and optionals have such patterns), which is undefined behaviour
-/// where it is read. Use numbers where that is a concern, and `Connection` towards processes you do
-/// not trust.
+/// that use the lock and make them write to memory of theirs, see `Lock`, and one that writes over
+/// the elements can leave a bit pattern that their type does not have (`Bool`, enums and optionals
+/// have such patterns), which is undefined behaviour where it is read. Use numbers where that is a
+/// concern, and `Connection` towards processes you do not trust.
 ///
 /// It travels to another process as an argument of a child or in a message on a `Connection`.
 @safe
@@ -61,8 +61,8 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: SegmentObject, @unchec
   ///   - transactional: whether it has `update`, for which it takes twice the memory.
   /// - Throws: `IPCError` with `outOfMemory`, `invalidArgument` for a size that cannot be
   ///   represented, or `resourceLimit`; with a name, `nameExists` or `nameNotFound` as
-  ///   the mode says, `segmentMismatch` when it is that of something else than such an array of as many elements,
-  ///   `invalidArgument` when it cannot be one. See `NamedObject`.
+  ///   the mode says, `segmentMismatch` when it is that of something else than such an array of as
+  ///   many elements, `invalidArgument` when it cannot be one. See `NamedObject`.
   public init(
     _ elements: some Sequence<T>, named name: String? = nil, _ mode: NameMode = .openOrCreate,
     transactional: Bool = false
@@ -96,9 +96,10 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: SegmentObject, @unchec
   ///
   /// - Parameter element: what each element is at first, where the array is made.
   /// - Throws: `IPCError` with `invalidArgument` for no or more than 64 dimensions, a negative one,
-  ///   or a size that cannot be represented; `outOfMemory` or `resourceLimit`; with a name, `nameExists` or `nameNotFound` as
-  ///   the mode says, `segmentMismatch` when it is that of something else than such an array of this shape,
-  ///   `invalidArgument` when it cannot be one. See `NamedObject`.
+  ///   or a size that cannot be represented; `outOfMemory` or `resourceLimit`; with a name,
+  ///   `nameExists` or `nameNotFound` as the mode says, `segmentMismatch` when it is that of
+  ///   something else than such an array of this shape, `invalidArgument` when it cannot be one.
+  ///   See `NamedObject`.
   public init(
     shape: [Int], repeating element: T, named name: String? = nil,
     _ mode: NameMode = .openOrCreate, transactional: Bool = false
@@ -120,8 +121,8 @@ public struct SharedArray<T: BitwiseCopyable & Sendable>: SegmentObject, @unchec
   /// Makes an array of the elements of a sequence with a row-major shape of any rank up to 64; with a
   /// name, one that other programs find by it, or finds theirs.
   ///
-  /// - Throws: as `init(shape:repeating:named:_:transactional:)`; `invalidArgument` also where the shape is
-  ///   for another number of elements.
+  /// - Throws: as `init(shape:repeating:named:_:transactional:)`; `invalidArgument` also where the
+  ///   shape is for another number of elements.
   public init(
     _ elements: some Sequence<T>, shape: [Int], named name: String? = nil,
     _ mode: NameMode = .openOrCreate, transactional: Bool = false

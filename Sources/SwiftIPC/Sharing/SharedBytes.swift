@@ -93,7 +93,7 @@ public final class SharedBytes: SegmentObject {
     }
   }
 
-  /// Gives the bytes as they were last changed to a closure: a copy that nobody changes meanwhile.
+  /// Gives the bytes as they were last changed to a closure: a copy that does not change meanwhile.
   ///
   /// As `value`, for code that reads from a span.
   public func withBytes<R: ~Copyable, E: Error>(
@@ -106,7 +106,7 @@ public final class SharedBytes: SegmentObject {
 
   /// Replaces the bytes.
   ///
-  /// Blocks while somebody else changes them. Complexity: O(the number of bytes).
+  /// Blocks while another caller changes them. Complexity: O(the number of bytes).
   ///
   /// - Throws: `IPCError` with `capacityExceeded` when there are more than `capacity`;
   ///   `alreadyLocked` inside `update` of the same bytes. Nothing has changed then.
@@ -126,8 +126,8 @@ public final class SharedBytes: SegmentObject {
 
   /// Changes the bytes as a whole: what the body leaves in its argument becomes the bytes.
   ///
-  /// The body works on a copy; nobody sees it before the body has ended. Blocks while somebody
-  /// else changes the bytes.
+  /// The body works on a copy; nobody sees it before the body has ended. Blocks while another
+  /// caller changes the bytes.
   ///
   /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.

@@ -120,7 +120,7 @@ struct SharedBytesStorage: Sendable {
     }
   }
 
-  /// Replaces the bytes. Blocks while somebody else changes them.
+  /// Replaces the bytes. Blocks while another caller changes them.
   ///
   /// - Throws: `capacityExceeded`, `alreadyLocked`.
   func store(_ content: UnsafeRawBufferPointer) throws(IPCError) {

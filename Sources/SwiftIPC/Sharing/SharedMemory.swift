@@ -23,8 +23,8 @@ public import MessageCoding
 /// message on a `Connection`.
 ///
 /// Python before 3.13 takes the names of others away: when a Python that attached ends, its resource
-/// tracker unlinks what it attached, and the same goes for 3.13 without `track=False`. Those who are
-/// attached keep the memory; nobody finds it any more. In Python, attach with
+/// tracker unlinks what it attached, and the same goes for 3.13 without `track=False`. Processes
+/// that are attached keep the memory; it cannot be found any more. In Python, attach with
 /// `SharedMemory(name, track=False)`, or before 3.13 call
 /// `resource_tracker.unregister(memory._name, "shared_memory")` after attaching.
 ///
@@ -58,7 +58,7 @@ public final class SharedMemory: NamedObject {
     public var hugePages: HugePages
     /// Whether all pages are mapped at once, so that no first access is slower than the next.
     public var prefault: Bool
-    /// Whether those who receive the memory may write there. Anonymous memory alone.
+    /// Whether a process that receives the memory may write there. Anonymous memory alone.
     ///
     /// If not, the handle that made it, and forks of its process, are the only ones that ever write,
     /// whatever a receiver tries: the kernel refuses (`F_SEAL_FUTURE_WRITE`).
@@ -88,7 +88,7 @@ public final class SharedMemory: NamedObject {
   /// How the memory is known by name. For the library.
   public let naming: ObjectNaming
 
-  /// `nil` once it was closed. Whoever is inside keeps the memory mapped.
+  /// `nil` once it was closed. A call that is inside keeps the memory mapped.
   private let segment: Guarded<Segment?>
 
   private init(_ segment: Segment, name: String? = nil) {
@@ -122,7 +122,7 @@ public final class SharedMemory: NamedObject {
 
   /// Makes named memory, all zero.
   ///
-  /// - Parameter name: `nil` for one that nobody has, such as "sipc_3f0c9a1b5d7e2460"; see `name`.
+  /// - Parameter name: `nil` for a fresh one, such as "sipc_3f0c9a1b5d7e2460"; see `name`.
   /// - Throws: `IPCError` with `nameExists`; `invalidArgument` for a size that is not positive or
   ///   cannot be represented, a name that cannot be one, or options for anonymous memory;
   ///   `unsupported` when huge pages are required; `outOfMemory` or `resourceLimit`.
@@ -135,12 +135,12 @@ public final class SharedMemory: NamedObject {
         self.init(try Self.make(name, size: size, options))
         return
       } catch  where error.code == .nameExists && name == nil {
-        // Drawn again: somebody has that one, by a chance of one in 2^64.
+        // Drawn again: that one is taken, by a chance of one in 2^64.
       }
     }
   }
 
-  /// Attaches to named memory, whoever made it, as large as it is.
+  /// Attaches to named memory of any creator, as large as it is.
   ///
   /// What another program made need not have memory for all of its size: when attaching to write,
   /// it gets it, so that no access fails later.
@@ -246,18 +246,18 @@ public final class SharedMemory: NamedObject {
     }
   }
 
-  /// Gives the memory up, in this process: it is unmapped once nobody is inside any more.
+  /// Gives the memory up, in this process: it is unmapped once no call is inside.
   ///
-  /// Does not wait. The name, if there is one, stays, and `unlink()` still works. Closing again is nothing; releasing the last
-  /// reference closes as well.
+  /// Does not wait. The name, if there is one, stays, and `unlink()` still works. Closing again is
+  /// nothing; releasing the last reference closes as well.
   public func close() { segment.withLock { $0 = nil } }
 
-  /// Removes a name, whatever object has it and whoever made it: of a program that was killed, say.
+  /// Removes a name, of any object and any creator: of a program that was killed, say.
   ///
   /// All named objects are files in /dev/shm, so this is the one for all of them: a `Value`, a `Queue`
   /// or a lock, as well as memory. It does not look what the name stands for, so a name that was
   /// mistyped is gone too. `unlink()`, which each named object has, removes the object's own name and
-  /// no other's. Those who have the object keep it either way.
+  /// no other's. Processes that have the object keep it either way.
   ///
   /// - Throws: `IPCError` with `nameNotFound`; `notOwner` when it belongs to another user;
   ///   `invalidArgument` when it cannot be a name.

@@ -6,7 +6,7 @@ public import MessageCoding
 // All take a name of 1 to 63 bytes and a mode, and throw the same: `nameExists` or `nameNotFound` as
 // the mode says; `segmentMismatch`, whose context names the field, when the name is that of another
 // type; `capacityExceeded` when there is no room; `invalidArgument` for no name; and what the
-// initialiser of the object throws. They block while somebody else makes an object.
+// initialiser of the object throws. They block while another process makes an object.
 extension SharedRegion {
   private func object(_ name: String, _ mode: NameMode) -> ObjectName {
     ObjectName(name, mode, in: segment)

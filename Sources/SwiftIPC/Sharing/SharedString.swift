@@ -95,7 +95,7 @@ public final class SharedString: SegmentObject {
 
   /// Replaces the text.
   ///
-  /// Blocks while somebody else changes it. Complexity: O(the length of the text).
+  /// Blocks while another caller changes it. Complexity: O(the length of the text).
   ///
   /// - Throws: `IPCError` with `capacityExceeded` when the text is more than `capacity` bytes of
   ///   UTF-8; `alreadyLocked` inside `withLock` of the same text. Nothing has changed then.
@@ -107,8 +107,8 @@ public final class SharedString: SegmentObject {
 
   /// Changes the text as a whole: what the body leaves in its argument becomes the text.
   ///
-  /// The body works on a copy; nobody sees it before the body has ended. Blocks while somebody
-  /// else changes the text.
+  /// The body works on a copy; nobody sees it before the body has ended. Blocks while another
+  /// caller changes the text.
   ///
   /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.

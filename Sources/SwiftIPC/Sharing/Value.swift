@@ -11,7 +11,7 @@ public import MessageCoding
 /// print(number.value)
 /// ```
 ///
-/// A process killed during a change has changed nothing: the last value stands, and nobody needs to
+/// A process killed during a change has changed nothing: the last value stands, and no process needs to
 /// repair anything. A reader never sees a part of a change. For a counter that several processes
 /// add to, `SharedAtomic` is faster.
 ///
@@ -131,7 +131,7 @@ public final class Value<T: BitwiseCopyable & Sendable>: SegmentObject {
 
   /// Replaces the value.
   ///
-  /// Blocks while somebody else changes it.
+  /// Blocks while another caller changes it.
   ///
   /// - Throws: `IPCError` with `alreadyLocked` inside `withLock` of the same value.
   @inlinable public func store(_ value: T) throws(IPCError) {
@@ -145,8 +145,8 @@ public final class Value<T: BitwiseCopyable & Sendable>: SegmentObject {
 
   /// Changes the value as a whole: what the body leaves in its argument becomes the value.
   ///
-  /// The body works on a copy; nobody sees it before the body has ended. Blocks while somebody
-  /// else changes the value.
+  /// The body works on a copy; nobody sees it before the body has ended. Blocks while another
+  /// caller changes the value.
   ///
   /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.

@@ -25,7 +25,7 @@ extension Segment {
     return try find(ObjectName(place.name, .open, in: region), in: region, as: type, subject)
   }
 
-  // A region aligns objects to pages, and a payload is this far into its page: whoever lays it out
+  // A region aligns objects to pages, and a payload is this far into its page: a process that lays it out
   // counts on that.
   private static func lead(_ type: cipc_segment_type_t) -> Int {
     let header = Int(CIPC_SEGMENT_HEADER_SIZE)

@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import IPCLibc
 internal import MessageCoding
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
 
 /// The regions that this process has: so that objects of one region which arrive in a thousand messages
 /// are in one mapping.

@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import IPCLibc
 internal import MessageCoding
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
 
 /// One typed segment of shared memory: its mapping and its descriptor, both released with the last
 /// reference. Or an object of a region, which is a part of the region's segment and keeps that.

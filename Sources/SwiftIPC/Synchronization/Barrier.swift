@@ -25,8 +25,8 @@ public import MessageCoding
 /// process: from then on its end breaks the barrier, until it leaves. With the forms that block, the
 /// party is the thread; with `await` it is the process. A process that received the barrier is
 /// enrolled while it has it; when the last reference goes, it is so no more. A party that ends while
-/// the others go on says `leave()` first. Who arrives when as many as there are parties are enrolled
-/// takes the place of one that has not arrived, so any of many may make up the number.
+/// the others go on says `leave()` first. A party that arrives when as many as there are parties
+/// are enrolled takes the place of one that has not arrived, so any of many may make up the number.
 ///
 /// Any number of threads and processes may use it. It travels to another process as an argument of a
 /// child or in a message on a `Connection`, and is for processes that trust each other, because of the
@@ -152,7 +152,7 @@ public final class Barrier: SegmentObject {
   /// Says that this thread, and this process where it is not waiting, are parties no more: their end
   /// does not break the barrier.
   ///
-  /// The number of parties stays, and whoever leaves may come again. Does not wait for others.
+  /// The number of parties stays, and a party that left may come again. Does not wait for others.
   ///
   /// - Throws: as `abort()`.
   public func leave() throws(IPCError) {

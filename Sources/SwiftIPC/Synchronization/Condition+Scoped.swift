@@ -32,7 +32,8 @@ extension Condition {
   /// Blocks the thread meanwhile. If the repair throws, or is itself killed, the next is told again.
   ///
   /// - Returns: what the body returns.
-  /// - Throws: what the repair, the predicate or the body throws; otherwise as `withLock(timeout:when:_:)`.
+  /// - Throws: what the repair, the predicate or the body throws; otherwise as
+  ///   `withLock(timeout:when:_:)`.
   @available(
     *, noasync,
     message:
@@ -96,7 +97,8 @@ extension Condition {
   /// again.
   ///
   /// - Returns: what the body returns.
-  /// - Throws: what the repair, the predicate or the body throws; otherwise as `withLock(timeout:when:_:)`.
+  /// - Throws: what the repair, the predicate or the body throws; otherwise as
+  ///   `withLock(timeout:when:_:)`.
   public func withLock<R: ~Copyable>(
     timeout: Duration? = nil, when predicate: () throws -> Bool, _ body: () throws -> R,
     recovering repair: () throws -> Void
@@ -163,7 +165,7 @@ extension Condition {
         status = unsafe cipc_mutex_lock(mutex.pointer, turn.deadline)
       }
       if status != 0 { try mutex.recover(from: status, repair) }
-      // Who was cancelled has nothing to look for, unless it was notified in the place of others.
+      // A cancelled waiter has nothing to look for, unless it was notified in the place of others.
       let isOver = turn.ended?.code == .cancelled && !isNotified
       var holds = false
       do {

@@ -2,7 +2,8 @@
 internal import CIPC
 public import MessageCoding
 
-/// A condition that processes share: waiting, with a lock let go, until somebody says that something changed.
+/// A condition that processes share: waiting, with a lock let go, until a notification says that
+/// something changed.
 ///
 /// ```swift
 /// let condition = try Condition()
@@ -19,7 +20,7 @@ public import MessageCoding
 ///
 /// What is waited for is guarded by a lock: the condition's own, or one that it is made for, which any
 /// number of conditions may share. Waiting, notifying, and looking at what is waited for are done
-/// under it. Who waits has let it go, and has it again afterwards.
+/// under it. A waiter lets it go, and has it again afterwards.
 ///
 /// There are two ways to wait:
 /// - `wait(timeout:)` and its kin inside `withLock { }`, which block the thread;
@@ -27,14 +28,15 @@ public import MessageCoding
 ///   the body. It exists blocking and with `await`, where the task is suspended, since no lock can be
 ///   held across an `await`.
 ///
-/// Those are notified first that have waited longest. The condition survives the death of whoever waits
+/// Those are notified first that have waited longest. The condition survives the death of a waiter
 /// or notifies: what a dead waiter was notified of passes on to the next, once, within 250 ms. Where
-/// the owner of the lock dies, who may have been about to notify, all waits end with `ownerDied`.
+/// the owner of the lock dies, which may have been about to notify, all waits end with `ownerDied`.
 ///
 /// It holds a fixed number of waiters. Any number of threads and processes may use it; it travels to
 /// another process, with its lock, as an argument of a child or in a message on a `Connection`. It is
-/// for processes that trust each other, because of that lock, see `Lock`. Keep it as long as the lock is held in which it was waited
-/// with: a lock that was received once more beside it is another mapping of the same memory.
+/// for processes that trust each other, because of that lock, see `Lock`. Keep it as long as the
+/// lock is held in which it was waited with: a lock that was received once more beside it is
+/// another mapping of the same memory.
 ///
 /// The corresponding C type is `cipc_condition_t`.
 @safe
@@ -128,7 +130,7 @@ public final class Condition: SegmentObject {
   /// How many can wait at a time.
   public var waiterCapacity: Int { Int(slots) }
 
-  /// How many wait and have not been notified, the dead included until somebody needs their place.
+  /// How many wait and have not been notified, the dead included until their place is needed.
   ///
   /// Out of date when it is read, except inside `withLock`. Does not block.
   public var waitingCount: Int {

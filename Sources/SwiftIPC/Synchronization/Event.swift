@@ -13,12 +13,12 @@ public import MessageCoding
 /// ready.set()
 /// ```
 ///
-/// `set()` releases everybody who waits at that moment, also when `clear()` follows at once. While
+/// `set()` releases every waiter of that moment, also when `clear()` follows at once. While
 /// the event is set, nobody waits. Nobody owns an event, so nothing is lost with a process that is
 /// killed; when it is killed in the middle of `set()`, the others are released within 250 ms, or
 /// were not to be.
 ///
-/// What was written before `set()` is seen by whoever was released by it. Any number of threads and
+/// What was written before `set()` is seen by every waiter that it released. Any number of threads and
 /// processes may use it, processes that write anything into it among them: all bytes are an event.
 /// It travels to another process as an argument of a child or in a message on a `Connection`.
 /// The corresponding C type is `cipc_event_t`.
@@ -74,14 +74,14 @@ public final class Event: SegmentObject {
     withExtendedLifetime(segment) { unsafe cipc_event_is_set(pointer) != 0 }
   }
 
-  /// Sets the event and wakes everybody who waits; returns when they are woken. Does not block.
+  /// Sets the event and wakes all waiters; returns when they are woken. Does not block.
   ///
   /// Nothing changes where it is set already.
   public func set() {
     withExtendedLifetime(segment) { unsafe cipc_event_set(pointer) }
   }
 
-  /// Clears the event: whoever begins to wait from here on does so until the next `set()`.
+  /// Clears the event: a wait that begins from here on ends with the next `set()`.
   public func clear() {
     withExtendedLifetime(segment) { unsafe cipc_event_clear(pointer) }
   }

@@ -24,14 +24,15 @@ public import MessageCoding
 ///
 /// **Trust.** The C library keeps the locks that a thread holds in a list, so that the kernel can free
 /// them when the thread dies, and the list's pointers lie in the shared bytes. A process that has the
-/// lock can write other pointers there, and then whoever takes or releases it writes where they lead:
-/// into memory of its own that was never shared. That is more than a crash; it may be enough to run
-/// code there. It holds for all shared objects with a lock in them: `Lock`, `RecursiveLock`,
-/// `Condition`, `ReadWriteLock`, `Barrier`, `Value`, `SharedArray`, `SharedString`, `SharedBytes`,
-/// `SharedRegion` and `Queue`. So neither give one to a process that you do not trust, nor receive one
-/// from it: over a connection to such a process receive `MessageValue` or types without shared
-/// objects, since one is opened only where the type that is received has it. `SharedAtomic`, `Event`,
-/// `SharedSemaphore` and `SharedMemory` have no such list.
+/// lock can write other pointers there, and then a process that takes or releases it writes where
+/// they lead: into memory of its own that was never shared. That is more than a crash; it may be
+/// enough to run code there. It holds for all shared objects with a lock in them: `Lock`,
+/// `RecursiveLock`, `Condition`, `ReadWriteLock`, `Barrier`, `Value`, `SharedArray`,
+/// `SharedString`, `SharedBytes`, `SharedRegion` and `Queue`. So neither give one to a process that
+/// you do not trust, nor receive one from it: over a connection to such a process receive
+/// `MessageValue` or types without shared objects, since one is opened only where the type that is
+/// received has it. `SharedAtomic`, `Event`, `SharedSemaphore` and `SharedMemory` have no such
+/// list.
 ///
 /// The corresponding C type is `cipc_mutex_t`.
 @safe

@@ -13,10 +13,10 @@ extension Lockable {
   ///
   /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
-  /// - Throws: what the body throws. Where the body did not run, `IPCError` with `ownerDied` when an
-  ///   owner died and nobody has repaired yet, which the next caller is told as well; `timedOut` when
-  ///   the lock was held all the time; `alreadyLocked` when this thread holds the `Lock`;
-  ///   `resourceLimit` when it holds the `RecursiveLock` too often.
+  /// - Throws: what the body throws. Where the body did not run, `IPCError` with `ownerDied` when
+  ///   an owner died and no later owner has repaired it yet, which the next caller is told as well;
+  ///   `timedOut` when the lock was held all the time; `alreadyLocked` when this thread holds the
+  ///   `Lock`; `resourceLimit` when it holds the `RecursiveLock` too often.
   @inlinable public func withLock<R: ~Copyable>(
     timeout: Duration? = nil, _ body: () throws -> R
   ) throws -> R {
@@ -46,7 +46,7 @@ extension Lockable {
   ///
   /// Does not block.
   ///
-  /// - Returns: what the body returns, or `nil` when somebody else holds the lock.
+  /// - Returns: what the body returns, or `nil` while another owner holds the lock.
   /// - Throws: as `withLock(timeout:_:)`.
   @inlinable public func withLockIfAvailable<R: ~Copyable>(
     _ body: () throws -> R
@@ -58,7 +58,7 @@ extension Lockable {
   ///
   /// Does not block.
   ///
-  /// - Returns: what the body returns, or `nil` when somebody else holds the lock.
+  /// - Returns: what the body returns, or `nil` while another owner holds the lock.
   /// - Throws: as `withLock(timeout:_:recovering:)`.
   @inlinable public func withLockIfAvailable<R: ~Copyable>(
     _ body: () throws -> R, recovering repair: () throws -> Void

@@ -21,7 +21,7 @@ internal import Synchronization
 /// sent this object holds nothing, and the receiver holds the permit from when it decodes the
 /// message. In between the permit still is this process's, so keep the process until the receiver
 /// has it: when it ends earlier, the permit may come back to the semaphore, and the receiver gets
-/// the error `ownerDied`. A permit in a message that nobody ever decodes comes back when the process
+/// the error `ownerDied`. A permit in a message that is never decoded comes back when the process
 /// that sent it ends.
 ///
 /// A forked copy of this process does not hold it.
@@ -48,7 +48,7 @@ public final class Permit: Sendable {
   }
 
   deinit {
-    // Nobody else has a reference; and nobody can be told of an error.
+    // There is no other reference, and no caller to get an error.
     if isHeld { try? release() }
   }
 
@@ -57,7 +57,7 @@ public final class Permit: Sendable {
     state.load(ordering: .acquiring) == .held && cipc_participant_current() == owner
   }
 
-  /// Gives the permit back, and wakes one who waits for one. Does not block.
+  /// Gives the permit back, and wakes one waiter. Does not block.
   ///
   /// - Throws: `IPCError` with `notOwner` when it was given back or handed on already, or is a
   ///   forked copy's.

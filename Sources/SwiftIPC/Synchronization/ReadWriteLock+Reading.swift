@@ -7,14 +7,13 @@ internal import MessageCoding
 // does against these. In synchronous code they are the only ones.
 extension ReadWriteLock {
   /// Runs the body while nobody writes.
-  ///
-  /// Blocks while somebody writes or waits to, and when all places of readers are taken.
+  /// Blocks while a writer writes or waits, and when all places of readers are taken.
   ///
   /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
-  /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and nobody has
-  ///   repaired yet: the body did not run, and the next caller is told as well; `alreadyLocked`
-  ///   when this thread writes; `timedOut` when the time was over first.
+  /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and no later
+  ///   writer has repaired it yet: the body did not run, and the next caller is told as well;
+  ///   `alreadyLocked` when this thread writes; `timedOut` when the time was over first.
   @available(
     *, noasync,
     message:
@@ -27,7 +26,7 @@ extension ReadWriteLock {
     try reading(until: Deadline.after(timeout), body)
   }
 
-  /// Runs the body if nobody writes, nor waits to, right now.
+  /// Runs the body if no writer writes or waits right now.
   ///
   /// Does not block.
   ///
@@ -82,15 +81,15 @@ extension ReadWriteLock {
 
 extension ReadWriteLock {
   /// Runs the body while nobody writes.
-  ///
-  /// Suspends the task while somebody writes or waits to, and when all places of readers are taken.
+  /// Suspends the task while a writer writes or waits, and when all places of readers are taken.
   /// The body may suspend it too; writers wait meanwhile.
   ///
   /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
-  /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and nobody has
-  ///   repaired yet: the body did not run, and the next caller is told as well; `cancelled` when
-  ///   the task was cancelled before the body ran; `timedOut` when the time was over first.
+  /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and no later
+  ///   writer has repaired it yet: the body did not run, and the next caller is told as well;
+  ///   `cancelled` when the task was cancelled before the body ran; `timedOut` when the time was
+  ///   over first.
   public func withReadLock<R: ~Copyable>(
     timeout: Duration? = nil, _ body: () async throws -> R
   ) async throws -> R {

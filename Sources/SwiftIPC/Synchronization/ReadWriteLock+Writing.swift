@@ -10,9 +10,9 @@ extension ReadWriteLock {
   ///
   /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
-  /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and nobody has
-  ///   repaired yet: the body did not run, and the next caller is told as well; `alreadyLocked`
-  ///   when this thread reads or writes; `timedOut` when the time was over first.
+  /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and no later
+  ///   writer has repaired it yet: the body did not run, and the next caller is told as well;
+  ///   `alreadyLocked` when this thread reads or writes; `timedOut` when the time was over first.
   @available(
     *, noasync,
     message:
@@ -50,7 +50,7 @@ extension ReadWriteLock {
   ///
   /// Does not block.
   ///
-  /// - Returns: what the body returns, or `nil` when somebody else reads or writes.
+  /// - Returns: what the body returns, or `nil` while another holder reads or writes.
   /// - Throws: as `withWriteLock(timeout:_:)`.
   @inlinable public func withWriteLockIfAvailable<R: ~Copyable>(
     _ body: () throws -> R
@@ -66,7 +66,7 @@ extension ReadWriteLock {
   ///
   /// Does not block.
   ///
-  /// - Returns: what the body returns, or `nil` when somebody else reads or writes.
+  /// - Returns: what the body returns, or `nil` while another holder reads or writes.
   /// - Throws: as `withWriteLock(timeout:_:recovering:)`.
   @inlinable public func withWriteLockIfAvailable<R: ~Copyable>(
     _ body: () throws -> R, recovering repair: () throws -> Void
@@ -148,9 +148,10 @@ extension ReadWriteLock {
   ///
   /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Returns: what the body returns.
-  /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and nobody has
-  ///   repaired yet: the body did not run, and the next caller is told as well; `cancelled` when
-  ///   the task was cancelled before the body ran; `timedOut` when the time was over first.
+  /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and no later
+  ///   writer has repaired it yet: the body did not run, and the next caller is told as well;
+  ///   `cancelled` when the task was cancelled before the body ran; `timedOut` when the time was
+  ///   over first.
   public func withWriteLock<R: ~Copyable>(
     timeout: Duration? = nil, _ body: () throws -> R
   ) async throws -> R {

@@ -11,13 +11,12 @@ public import MessageCoding
 /// try await lock.withWriteLock { print("alone again") } recovering: { print("a writer was killed") }
 /// ```
 ///
-/// Neither side starves: a writer that waits holds new readers back, and whoever waits to read is let
+/// Neither side starves: a writer that waits holds new readers back, and a waiting reader is let
 /// in before the next writer. Readers do not disturb each other: each thread marks its reading in a
 /// line of memory of its own.
-///
-/// The lock survives the death of whoever holds it or waits for it, be it by a kill or by the end of
+/// The lock survives the death of a holder or waiter, be it by a kill or by the end of
 /// the thread. The share of a dead reader comes back within 250 ms. When a writer dies inside
-/// `withWriteLock`, what the lock guards may be half-changed: everybody who reads or writes next gets
+/// `withWriteLock`, what the lock guards may be half-changed: every later reader or writer gets
 /// the error `ownerDied`, until a writer comes with a repair, in `withWriteLock { } recovering: { }`.
 ///
 /// Each form exists for synchronous code, where it blocks the thread, and with `await`, where the
@@ -120,7 +119,7 @@ public final class ReadWriteLock: SegmentObject {
     IPCError(status: status, "ReadWriteLock")
   }
 
-  /// By whoever reads or writes, and has been told.
+  /// For a holder that was told of a death.
   func ownerDied() -> IPCError {
     let casualty = unsafe cipc_rwlock_casualty(pointer)
     let who = casualty == 0 ? "a process" : "process \(casualty)"

@@ -3,7 +3,7 @@ public import CIPC
 internal import MessageCoding
 
 /// The mutex of the C core at the start of a segment, as `Lock`, `RecursiveLock` and `SharedArray`
-/// take it. Whoever uses one keeps its segment alive meanwhile: unmapping a held mutex crashes.
+/// take it. A caller keeps its segment alive meanwhile: unmapping a held mutex crashes.
 @safe @usableFromInline
 struct RobustMutex {
   @usableFromInline let pointer: UnsafeMutablePointer<cipc_mutex_t>

@@ -13,10 +13,9 @@ extension SharedSemaphore {
   /// }
   /// try work.release()
   /// ```
-  ///
-  /// Anybody may release, and nobody owns what was acquired: a permit that was taken by a process
-  /// which is then killed is gone. Where the process that takes a permit also gives it back, use
-  /// `SharedSemaphore`, which survives that.
+  /// Every process may release, and no process owns what was acquired: a permit that was taken by a
+  /// process which is then killed is gone. Where the process that takes a permit also gives it
+  /// back, use `SharedSemaphore`, which survives that.
   ///
   /// Permits are not promised to be given out in the order of asking. Any number of threads and
   /// processes may use it. It travels to another process as an argument of a child or in a message
@@ -89,7 +88,7 @@ extension SharedSemaphore {
       withExtendedLifetime(segment) { unsafe Int(cipc_semaphore_bound(pointer)) }
     }
 
-    /// Adds permits, and wakes as many who wait. Does not block.
+    /// Adds permits, and wakes as many waiters. Does not block.
     ///
     /// - Parameter count: how many; none does nothing.
     /// - Throws: `IPCError` with `capacityExceeded` when there would be more than the bound, and

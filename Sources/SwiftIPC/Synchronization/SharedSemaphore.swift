@@ -11,13 +11,12 @@ public import MessageCoding
 /// print(semaphore.value)  // 1
 /// try permit.release()
 /// ```
-///
-/// A permit belongs to whoever took it. Inside the blocking form of `withPermit` that is the thread,
-/// otherwise the process, and nobody else can give it back: there are never more permits than at
-/// first. When the holder is killed, or the thread ends, the permit comes back by itself: whoever
-/// waits gets it within 250 ms, and so does whoever only tries, and tries again. Nobody is told of
-/// such a death: a semaphore says how many may do something, and guards no data (use `Lock` for
-/// that). For signals, which one process gives and another one takes, there is
+/// A permit belongs to its holder, which took it. Inside the blocking form of `withPermit` that is
+/// the thread, otherwise the process, and no other can give it back: there are never more permits
+/// than at first. When the holder is killed, or the thread ends, the permit comes back by itself: a
+/// process that waits gets it within 250 ms, and so does one that only tries, and tries again. No
+/// process is told of such a death: a semaphore says how many may do something, and guards no data
+/// (use `Lock` for that). For signals, which one process gives and another one takes, there is
 /// `SharedSemaphore.Unowned`.
 ///
 /// The name is not `Semaphore`, since Glibc has a type of that name, and Foundation shows it to all
@@ -93,7 +92,7 @@ public final class SharedSemaphore: SegmentObject {
 
   /// How many permits are free: a hint, which may be out of date by the time that it is looked at.
   ///
-  /// Those of dead holders count as taken until somebody has waited for them.
+  /// Those of dead holders count as taken until a process has waited for a permit.
   public var value: Int {
     withExtendedLifetime(segment) { unsafe Int(cipc_semaphore_value(pointer, width)) }
   }

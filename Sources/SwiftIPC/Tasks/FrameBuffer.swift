@@ -35,7 +35,7 @@ internal import MessageCoding
     }
   }
 
-  /// Goes on in memory of somebody else's, as long as that is enough.
+  /// Goes on in the caller's memory, as long as that is enough.
   func move(into memory: UnsafeMutableRawBufferPointer, owner: AnyObject) {
     guard let start = memory.baseAddress, memory.count >= count else { return }
     unsafe start.copyMemory(from: base, byteCount: count)
@@ -98,7 +98,7 @@ internal import MessageCoding
   }
 }
 
-/// Reads a frame from anybody: each integer once, each length checked.
+/// Reads a frame that is not trusted: each integer once, each length checked.
 @safe struct FrameReader {
   private let bytes: UnsafeRawBufferPointer
   private(set) var offset = 0

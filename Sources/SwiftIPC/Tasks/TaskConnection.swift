@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import IPCLibc
 internal import MessageCoding
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
 
 /// One end of the stream between a parent and its child: the task goes down, the outcome comes up.
 @safe final class TaskConnection: Sendable {
@@ -30,7 +25,7 @@ internal import MessageCoding
 
   deinit { unsafe cipc_connection_free(connection) }
 
-  /// Ends the stream in both directions. The descriptor stays, for those who are waiting on it.
+  /// Ends the stream in both directions. The descriptor stays open for callers that wait on it.
   func shutDown() { _ = shutdown(descriptor, Int32(SHUT_RDWR)) }
 
   // MARK: - Sending
@@ -89,7 +84,7 @@ internal import MessageCoding
     return Int32(clamping: left / 1_000_000 + (left % 1_000_000 > 0 ? 1 : 0))
   }
 
-  /// Tells the parent of a failure; quietly, where nobody is left to be told.
+  /// Tells the parent of a failure; does nothing when the parent is gone.
   func send(failure message: [UInt8]) { try? sendOutcome(message, nil) }
 
   /// Sends the value of a task, with the descriptors in it.

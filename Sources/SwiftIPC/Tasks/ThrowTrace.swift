@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import IPCLibc
 internal import MessageCoding
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
 
 /// Where errors are thrown in a worker.
 ///
@@ -46,7 +41,8 @@ internal import MessageCoding
     }
   }
 
-  /// The trace of an error that was caught just now, a line for each call; empty where none was recorded.
+  /// The trace of an error that was caught just now, a line for each call; empty where none was
+  /// recorded.
   static func take(_ error: any Error) -> [String] {
     // An error of any type is one pointer, to its box.
     let address = unsafe unsafeBitCast(error as any Error, to: UInt.self)

@@ -12,7 +12,7 @@ public enum Readiness: Hashable, Sendable {
   public enum Signal: Hashable, Sendable {
     /// The descriptor can be read from, or is at its end.
     case readable(Int32)
-    /// The descriptor can be written to, or nobody reads any more.
+    /// The descriptor can be written to, or its reader is gone.
     case writable(Int32)
   }
 }

@@ -32,7 +32,7 @@ final class Suspension: Sendable {
       unsafe self.init(wait, deadline: deadline)
     }
 
-    /// For a condition that nobody came to wait for.
+    /// For a condition that is not waited for.
     func discard() {
       guard let wait = unsafe wait, unsafe wait.kind == CIPC_WAIT_DESCRIPTOR else { return }
       if unsafe wait.directions & CIPC_POLLER_OWNED != 0 { unsafe closeDescriptor(wait.descriptor) }

@@ -5,7 +5,7 @@ internal import Synchronization
 /// Tasks that wait for something which may also come about by the doing of another thread here.
 ///
 /// A waiter says that it is interested, reads `round`, tries, and if that was in vain waits for the
-/// round to end: whoever ends it after the attempt wakes the waiter, so no wake-up is lost.
+/// round to end: a thread that ends it after the attempt wakes the waiter, so no wake-up is lost.
 final class SuspensionSet: Sendable {
   private struct State {
     var round: UInt64 = 0
@@ -37,7 +37,7 @@ final class SuspensionSet: Sendable {
     return status
   }
 
-  /// Ends the round: whoever waits looks again. Costs one load where nobody is interested.
+  /// Ends the round: all waiters look again. Costs one load where there are none.
   func wake() {
     guard interested.load(ordering: .sequentiallyConsistent) > 0 else { return }
     let waiting = state.withLock { state in

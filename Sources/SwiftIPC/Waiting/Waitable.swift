@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import MessageCoding
 
-/// Something that `firstReady` waits for: a child until it has ended, a connection or queue until there is something.
+/// Something that `firstReady` waits for: a child until it has ended, a connection or queue until
+/// there is something.
 ///
 /// A type of your own that has a descriptor can be waited for too:
 ///
@@ -19,8 +20,8 @@ public protocol Waitable: Sendable {
   ///
   /// It is called again after each wake-up, which may have been for nothing, and may name other
   /// descriptors then. What makes it ready must show in one of those that it named last, also where
-  /// another thread does it in this process; ready is also what has been closed, since whoever uses it
-  /// is told so at once.
+  /// another thread does it in this process; ready is also what has been closed, since a caller
+  /// that uses it is told so at once.
   ///
   /// - Throws: where it can never be waited for; the wait then ends with this error.
   func readiness() throws(IPCError) -> Readiness

@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
+internal import IPCLibc
 
 /// How much memory a process uses, as the kernel counts it.
 enum ProcessMemory {

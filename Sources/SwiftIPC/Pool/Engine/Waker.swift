@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import IPCLibc
 internal import MessageCoding
 internal import Synchronization
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
 
 /// Wakes a thread that sleeps on a descriptor. Several wake-ups before the thread takes notice are one.
 final class Waker: Sendable {

@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import IPCLibc
 internal import MessageCoding
 
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
-
-/// What workers write to the terminal on which a progress bar is: they write into a pipe, and a thread of
-/// this process passes it on, so that it does not run into the line.
+/// What workers write to the terminal on which a progress bar is: they write into a pipe, and a
+/// thread of this process passes it on, so that it does not run into the line.
 ///
 /// Unchecked: what changes is guarded.
 @safe final class OutputRelay: @unchecked Sendable {
@@ -24,8 +19,8 @@ internal import MessageCoding
   /// As much as a pipe holds.
   private static let pipeCapacity = 1 << 16
 
-  /// Has the options send to the relay what would go to the bar's terminal. `nil` where nothing would, or
-  /// where there are no descriptors for it.
+  /// Has the options send to the relay what would go to the bar's terminal. `nil` where nothing
+  /// would, or where there are no descriptors for it.
   init?(_ bar: ProgressBar, _ options: inout ChildProcessOptions) {
     let hasOutput =
       options.standardOutput == .inherit && Self.isSame(STDOUT_FILENO, bar.descriptor)

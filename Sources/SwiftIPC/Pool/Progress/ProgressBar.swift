@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import IPCLibc
 internal import MessageCoding
 internal import Synchronization
 
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
-
 /// A line on a terminal that says how far a pool is with what it has been given since it had nothing to
-/// do. Drawn by the thread that runs the loop, ten times a second, once that has been so for half a second.
+/// do. Drawn by the thread that runs the loop, ten times a second, once that has been so for half a
+/// second.
 final class ProgressBar: ProgressDisplay {
   private struct State {
     var next: Int64

@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
+internal import IPCLibc
 internal import MessageCoding
 internal import Synchronization
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
 
 /// Which thread runs a pool's loop, and which threads could.
 struct LoopState {
@@ -72,8 +67,8 @@ struct LoopState {
 }
 
 extension PoolCore {
-  /// Waits until the condition holds, which may be so after each change, and runs the loop meanwhile where
-  /// no other thread does. Blocks.
+  /// Waits until the condition holds, which may be so after each change, and runs the loop
+  /// meanwhile where no other thread does. Blocks.
   ///
   /// - Returns: whether it holds; `false` when the deadline has passed.
   func wait(for change: PoolChange, until deadline: Int64, _ isDone: () -> Bool) -> Bool {
@@ -204,8 +199,8 @@ extension PoolCore {
     fail(IPCError(status: -status, "a thread for the pool"))
   }
 
-  /// Waits for the pool's thread, which ends when the pool has; then nothing of the pool is left. Called by
-  /// that thread itself, it does not wait.
+  /// Waits for the pool's thread, which ends when the pool has; then nothing of the pool is left.
+  /// Called by that thread itself, it does not wait.
   func joinThread() {
     let thread = loop.withLock { loop in
       defer { loop.thread = nil }

@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CIPC
 internal import Dispatch
+internal import IPCLibc
 internal import MessageCoding
-
-#if canImport(Glibc)
-  internal import Glibc
-#elseif canImport(Musl)
-  internal import Musl
-#endif
 
 /// What a worker is given at its start.
 struct WorkerSetting: Codable, Sendable {
@@ -21,8 +16,8 @@ struct WorkerSetting: Codable, Sendable {
 /// The loop of a worker: takes orders from its pool, goes through chunks, and reports.
 ///
 /// It runs on the main thread, which is the worker's only one, until the first function arrives that can
-/// be suspended. From then on it runs on a thread of its own, and the main thread serves the main queue, so
-/// that such functions may use the main actor.
+/// be suspended. From then on it runs on a thread of its own, and the main thread serves the main
+/// queue, so that such functions may use the main actor.
 final class WorkerMain: @unchecked Sendable {
   private let channel: WorkerChannelEnd
   private let hasInitializer: Bool
@@ -32,8 +27,8 @@ final class WorkerMain: @unchecked Sendable {
   private var hasLeftMain = false
   private lazy var executor = WorkerExecutor()
 
-  /// The channel stays open until the process has ended: the pool takes a closed channel for a broken one,
-  /// and would kill a worker that is in its exit handlers.
+  /// The channel stays open until the process has ended: the pool takes a closed channel for a
+  /// broken one, and would kill a worker that is in its exit handlers.
   static let openChannel = Guarded<WorkerChannelEnd?>(nil)
 
   init(_ channel: WorkerChannelEnd, _ setting: WorkerSetting) {
