@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 root=$PWD
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-remedy="; at top level: func run() async throws { … }; try await run()"
+remedy="; at top level, inside 'func run() async throws'"
 
 # Each form that is not for asynchronous code says the remedy.
 python3 - "$remedy" "$root"/Sources/*/**/*.swift << 'PYTHON'

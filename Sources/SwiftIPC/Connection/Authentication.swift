@@ -86,11 +86,7 @@
     /// - Throws: `IPCError` with `authenticationFailed` when the other end has another key, or a digest
     ///   that is not allowed, or none; `peerClosed` when it closes in the middle; `timedOut`; and what
     ///   `connect(to:timeout:maximumMessageSize:)` throws.
-    @available(
-      *, noasync,
-      message:
-        "use 'try await connect(to:authenticationKey:)'; at top level: func run() async throws { … }; try await run()"
-    )
+    @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
     public static func connect(
       to address: Address, authenticationKey: [UInt8], allowsMD5: Bool = false,
       timeout: Duration? = nil, maximumMessageSize: Int = defaultMaximumMessageSize

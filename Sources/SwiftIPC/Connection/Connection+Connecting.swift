@@ -22,11 +22,7 @@ extension Connection {
   ///   that does not exist, `timedOut`, `notPermitted`, `invalidAddress`, `hostNotFound`,
   ///   `resourceLimit`, `outOfMemory`, `invalidArgument` for no port or a maximum below 1, `system` for
   ///   errors of the network.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await connect(to:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public static func connect(
     to address: Address, timeout: Duration? = nil,
     maximumMessageSize: Int = defaultMaximumMessageSize

@@ -35,11 +35,7 @@ extension Connection {
   ///   missing, the connection is closed), `peerClosed`, `closed`, `unsupported` over anything but a
   ///   Unix socket, `descriptorsLost` for too many or none, `malformedMessage` for another answer, which
   ///   closes the connection, `system` for a descriptor that is not open.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await sendHandles(_:dialect:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func sendHandles(
     _ descriptors: [Int32], dialect: HandleDialect, timeout: Duration? = nil
   ) throws(IPCError) {
@@ -87,11 +83,7 @@ extension Connection {
   ///   came, a message for instance: that closes the connection; `invalidArgument` in the middle of a
   ///   message, after a receive that timed out; `descriptorsLost` for a count out of range;
   ///   `unsupported`, `peerClosed`, `closed`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await receiveHandles(count:dialect:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func receiveHandles(
     count: Int, dialect: HandleDialect, timeout: Duration? = nil
   ) throws(IPCError) -> [Int32] {

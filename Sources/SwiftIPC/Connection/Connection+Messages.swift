@@ -15,11 +15,7 @@ extension Connection {
   /// - Parameter timeout: how long to wait; zero or less does not wait.
   /// - Throws: what encoding the value throws, see `MessageEncoder`; otherwise as
   ///   `send(bytes:descriptors:timeout:)`. When it throws, nothing has moved.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await send(_:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func send<T: Encodable>(_ value: T, timeout: Duration? = nil) throws {
     try encoder.encode(value, makesOutbox: true, nil) { encoding in
       let outbox = encoding.context.outbox
@@ -109,11 +105,7 @@ extension Connection {
   /// - Throws: `IPCError` with `malformedMessage` when the message is not data or not of that type;
   ///   the message is gone then, and the connection goes on. Otherwise as `receiveBytes(timeout:)`,
   ///   and what the type's own `init(from:)` throws.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await receive(_:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func receive<T: Decodable>(_ type: T.Type, timeout: Duration? = nil) throws -> T {
     let (bytes, descriptors) = try receiveBytesAndDescriptors(timeout: timeout)
     return try MessageDecoder().decode(type, from: bytes, inbox: inbox(descriptors))
@@ -137,11 +129,7 @@ extension Connection {
   /// Receives one message as mixed data. Blocks until there is one.
   ///
   /// - Throws: as `receive(_:timeout:)`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await receive()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func receive(timeout: Duration? = nil) throws -> MessageValue {
     try receive(MessageValue.self, timeout: timeout)
   }

@@ -15,11 +15,7 @@ extension Connection {
   ///   `closed`; and, ending the connection, `malformedFrame` for bytes that are no message or one
   ///   that was cut off, `messageTooLong` for one beyond the maximum, `descriptorsLost` when this
   ///   process has no descriptors left for those that came.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await receiveBytes()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func receiveBytes(timeout: Duration? = nil) throws(IPCError) -> [UInt8] {
     var message = Arrival()
     let status = take(&message, withDescriptors: false, until: Deadline.after(timeout))
@@ -40,11 +36,7 @@ extension Connection {
   /// Blocks until there is one. The descriptors are the caller's to close; they are close-on-exec.
   ///
   /// - Throws: as `receiveBytes(timeout:)`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await receiveBytesAndDescriptors()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func receiveBytesAndDescriptors(
     timeout: Duration? = nil
   ) throws(IPCError) -> (bytes: [UInt8], descriptors: [Int32]) {
@@ -125,10 +117,7 @@ extension Connection {
   /// - Parameter timeout: how long to wait; zero or less does not wait.
   /// - Returns: whether there is something; `false` when the time is over.
   /// - Throws: `IPCError` with `closed` or `notReadable`.
-  @available(
-    *, noasync,
-    message: "use 'try await poll()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func poll(timeout: Duration? = nil) throws(IPCError) -> Bool {
     let status = unsafe cipc_connection_poll(handle, Deadline.after(timeout))
     if status == CIPC_ETIMEDOUT.rawValue { return false }

@@ -20,11 +20,7 @@ extension Connection {
   ///   connection is closed, before that nothing happened), `messageTooLong`, `notWritable`,
   ///   `unsupported` for descriptors on anything but a Unix socket, `descriptorsLost` for too many,
   ///   `system` for one that is not open.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await send(bytes:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func send(
     bytes: [UInt8], descriptors: [Int32] = [], timeout: Duration? = nil
   ) throws(IPCError) {
@@ -46,11 +42,7 @@ extension Connection {
   ///
   /// Blocks. Parameters and errors as with `send(bytes:descriptors:timeout:)` for an array. A sequence
   /// that has its bytes in one place is not copied.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await send(bytes:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func send(
     bytes: some Sequence<UInt8>, descriptors: [Int32] = [], timeout: Duration? = nil
   ) throws(IPCError) {

@@ -15,11 +15,7 @@ extension Listener {
   /// - Throws: `IPCError` with `timedOut`; `closed`; `resourceLimit` or `outOfMemory` where this process
   ///   or the machine has no descriptor or memory for one more connection: the client keeps waiting, so
   ///   close something before trying again, or wait a little.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await accept()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func accept(timeout: Duration? = nil) throws(IPCError) -> Connection {
     let deadline = Deadline.after(timeout)
     var isOver = deadline == 0

@@ -45,11 +45,7 @@ public final class RemoteManager: Sendable {
   /// - Throws: `RemoteError` for what the manager raises, `KeyError` for a type that is not registered;
   ///   `IPCError` with `connectionRefused`, `authenticationFailed`, `peerClosed`, `timedOut`,
   ///   `malformedMessage`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await create()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func create(
     _ typeName: String, _ arguments: [MessageValue] = [], keywords: [String: MessageValue] = [:],
     timeout: Duration? = nil
@@ -89,11 +85,7 @@ public final class RemoteManager: Sendable {
   // MARK: - The manager itself
 
   /// How many objects of the manager are referred to. Blocks.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await objectCount()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func objectCount(timeout: Duration? = nil) throws -> Int {
     try Self.count(
       link.ask(.init(method: "number_of_objects"), until: Deadline.after(timeout)))
@@ -113,11 +105,7 @@ public final class RemoteManager: Sendable {
   }
 
   /// Ends the manager's process, with all its objects. Blocks until it has agreed.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await shutDown()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func shutDown(timeout: Duration? = nil) throws {
     _ = try link.ask(.init(method: "shutdown"), until: Deadline.after(timeout))
   }
@@ -139,11 +127,7 @@ public final class RemoteManager: Sendable {
     ///   - timeout: how long to wait; zero or less does not wait.
     ///   - maximumMessageSize: the longest result, in bytes.
     /// - Throws: `IPCError`, as `Connection.connect(to:authenticationKey:)` does.
-    @available(
-      *, noasync,
-      message:
-        "use 'try await connect(to:authenticationKey:)'; at top level: func run() async throws { … }; try await run()"
-    )
+    @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
     public static func connect(
       to address: Connection.Address, authenticationKey: [UInt8], allowsMD5: Bool = false,
       timeout: Duration? = nil, maximumMessageSize: Int = Connection.defaultMaximumMessageSize

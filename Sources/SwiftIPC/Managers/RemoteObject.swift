@@ -56,10 +56,7 @@ public final class RemoteObject: Sendable {
   ///   `notTransferable` for a result that is not plain data, `unsupported` for one that is an object of
   ///   the manager's (`object(of:)`), `connectionRefused`, `peerClosed`, `timedOut`,
   ///   `malformedMessage`.
-  @available(
-    *, noasync,
-    message: "use 'try await call()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @discardableResult
   public func call(
     _ method: String, _ arguments: [MessageValue] = [], keywords: [String: MessageValue] = [:],
@@ -84,10 +81,7 @@ public final class RemoteObject: Sendable {
   /// Calls a method whose result is of a type. Blocks.
   ///
   /// As `call(_:_:keywords:timeout:)`; also throws `malformedMessage` for a result of another type.
-  @available(
-    *, noasync,
-    message: "use 'try await call()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func call<T: Decodable>(
     _ method: String, _ arguments: [MessageValue] = [], keywords: [String: MessageValue] = [:],
     as type: T.Type, timeout: Duration? = nil
@@ -109,11 +103,7 @@ public final class RemoteObject: Sendable {
   /// (`method_to_typeid`): the iterator of a dictionary, the result of a pool. Blocks.
   ///
   /// As `call(_:_:keywords:timeout:)`; throws `unsupported` for a result that is data.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await object(of:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func object(
     of method: String, _ arguments: [MessageValue] = [], keywords: [String: MessageValue] = [:],
     timeout: Duration? = nil
@@ -134,10 +124,7 @@ public final class RemoteObject: Sendable {
   }
 
   /// A copy of the object itself, where it is plain data. Blocks.
-  @available(
-    *, noasync,
-    message: "use 'try await value()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func value(timeout: Duration? = nil) throws -> MessageValue {
     try call("#GETVALUE", timeout: timeout)
   }
@@ -151,11 +138,7 @@ public final class RemoteObject: Sendable {
 
   /// Gives the reference back; with the last one the manager drops the object. Blocks until the manager
   /// has answered. Twice does nothing; the object is not to be used afterwards.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await release()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func release(timeout: Duration? = nil) throws {
     if isReleased.exchange(true, ordering: .relaxed) { return }
     _ = try link.ask(releasing(identity), until: Deadline.after(timeout))

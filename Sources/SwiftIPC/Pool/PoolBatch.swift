@@ -56,10 +56,7 @@ public final class PoolBatch<Output: Sendable>: Sendable {
   ///
   /// - Parameter timeout: how long; zero or less looks once, `nil` as long as it takes.
   /// - Returns: whether they have ended.
-  @available(
-    *, noasync,
-    message: "use 'await wait()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @discardableResult
   public func wait(timeout: Duration? = nil) -> Bool {
     core.wait(for: job.change, until: Deadline.after(timeout)) { job.isOver }
@@ -90,11 +87,7 @@ public final class PoolBatch<Output: Sendable>: Sendable {
   /// - Throws: `IPCError` with `timedOut` when they have not ended by then, which leaves them alone; the
   ///   error of a task that has failed, as soon as one has: its `taskIndex` says which. The others
   ///   go on.
-  @available(
-    *, noasync,
-    message:
-      "use 'await get(timeout:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func get(timeout: Duration? = nil) throws -> [Output] {
     guard
       core.wait(
@@ -115,11 +108,7 @@ public final class PoolBatch<Output: Sendable>: Sendable {
   /// What became of each task, in the order of their inputs, once all have ended. Blocks.
   ///
   /// - Throws: `IPCError` with `timedOut` when they have not by then, which leaves them alone.
-  @available(
-    *, noasync,
-    message:
-      "use 'await results(timeout:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func results(timeout: Duration? = nil) throws(IPCError) -> [Result<Output, any Error>] {
     guard wait(timeout: timeout) else { throw Self.late }
     return job.results()

@@ -38,10 +38,7 @@ public final class PoolResult<Output: Sendable>: Sendable {
   ///
   /// - Parameter timeout: how long; zero or less looks once, `nil` as long as it takes.
   /// - Returns: whether it has ended.
-  @available(
-    *, noasync,
-    message: "use 'await wait()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @discardableResult
   public func wait(timeout: Duration? = nil) -> Bool {
     core.wait(for: job.change, until: Deadline.after(timeout)) { job.isOver }
@@ -65,11 +62,7 @@ public final class PoolResult<Output: Sendable>: Sendable {
   /// - Parameter timeout: how long to wait; zero or less looks once, `nil` as long as it takes.
   /// - Throws: `IPCError` with `timedOut` when it has not ended by then, which leaves it alone;
   ///   otherwise as `ProcessPool.apply`.
-  @available(
-    *, noasync,
-    message:
-      "use 'await get(timeout:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func get(timeout: Duration? = nil) throws -> Output {
     guard wait(timeout: timeout) else { throw Self.late }
     return try job.value()

@@ -19,10 +19,7 @@ extension ProcessPool {
   ///   it, `timedOut` where its options have a timeout, `malformedMessage` when an argument or
   ///   the result cannot be decoded; `notTransferable` for a closure that captures what cannot be sent; `closed`
   ///   for a pool that is, `cancelled` when it is terminated, `poolFailed` when it has no workers.
-  @available(
-    *, noasync,
-    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func apply<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
     body: @escaping @Sendable (repeat each A) throws -> Output
@@ -35,10 +32,7 @@ extension ProcessPool {
   }
 
   /// Runs one task, with a closure that can be suspended. Blocks.
-  @available(
-    *, noasync,
-    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @_disfavoredOverload
   public func apply<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
@@ -52,10 +46,7 @@ extension ProcessPool {
   }
 
   /// Runs one task that returns nothing. Blocks.
-  @available(
-    *, noasync,
-    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func apply<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
     body: @escaping @Sendable (repeat each A) throws -> Void
@@ -67,10 +58,7 @@ extension ProcessPool {
   }
 
   /// Runs one task that returns nothing, with a closure that can be suspended. Blocks.
-  @available(
-    *, noasync,
-    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @_disfavoredOverload
   public func apply<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
@@ -146,10 +134,7 @@ extension ProcessPool {
   /// ```
   ///
   /// - Throws: as `apply`.
-  @available(
-    *, noasync,
-    message: "use 'try await run'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @discardableResult
   public func run<T: ProcessTask>(
     _ task: T, options: TaskOptions = .init()

@@ -16,10 +16,7 @@ extension ProcessPool {
   ///
   /// - Throws: the error of the first task that fails, as `apply` does; then those that have not begun do
   ///   not begin. `mapResults` goes on.
-  @available(
-    *, noasync,
-    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func map<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
     _ body: @escaping @Sendable (A) throws -> Output
@@ -29,10 +26,7 @@ extension ProcessPool {
   }
 
   /// The same with a closure that can be suspended.
-  @available(
-    *, noasync,
-    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @_disfavoredOverload
   public func map<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
@@ -72,10 +66,7 @@ extension ProcessPool {
   }
 
   /// The same with tasks that are a type. Blocks.
-  @available(
-    *, noasync,
-    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func map<T: ProcessTask>(
     tasks: some Sequence<T>, chunkSize: Int? = nil, options: TaskOptions = .init()
   ) throws -> [T.Output] {
@@ -101,11 +92,7 @@ extension ProcessPool {
   /// Otherwise as `map`.
   ///
   /// - Throws: what concerns all of them: `notTransferable`, `closed`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await mapResults'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func mapResults<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
     _ body: @escaping @Sendable (A) throws -> Output
@@ -115,11 +102,7 @@ extension ProcessPool {
   }
 
   /// The same with a closure that can be suspended.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await mapResults'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @_disfavoredOverload
   public func mapResults<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
@@ -154,11 +137,7 @@ extension ProcessPool {
   }
 
   /// The same with tasks that are a type. Blocks.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await mapResults'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func mapResults<T: ProcessTask>(
     tasks: some Sequence<T>, chunkSize: Int? = nil, options: TaskOptions = .init()
   ) throws -> [Result<T.Output, any Error>] {
@@ -176,10 +155,7 @@ extension ProcessPool {
   /// Blocks.
   ///
   /// - Throws: as `map`.
-  @available(
-    *, noasync,
-    message: "use 'try await forEach'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func forEach<A: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
     _ body: @escaping @Sendable (A) throws -> Void
@@ -189,10 +165,7 @@ extension ProcessPool {
   }
 
   /// The same with a closure that can be suspended.
-  @available(
-    *, noasync,
-    message: "use 'try await forEach'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @_disfavoredOverload
   public func forEach<A: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),

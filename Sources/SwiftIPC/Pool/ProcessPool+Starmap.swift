@@ -9,10 +9,7 @@ extension ProcessPool {
   /// ```
   ///
   /// Otherwise as `map`.
-  @available(
-    *, noasync,
-    message: "use 'try await starmap'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func starmap<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<(repeat each A)>, chunkSize: Int? = nil, options: TaskOptions = .init(),
     _ body: @escaping @Sendable (repeat each A) throws -> Output
@@ -24,10 +21,7 @@ extension ProcessPool {
   }
 
   /// The same with a closure that can be suspended.
-  @available(
-    *, noasync,
-    message: "use 'try await starmap'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @_disfavoredOverload
   public func starmap<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<(repeat each A)>, chunkSize: Int? = nil, options: TaskOptions = .init(),

@@ -257,10 +257,7 @@ public final class ProcessPool: Sendable {
   ///
   /// Blocks until the kernel has ended them: some milliseconds, and at most ten seconds. Terminating
   /// again does nothing.
-  @available(
-    *, noasync,
-    message: "use 'await terminate()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func terminate() {
     if !core.isOwner { return }
     core.fail(Self.terminated(name))
@@ -282,10 +279,7 @@ public final class ProcessPool: Sendable {
   ///
   /// - Returns: whether that is so; `false` after the timeout, where one is given.
   /// - Throws: `invalidArgument` for a pool that is open, `unsupported` in a forked child.
-  @available(
-    *, noasync,
-    message: "use 'await join()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @discardableResult
   public func join(timeout: Duration? = nil) throws(IPCError) -> Bool {
     try checkClosed()
@@ -371,11 +365,7 @@ public func withProcessPool<R>(
 ///
 /// All else as in the asynchronous form.
 @_disfavoredOverload  // or asynchronous code whose closure has no `await` in it would get this one
-@available(
-  *, noasync,
-  message:
-    "use 'try await withProcessPool { }'; at top level: func run() async throws { … }; try await run()"
-)
+@available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
 public func withProcessPool<R>(
   workers: Int? = nil, name: String = "pool", maxTasksPerWorker: Int? = nil,
   startMethod: StartMethod? = nil, memoryLimit: Int? = nil, progressBar: Bool = false,

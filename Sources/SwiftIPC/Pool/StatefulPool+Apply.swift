@@ -10,10 +10,7 @@ extension StatefulPool {
   /// ```
   ///
   /// Otherwise as `ProcessPool.apply`.
-  @available(
-    *, noasync,
-    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func apply<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
     body: @escaping @Sendable (inout State, repeat each A) throws -> Output
@@ -26,10 +23,7 @@ extension StatefulPool {
   }
 
   /// Runs one task, with a closure that can be suspended. Blocks.
-  @available(
-    *, noasync,
-    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @_disfavoredOverload
   public func apply<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
@@ -43,10 +37,7 @@ extension StatefulPool {
   }
 
   /// Runs one task that returns nothing. Blocks.
-  @available(
-    *, noasync,
-    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func apply<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),
     body: @escaping @Sendable (inout State, repeat each A) throws -> Void
@@ -59,10 +50,7 @@ extension StatefulPool {
   }
 
   /// Runs one task that returns nothing, with a closure that can be suspended. Blocks.
-  @available(
-    *, noasync,
-    message: "use 'try await apply'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @_disfavoredOverload
   public func apply<each A: Codable & Sendable>(
     _ arguments: repeat each A, options: TaskOptions = .init(),

@@ -6,10 +6,7 @@ extension StatefulPool {
   /// order. Blocks.
   ///
   /// Otherwise as `ProcessPool.map`.
-  @available(
-    *, noasync,
-    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func map<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
     _ body: @escaping @Sendable (inout State, A) throws -> Output
@@ -21,10 +18,7 @@ extension StatefulPool {
   }
 
   /// The same with a closure that can be suspended.
-  @available(
-    *, noasync,
-    message: "use 'try await map'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @_disfavoredOverload
   public func map<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
@@ -67,11 +61,7 @@ extension StatefulPool {
   /// Applies a closure to the worker's state and each element, and waits for what becomes of each. Blocks.
   ///
   /// Otherwise as `ProcessPool.mapResults`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await mapResults'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func mapResults<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
     _ body: @escaping @Sendable (inout State, A) throws -> Output
@@ -83,11 +73,7 @@ extension StatefulPool {
   }
 
   /// The same with a closure that can be suspended.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await mapResults'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @_disfavoredOverload
   public func mapResults<A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
@@ -129,10 +115,7 @@ extension StatefulPool {
   /// Applies a closure that returns nothing to the worker's state and each element. Blocks.
   ///
   /// Otherwise as `ProcessPool.forEach`.
-  @available(
-    *, noasync,
-    message: "use 'try await forEach'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func forEach<A: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
     _ body: @escaping @Sendable (inout State, A) throws -> Void
@@ -142,10 +125,7 @@ extension StatefulPool {
   }
 
   /// The same with a closure that can be suspended.
-  @available(
-    *, noasync,
-    message: "use 'try await forEach'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @_disfavoredOverload
   public func forEach<A: Codable & Sendable>(
     _ inputs: some Sequence<A>, chunkSize: Int? = nil, options: TaskOptions = .init(),
@@ -185,10 +165,7 @@ extension StatefulPool {
   /// Applies a closure to the worker's state and the parts of each tuple. Blocks.
   ///
   /// Otherwise as `ProcessPool.starmap`.
-  @available(
-    *, noasync,
-    message: "use 'try await starmap'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func starmap<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<(repeat each A)>, chunkSize: Int? = nil, options: TaskOptions = .init(),
     _ body: @escaping @Sendable (inout State, repeat each A) throws -> Output
@@ -201,10 +178,7 @@ extension StatefulPool {
   }
 
   /// The same with a closure that can be suspended.
-  @available(
-    *, noasync,
-    message: "use 'try await starmap'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @_disfavoredOverload
   public func starmap<each A: Codable & Sendable, Output: Codable & Sendable>(
     _ inputs: some Sequence<(repeat each A)>, chunkSize: Int? = nil, options: TaskOptions = .init(),

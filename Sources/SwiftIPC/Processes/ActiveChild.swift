@@ -36,11 +36,7 @@ public struct ActiveChild: Sendable {
 
   /// Waits until the child has ended, and says how; `nil` when it still runs after the timeout, where
   /// one is given. Blocks.
-  @available(
-    *, noasync,
-    message:
-      "use 'await join(timeout:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @discardableResult
   public func join(timeout: Duration? = nil) throws(IPCError) -> ExitStatus? {
     child.wait(until: Deadline.after(timeout))

@@ -93,10 +93,7 @@ public final class ChildProcess<Output: Sendable>: Sendable {
   // MARK: - Join
 
   /// Waits until the child has ended, and says how. Blocks; a task that threw does not throw here.
-  @available(
-    *, noasync,
-    message: "use 'await join()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @discardableResult
   public func join() throws(IPCError) -> ExitStatus {
     _ = try handle.wait(for: .exit, until: Deadline.after(nil))
@@ -110,11 +107,7 @@ public final class ChildProcess<Output: Sendable>: Sendable {
   /// ```
   ///
   /// A timeout of zero or less looks once.
-  @available(
-    *, noasync,
-    message:
-      "use 'await join(timeout:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @discardableResult
   public func join(timeout: Duration) throws(IPCError) -> ExitStatus? {
     _ = try handle.wait(for: .exit, until: Deadline.after(timeout))
@@ -175,10 +168,7 @@ public final class ChildProcess<Output: Sendable>: Sendable {
   /// takes. Blocks.
   ///
   /// - Throws: `timedOut`, and as the asynchronous `value` does.
-  @available(
-    *, noasync,
-    message: "use 'await value'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func value(timeout: Duration?) throws -> Output {
     guard try handle.wait(for: .outcome, until: Deadline.after(timeout)) else {
       throw IPCError(.timedOut, context: "the value of \(handle)")

@@ -36,10 +36,7 @@ public import MessageCoding
   ///
   /// - Throws: `peerClosed` when the child has closed its input or has ended, and no SIGPIPE is raised;
   ///   `closed` after `close()`.
-  @available(
-    *, noasync,
-    message: "use 'await write(_:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func write(_ bytes: [UInt8]) throws(IPCError) {
     try enter()
     defer { leave() }
@@ -48,10 +45,7 @@ public import MessageCoding
   }
 
   /// Writes the text in UTF-8; otherwise as `write(_:)` for bytes.
-  @available(
-    *, noasync,
-    message: "use 'await write(_:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func write(_ text: String) throws(IPCError) { try write(Array(text.utf8)) }
 
   /// Writes all of the bytes; waits while the pipe (64 KiB) is full, until the child has read. No thread

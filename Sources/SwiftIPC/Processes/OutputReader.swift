@@ -33,10 +33,7 @@ public import MessageCoding
   ///
   /// - Parameter count: the most bytes to return. Memory is taken for what is there, not for this
   ///   number. Less than 1 returns nothing at once.
-  @available(
-    *, noasync,
-    message: "use 'await read(upTo:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func read(upTo count: Int = 65536) throws(IPCError) -> [UInt8] {
     while true {
       if let bytes = try readNow(count) { return bytes }
@@ -59,10 +56,7 @@ public import MessageCoding
   }
 
   /// All that comes until the end. Blocks.
-  @available(
-    *, noasync,
-    message: "use 'await readToEnd()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func readToEnd() throws(IPCError) -> [UInt8] {
     var all: [UInt8] = []
     while true {

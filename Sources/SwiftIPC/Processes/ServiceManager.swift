@@ -102,11 +102,7 @@ public enum ServiceManager {
   /// - Throws: `IPCError` with `timedOut`; `invalidArgument` for a notice of more than one line and
   ///   where the variable is no path and no abstract name; `invalidAddress` where it is too long;
   ///   `messageTooLong`; `connectionRefused` when the manager is gone; `notPermitted`, `resourceLimit`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await notify(_:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @discardableResult
   public static func notify(
     _ notices: Notice..., timeout: Duration? = nil

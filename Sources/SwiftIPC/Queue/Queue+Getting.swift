@@ -19,10 +19,7 @@ extension Queue {
   ///   `malformedMessage` when the bytes are not an element, which is gone then; `segmentMismatch`
   ///   where the queue's memory was overwritten; `timedOut` when there was none in time, and after a
   ///   single try in any case. What decoding the element throws.
-  @available(
-    *, noasync,
-    message: "use 'try await get()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @inlinable public func get(timeout: Duration? = nil) throws -> Element {
     try get(before: Deadline.after(timeout))
   }

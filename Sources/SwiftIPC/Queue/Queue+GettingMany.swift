@@ -14,11 +14,7 @@ extension Queue {
   ///
   /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Throws: as `get(timeout:)`. Where one of them is not an element, all are gone.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await getMany(upTo:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func getMany(upTo most: Int, timeout: Duration? = nil) throws -> [Element] {
     guard most > 0 else { return [] }
     return try elements(

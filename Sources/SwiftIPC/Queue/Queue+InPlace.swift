@@ -34,11 +34,7 @@ extension Queue {
   /// - Returns: what the body returns.
   /// - Throws: what the body throws: the element then stays where it is. `IPCError` with `unsupported`
   ///   unless delivery is at most once; otherwise as `get(timeout:)`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withElementBytes { }'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @_disfavoredOverload
   public func withElementBytes<R>(
     timeout: Duration? = nil, _ body: (RawSpan) throws -> R
@@ -86,11 +82,7 @@ extension Queue {
   ///
   /// - Throws: `IPCError` with `malformedMessage` when the bytes are no such array, which is gone then;
   ///   `unsupported` for another element type; otherwise as `withElementBytes(timeout:_:)`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withElement { }'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @_disfavoredOverload
   public func withElement<T: BitwiseCopyable, R>(
     timeout: Duration? = nil, _ body: (Span<T>) throws -> R
@@ -183,11 +175,7 @@ extension Queue {
   /// - Throws: what the body throws: nothing was put. `IPCError` with `unsupported` for arrays of
   ///   anything but numbers and structures of numbers; `invalidArgument` for a negative capacity;
   ///   otherwise as `put(_:timeout:)`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await put(upTo:) { }'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @_disfavoredOverload
   public func put<T: BitwiseCopyable, R>(
     upTo capacity: Int, timeout: Duration? = nil, _ body: (inout OutputSpan<T>) throws -> R

@@ -14,10 +14,7 @@ extension Queue {
   /// - Throws: `IPCError` with `unsupported` unless delivery is leased; `finished` when nothing is left,
   ///   also with those who could still hand it back; otherwise as `get(timeout:)`. What is no element counts as
   ///   acknowledged.
-  @available(
-    *, noasync,
-    message: "use 'try await lease()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func lease(timeout: Duration? = nil) throws -> QueueLease<Element> {
     try checkLeased()
     return try lease(
@@ -126,10 +123,7 @@ extension Queue {
   ///   takes.
   /// - Throws: `IPCError` with `timedOut`; `peersGone` when something is not done and nobody is left who
   ///   could do it (`QueueWhenAlone`); `unsupported` where delivery is at most once; `closed`.
-  @available(
-    *, noasync,
-    message: "use 'try await join()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func join(timeout: Duration? = nil) throws(IPCError) {
     let status = withExtendedLifetime(self) {
       unsafe cipc_ring_join(ring, Deadline.after(timeout))

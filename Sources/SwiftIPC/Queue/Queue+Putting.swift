@@ -16,10 +16,7 @@ extension Queue {
   ///   connection in it; `alreadyLocked` inside a closure that writes an element of this queue in
   ///   place; `outOfMemory`; `segmentMismatch` where the queue's memory was overwritten; `timedOut` when
   ///   there was no room in time. What encoding the element throws. Nothing was put then.
-  @available(
-    *, noasync,
-    message: "use 'try await put(_:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @inlinable public func put(_ element: Element, timeout: Duration? = nil) throws {
     try put(element, before: Deadline.after(timeout))
   }

@@ -18,11 +18,7 @@ extension Queue {
   /// - Returns: how many were put: the first ones, and all of them where there is no timeout.
   /// - Throws: as `put(_:timeout:)`, and never `timedOut`. Those before the one that could not be put
   ///   are in the queue then; the context says how many.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await putMany(_:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @discardableResult
   @inlinable public func putMany(
     _ elements: some Sequence<Element>, timeout: Duration? = nil

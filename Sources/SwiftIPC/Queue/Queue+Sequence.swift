@@ -10,11 +10,7 @@ extension Queue {
   ///
   /// - Returns: the element; `nil` when the stream was finished and nothing is left.
   /// - Throws: as `get(timeout:)`, `finished` aside.
-  @available(
-    *, noasync,
-    message:
-      "use 'for try await element in queue'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func next() throws -> Element? {
     do {
       return try get()

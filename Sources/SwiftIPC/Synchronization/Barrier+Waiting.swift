@@ -12,10 +12,7 @@ extension Barrier {
   /// - Returns: the order of arrival: 0 for one of the parties, `parties` - 1 for the last.
   /// - Throws: `IPCError` with `broken` when the barrier is broken or reset, before or meanwhile;
   ///   `timedOut` when the time was over: this has broken the barrier.
-  @available(
-    *, noasync,
-    message: "use 'try await wait'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @discardableResult public func wait(timeout: Duration? = nil) throws(IPCError) -> Int {
     try passing(until: Deadline.after(timeout))
   }
@@ -29,10 +26,7 @@ extension Barrier {
   ///   barrier is broken.
   /// - Returns: as `wait(timeout:)`.
   /// - Throws: what the action throws; otherwise as `wait(timeout:)`.
-  @available(
-    *, noasync,
-    message: "use 'try await wait'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @discardableResult public func wait(timeout: Duration? = nil, action: () throws -> Void) throws
     -> Int
   {

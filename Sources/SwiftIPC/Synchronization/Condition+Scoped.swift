@@ -15,11 +15,7 @@ extension Condition {
   ///   well; `alreadyLocked` when this thread holds the lock; `capacityExceeded` when there are too
   ///   many waiters; `timedOut` when the predicate did not hold in the end, or the lock was held
   ///   all the time.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withLock(when:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func withLock<R: ~Copyable>(
     timeout: Duration? = nil, when predicate: () throws -> Bool, _ body: () throws -> R
   ) throws -> R {
@@ -34,11 +30,7 @@ extension Condition {
   /// - Returns: what the body returns.
   /// - Throws: what the repair, the predicate or the body throws; otherwise as
   ///   `withLock(timeout:when:_:)`.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withLock(when:)'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func withLock<R: ~Copyable>(
     timeout: Duration? = nil, when predicate: () throws -> Bool, _ body: () throws -> R,
     recovering repair: () throws -> Void

@@ -92,10 +92,7 @@ public final class Event: SegmentObject {
   ///
   /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less looks once.
   /// - Throws: `IPCError` with `timedOut` when it was not set.
-  @available(
-    *, noasync,
-    message: "use 'try await wait()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @inlinable public func wait(timeout: Duration? = nil) throws(IPCError) {
     try block(until: Deadline.after(timeout))
   }

@@ -14,11 +14,7 @@ extension ReadWriteLock {
   /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and no later
   ///   writer has repaired it yet: the body did not run, and the next caller is told as well;
   ///   `alreadyLocked` when this thread writes; `timedOut` when the time was over first.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withReadLock'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @_disfavoredOverload
   @inlinable public func withReadLock<R: ~Copyable>(
     timeout: Duration? = nil, _ body: () throws -> R

@@ -13,11 +13,7 @@ extension ReadWriteLock {
   /// - Throws: what the body throws; `IPCError` with `ownerDied` when a writer died and no later
   ///   writer has repaired it yet: the body did not run, and the next caller is told as well;
   ///   `alreadyLocked` when this thread reads or writes; `timedOut` when the time was over first.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withWriteLock'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @inlinable public func withWriteLock<R: ~Copyable>(
     timeout: Duration? = nil, _ body: () throws -> R
   ) throws -> R {
@@ -33,11 +29,7 @@ extension ReadWriteLock {
   /// - Returns: what the body returns.
   /// - Throws: what `repair` or the body throws; `IPCError` with `alreadyLocked` when this thread
   ///   reads or writes; `timedOut` when the time was over first.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withWriteLock'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @inlinable public func withWriteLock<R: ~Copyable>(
     timeout: Duration? = nil, _ body: () throws -> R, recovering repair: () throws -> Void
   ) throws -> R {

@@ -9,11 +9,7 @@ extension SharedSemaphore {
   /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
   /// - Throws: `IPCError` with `system` where /proc is not mounted; `timedOut` when no permit was
   ///   free.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await acquire()'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   public func acquire(timeout: Duration? = nil) throws(IPCError) -> Permit {
     try take(until: Deadline.after(timeout))
   }

@@ -16,11 +16,7 @@ extension SharedSemaphore {
   /// - Returns: what the body returns.
   /// - Throws: what the body throws; `IPCError` with `timedOut` when no permit was free; the body
   ///   did not run.
-  @available(
-    *, noasync,
-    message:
-      "use 'try await withPermit { }'; at top level: func run() async throws { … }; try await run()"
-  )
+  @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
   @_disfavoredOverload
   @inlinable public func withPermit<R: ~Copyable>(
     timeout: Duration? = nil, _ body: () throws -> R

@@ -113,11 +113,7 @@ extension SharedSemaphore {
     ///
     /// - Parameter timeout: how long to wait; `nil` for as long as it takes, zero or less tries once.
     /// - Throws: `IPCError` with `timedOut` when there was none.
-    @available(
-      *, noasync,
-      message:
-        "use 'try await acquire(timeout:)'; at top level: func run() async throws { … }; try await run()"
-    )
+    @available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
     @inlinable public func acquire(timeout: Duration? = nil) throws(IPCError) {
       try take(until: Deadline.after(timeout))
     }

@@ -63,11 +63,7 @@ public func firstReady(
 /// Waits until at least one of the things given is ready, and says which are, by their places. Blocks.
 ///
 /// All else as in the asynchronous form.
-@available(
-  *, noasync,
-  message:
-    "use 'try await firstReady()'; at top level: func run() async throws { … }; try await run()"
-)
+@available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
 public func firstReady(
   _ things: any Waitable..., timeout: Duration? = nil
 ) throws(IPCError) -> [Int] {
@@ -78,11 +74,7 @@ public func firstReady(
 /// Blocks.
 ///
 /// All else as in the asynchronous form.
-@available(
-  *, noasync,
-  message:
-    "use 'try await firstReady()'; at top level: func run() async throws { … }; try await run()"
-)
+@available(*, noasync, message: "use 'await'; at top level, inside 'func run() async throws'")
 public func firstReady(
   _ things: [any Waitable], timeout: Duration? = nil
 ) throws(IPCError) -> [Int] {
